@@ -1,0 +1,39 @@
+"""Where things are: one place that knows the layout of `data/` and `models/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The repository's root: stages name the source files they depend on relative to it."""
+
+CURRENT = "current"
+"""Name of the one mutable cell in `models/<dataset>/`: the id of the version that is served."""
+
+SUCCESS = "_SUCCESS"
+"""Name of the JSON file in every whole stage output, with the rows that the stage reported."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The layout under the two roots; nothing here touches the disk."""
+
+    data_root: Path = PROJECT / "data"
+    models_root: Path = PROJECT / "models"
+
+    def raw(self, dataset: str) -> Path:
+        """Where a dataset's raw files are looked for unless `--raw-dir` says otherwise."""
+        return self.data_root / "raw" / dataset
+
+    def work(self, dataset: str) -> Path:
+        """Stage outputs: `<stage>/<fingerprint>/` below this."""
+        return self.data_root / "work" / dataset
+
+    def runs(self, dataset: str) -> Path:
+        """Run records and logs: `<run id>.jsonl` and `<run id>.log`."""
+        return self.data_root / "runs" / dataset
+
+    def versions(self, dataset: str) -> Path:
+        """Published versions, and `current`."""
+        return self.models_root / dataset

@@ -1,0 +1,39 @@
+"""The baseline: everyone gets what most users have heard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spark.algorithms import Floats, Indexes, Training, popularity_of
+
+
+def fit(training: Training, settings: Mapping[str, Any], into: Path) -> dict[str, Any]:
+    """Makes the model's directory; the counts that every model carries are all there is to it."""
+    into.mkdir()
+    return {}
+
+
+def load(model: Path) -> PopularityScorer:
+    """Opens a saved model."""
+    return PopularityScorer(popularity_of(model))
+
+
+@dataclass(frozen=True)
+class PopularityScorer:
+    """Scores a track by its number of users, the same for everyone."""
+
+    popularity: Floats
+    predicts_ratings = False
+
+    def scores(self, users: Indexes) -> Floats:
+        """See `Scorer`."""
+        return np.tile(self.popularity, (len(users), 1))
+
+    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+        """See `Scorer`."""
+        raise NotImplementedError("Popularity does not predict ratings.")

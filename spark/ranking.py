@@ -1,0 +1,43 @@
+"""Ranking metrics of top-k lists, one value a user.
+
+Binary relevance. `hits` says for each place of each user's list whether the track there is relevant, `relevant`
+how many tracks are relevant to each user in all. Definitions: Järvelin and Kekäläinen (2002) for NDCG, Manning,
+Raghavan and Schütze (2008), chapter 8, for the others; average precision is normalised by min(k, relevant), so
+that a perfect list scores 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+CUTOFFS = (10, 20)
+"""The lengths of list at which metrics are reported."""
+
+METRICS = ("ndcg", "recall", "precision", "map", "hit_rate")
+
+Bools = NDArray[np.bool_]
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+def metrics_at(hits: Bools, relevant: Counts, k: int) -> dict[str, Values]:
+    """Every metric at `k`, by its plain name.
+
+    Args:
+        hits: shape (users, at least k); places beyond the end of a shorter list are False.
+        relevant: shape (users,), at least 1 each.
+    """
+    top = hits[:, :k]
+    found = top.sum(axis=1)
+    ideal = np.minimum(relevant, k)
+    discounts = 1.0 / np.log2(np.arange(2, k + 2))
+    best = np.concatenate([[0.0], np.cumsum(discounts)])[ideal]
+    precision_at_hits = np.cumsum(top, axis=1) / np.arange(1, k + 1) * top
+    return {
+        "ndcg": (top * discounts).sum(axis=1) / best,
+        "recall": found / relevant,
+        "precision": found / k,
+        "map": precision_at_hits.sum(axis=1) / ideal,
+        "hit_rate": (found > 0).astype(np.float64),
+    }

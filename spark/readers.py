@@ -1,0 +1,94 @@
+"""Reads raw files as a dataset's description says, every column as text, malformed rows marked."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from config.dataset import Table
+from config.errors import MissingInput, UserError, did_you_mean, listed
+
+MALFORMED = "_malformed"
+"""Holds the whole line where it does not have the table's number of fields; null elsewhere."""
+
+_NULLS = {"quote": "\u0000", "escape": "\u0000"}
+
+
+def find_files(raw_dir: Path, table: Table) -> list[Path]:
+    """The table's files in the raw directory, sorted.
+
+    Raises:
+        MissingInput: there is none.
+    """
+    files = sorted(path for path in raw_dir.glob(table.path) if path.is_file())
+    if not files:
+        raise MissingInput(f"There is no {table.path} in {raw_dir}: put the raw files there, or name their directory with RAW=.")
+    return files
+
+
+def column_names(file: Path, table: Table) -> list[str]:
+    """The names of a file's columns, from its first line or from the description.
+
+    Raises:
+        UserError: the first line cannot be decoded, or is empty where a header should be.
+    """
+    if not table.header:
+        return list(table.columns)
+    try:
+        with file.open(encoding=table.encoding, newline="") as lines:
+            first = lines.readline().rstrip("\r\n").removeprefix("\ufeff")
+    except (UnicodeDecodeError, LookupError) as error:
+        raise UserError(f"{file} is not {table.encoding} text; set the encoding in the dataset's description.") from error
+    if not first:
+        raise UserError(f"{file} is empty; its first line should name the columns.")
+    if len(table.separator) > 1 or not table.quote:
+        names = first.split(table.separator)
+    else:
+        names = next(csv.reader([first], delimiter=table.separator, quotechar=table.quote))
+    return [name.strip() for name in names]
+
+
+def read_table(spark: SparkSession, raw_dir: Path, table: Table) -> DataFrame:
+    """The table's rows, every column a string, plus `_malformed`.
+
+    Raises:
+        MissingInput: there is no such file.
+        UserError: its header cannot be read, or differs between files.
+    """
+    files = find_files(raw_dir, table)
+    names = column_names(files[0], table)
+    for other in files[1:]:
+        if column_names(other, table) != names:
+            raise UserError(f"{other} and {files[0]} have different headers; they should be one table.")
+    schema = T.StructType([T.StructField(name, T.StringType()) for name in [*names, MALFORMED]])
+    reader = spark.read.schema(schema).options(
+        sep=table.separator,
+        header=str(table.header).lower(),
+        encoding=table.encoding.upper(),
+        mode="PERMISSIVE",
+        columnNameOfCorruptRecord=MALFORMED,
+        **({"quote": table.quote, "escape": table.quote} if table.quote else _NULLS),
+    )
+    return reader.csv([str(file) for file in files])
+
+
+def column(rows: DataFrame, table: Table, what: str, expression: str) -> Column:
+    """A column by its name, or a Spark SQL expression over the columns; text is trimmed.
+
+    Raises:
+        UserError: it names a column that the file does not have; the sentence names file and key.
+    """
+    known = [name for name in rows.columns if name != MALFORMED]
+    if expression in known:
+        return F.trim(F.col(f"`{expression}`"))
+    try:
+        chosen = F.expr(expression)
+        rows.select(chosen)
+    except Exception as error:
+        hint = did_you_mean(expression, known)
+        raise UserError(f"{table.path} has no column {expression!r} ({what}){hint}; it has {listed(known)}.") from error
+    return F.trim(chosen) if isinstance(rows.select(chosen).schema[0].dataType, T.StringType) else chosen

