@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from config.errors import UserError, did_you_mean, listed
+from config.errors import MissingInput, UserError, did_you_mean, listed
 
 SHIPPED = Path(__file__).parent / "datasets"
 
@@ -59,13 +59,13 @@ class Interactions(Table):
     def _consistent(self) -> Self:
         if self.feedback == "rating":
             if self.rating_range is None or self.rating_range[0] >= self.rating_range[1]:
-                raise ValueError("needs rating_range = [lowest, highest] for feedback = \"rating\"")
+                raise ValueError('needs rating_range = [lowest, highest] for feedback = "rating"')
         elif self.rating_range is not None or self.like_from is not None:
             raise ValueError("has a rating_range or like_from, which only ratings have")
         if (self.value is None) != (self.feedback == "events"):
-            raise ValueError("needs a value, unless feedback = \"events\", which has none")
+            raise ValueError('needs a value, unless feedback = "events", which has none')
         if self.duplicates == "latest" and self.time is None:
-            raise ValueError("needs a time for duplicates = \"latest\"")
+            raise ValueError('needs a time for duplicates = "latest"')
         return self
 
     @property
@@ -154,6 +154,21 @@ def load_dataset(name_or_path: str) -> Dataset:
         return Dataset(name=path.stem, **described)
     except (ValidationError, TypeError) as error:
         raise UserError(_sentence(path, error)) from error
+
+
+def find_files(raw_dir: Path, table: Table) -> list[Path]:
+    """The table's files in the raw directory, sorted.
+
+    Raises:
+        MissingInput: there is none.
+    """
+    files = sorted(path for path in raw_dir.glob(table.path) if path.is_file())
+    if not files:
+        raise MissingInput(
+            f"There is no {table.path} in {raw_dir}: put the raw files there, "
+            "or name their directory with RAW= (--raw-dir)."
+        )
+    return files
 
 
 def _sentence(path: Path, error: ValidationError | TypeError) -> str:

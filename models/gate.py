@@ -22,7 +22,9 @@ class Candidate:
     counts: dict[str, int]
 
 
-def refusal(new: Candidate, serving: Candidate | None, *, select_by: str, min_size: float, tolerance: float) -> str | None:
+def refusal(
+    new: Candidate, serving: Candidate | None, *, select_by: str, min_size: float, tolerance: float
+) -> str | None:
     """The sentence that refuses a promotion; None where it may go ahead.
 
     Args:

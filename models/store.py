@@ -155,7 +155,10 @@ def build_store(version: Path, interactions: Path) -> None:
         heard = _packed_history(interactions, len(users))
         db.executemany(
             "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((*who, *listed, *history) for who, listed, history in zip(zip(*about, strict=True), lists, heard, strict=True)),
+            (
+                (*who, *listed, *history)
+                for who, listed, history in zip(zip(*about, strict=True), lists, heard, strict=True)
+            ),
         )
         db.executescript(_FINISH)
 
@@ -177,7 +180,9 @@ def _packed_history(interactions: Path, num_users: int) -> Iterator[tuple[bytes,
     return _packed(users[order], tracks[order], values[order], num_users)
 
 
-def _packed(users: np.ndarray, tracks: np.ndarray, numbers: np.ndarray, num_users: int) -> Iterator[tuple[bytes, bytes]]:
+def _packed(
+    users: np.ndarray, tracks: np.ndarray, numbers: np.ndarray, num_users: int
+) -> Iterator[tuple[bytes, bytes]]:
     """Cuts columns that are sorted by user into one pair of blobs a user."""
     ends = np.searchsorted(users, np.arange(num_users + 1))
     packed_tracks, packed_numbers = tracks.astype("<i4"), numbers.astype("<f4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from config.errors import UserError
 from spark.algorithms import Indexes, Scorer, load
 from spark.ranking import CUTOFFS, METRICS, metrics_at
 from spark.schemas import Columns
-from spark.split import TEST, TRAIN
+from spark.split import TEST, TRAIN, sizes
 from spark.topk import best, blocks, pairs_of, spread
 
 _DEPTH = max(CUTOFFS)
@@ -26,6 +27,43 @@ _SCHEMA = (
     "user int, relevant int, top array<int>, squared_error double, absolute_error double, rated int, "
     + ", ".join(f"`{name}` double" for name in _RANKED)
 )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation found."""
+
+    metrics: dict[str, float]
+    users: int
+    """Users who have something in the test part."""
+    users_ranked: int
+    """Those among them to whom something there is relevant: the ranking metrics are means over these."""
+    held_out: int
+    """Interactions in the test part."""
+
+
+def evaluate(
+    spark: SparkSession, ingested: Path, dealt: Path, model: Path, liked_from: float | None, into: Path
+) -> Measured:
+    """Measures a saved model and writes the metrics of each user as Parquet.
+
+    Args:
+        ingested: the directory that Ingest wrote.
+        dealt: Parquet of interactions with their part.
+        model: a saved model, at a path that every worker can read.
+        liked_from: see `per_user`.
+        into: where the Parquet goes.
+    """
+    num_users, num_tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
+    interactions = spark.read.parquet(str(dealt))
+    per_user(interactions, num_users, num_tracks, model, liked_from).write.parquet(str(into))
+    measured = ds.dataset(into)
+    return Measured(
+        summarise(into, num_tracks),
+        users=measured.count_rows(),
+        users_ranked=users_ranked(into),
+        held_out=sizes(dealt)[TEST],
+    )
 
 
 def per_user(dealt: DataFrame, num_users: int, num_tracks: int, model: Path, liked_from: float | None) -> DataFrame:
@@ -70,7 +108,9 @@ def summarise(measured: Path, num_tracks: int) -> dict[str, float]:
     table = ds.dataset(measured).to_table()
     ranked = table.filter(pc.greater(table["relevant"], 0))
     if ranked.num_rows == 0:
-        raise UserError("No user has a relevant track in the test part: raise [split] test_fraction, or bring more data.")
+        raise UserError(
+            "No user has a relevant track in the test part: raise [split] test_fraction, or bring more data."
+        )
     summary = {name: float(pc.mean(ranked[name]).as_py()) for name in _RANKED}
     lists = ranked["top"].combine_chunks()
     rows, tracks = pairs_of(lists)
@@ -101,7 +141,11 @@ def _measured(block: pa.RecordBatch, scorer: Scorer, num_tracks: int) -> pa.Reco
         for name, values in metrics_at(hits, np.maximum(counts, 1), k).items()
     }
     lists = pa.ListArray.from_arrays(np.concatenate([[0], listed.sum(axis=1).cumsum()]).astype(np.int32), top[listed])
-    columns: dict[str, Any] = {"user": block.column(Columns.USER), "relevant": counts.astype(np.int32), "top": lists}
+    columns: dict[str, Any] = {
+        "user": block.column(Columns.USER),
+        "relevant": counts.astype(np.int32),
+        "top": lists,
+    }
     columns |= _rating_errors(block, scorer)
     columns |= {name: pa.array(values, from_pandas=True) for name, values in ranked.items()}
     return pa.record_batch(columns)

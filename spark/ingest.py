@@ -18,7 +18,15 @@ from config.errors import UserError
 from spark.readers import MALFORMED, column, read_table
 from spark.schemas import Columns
 
-REASONS = ("malformed_row", "missing_user", "missing_track", "not_a_number", "not_finite", "out_of_range", "bad_time")
+REASONS = (
+    "malformed_row",
+    "missing_user",
+    "missing_track",
+    "not_a_number",
+    "not_finite",
+    "out_of_range",
+    "bad_time",
+)
 """Why a row is rejected, in the order in which it is asked."""
 
 
@@ -46,9 +54,15 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
     rejects.write.parquet(str(into / "rejects"))
 
     pairs = merge(parsed.where(F.col(Columns.REASON).isNull()), about).persist(StorageLevel.MEMORY_AND_DISK)
-    users = indexed(with_details(pairs, Columns.USER_ID, "interactions", user_details(spark, dataset, raw_dir)), Columns.USER_ID)
+    users = indexed(
+        with_details(pairs, Columns.USER_ID, "interactions", user_details(spark, dataset, raw_dir)),
+        Columns.USER_ID,
+    )
     users.write.parquet(str(into / "users"))
-    tracks = indexed(with_details(pairs, Columns.TRACK_ID, "popularity", track_details(spark, dataset, raw_dir)), Columns.TRACK_ID)
+    tracks = indexed(
+        with_details(pairs, Columns.TRACK_ID, "popularity", track_details(spark, dataset, raw_dir)),
+        Columns.TRACK_ID,
+    )
     tracks.write.parquet(str(into / "tracks"))
     stored = [spark.read.parquet(str(into / name)) for name in ("users", "tracks")]
     to_indexes(pairs, *stored).write.parquet(str(into / "interactions"))
@@ -74,17 +88,19 @@ def parse(rows: DataFrame, about: Interactions) -> DataFrame:
         F.coalesce(F.col(MALFORMED), F.concat_ws(about.separator, *fields)).alias(Columns.ROW),
     )
     return cast.select(
-        Columns.USER_ID, Columns.TRACK_ID, Columns.VALUE, Columns.TIME, _reason(about).alias(Columns.REASON), Columns.ROW
+        Columns.USER_ID,
+        Columns.TRACK_ID,
+        Columns.VALUE,
+        Columns.TIME,
+        _reason(about).alias(Columns.REASON),
+        Columns.ROW,
     )
 
 
 def _reason(about: Interactions) -> Column:
     """The first of `REASONS` that applies to a cast row."""
     value = F.col(Columns.VALUE)
-    if about.rating_range is not None:
-        outside = ~value.between(*about.rating_range)
-    else:
-        outside = value <= 0
+    outside = ~value.between(*about.rating_range) if about.rating_range is not None else value <= 0
     tests = (
         F.col(MALFORMED).isNotNull(),
         F.coalesce(F.col(Columns.USER_ID), F.lit("")) == "",
@@ -118,7 +134,9 @@ def with_details(pairs: DataFrame, key: str, counted_as: str, details: DataFrame
         return counts
     together = counts.join(details, on=key, how="full")
     return together.select(
-        key, F.coalesce(F.col(counted_as), F.lit(0)).alias(counted_as), *(c for c in details.columns if c != key)
+        key,
+        F.coalesce(F.col(counted_as), F.lit(0)).alias(counted_as),
+        *(c for c in details.columns if c != key),
     )
 
 
@@ -149,7 +167,12 @@ def track_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataF
 
 
 def _details(
-    rows: DataFrame, table: Table, heading: str, wanted: dict[str, str | None], key: str, types: dict[str, str] | None = None
+    rows: DataFrame,
+    table: Table,
+    heading: str,
+    wanted: dict[str, str | None],
+    key: str,
+    types: dict[str, str] | None = None,
 ) -> DataFrame:
     """The wanted columns, one row an id; of several rows with one id, the first in sort order."""
 
@@ -194,11 +217,15 @@ def indexed(ids: DataFrame, key: str) -> DataFrame:
     for the sort, one small count, no window over everything.
     """
     partition_bits = 33  # how monotonically_increasing_id is made: partition << 33 | row within it
-    ordered = ids.sort(key).select(F.monotonically_increasing_id().alias("_place"), "*").persist(StorageLevel.MEMORY_AND_DISK)
+    ordered = (
+        ids.sort(key).select(F.monotonically_increasing_id().alias("_place"), "*").persist(StorageLevel.MEMORY_AND_DISK)
+    )
     partition = F.shiftright("_place", partition_bits)
     sizes = sorted(ordered.groupBy(partition.alias("partition")).count().collect())
     starts = itertools.accumulate((size for _, size in sizes), initial=0)
-    offsets = F.create_map(*(F.lit(number) for (p, _), start in zip(sizes, starts, strict=False) for number in (p, start)))
+    offsets = F.create_map(
+        *(F.lit(number) for (p, _), start in zip(sizes, starts, strict=False) for number in (p, start))
+    )
     within = F.col("_place").bitwiseAND(F.lit((1 << partition_bits) - 1))
     index = (offsets[partition] + within).cast("int").alias(Columns.INDEX)
     return ordered.select(index, *ids.columns)

@@ -41,7 +41,11 @@ def value_distribution(interactions: DataFrame, about: Interactions) -> dict[str
     """
     value = F.col(Columns.VALUE)
     summary = interactions.agg(
-        F.mean(value), F.stddev_pop(value), F.min(value), F.max(value), F.percentile_approx(value, [0.25, 0.5, 0.75])
+        F.mean(value),
+        F.stddev_pop(value),
+        F.min(value),
+        F.max(value),
+        F.percentile_approx(value, [0.25, 0.5, 0.75]),
     ).first()
     assert summary is not None
     if about.rating_range is not None:
@@ -57,7 +61,14 @@ def value_distribution(interactions: DataFrame, about: Interactions) -> dict[str
 
     histogram = [{"from": edge(b), "to": edge(b + 1), "count": n} for b, n in counts]
     mean, deviation, least, most, quartiles = summary
-    return {"mean": mean, "deviation": deviation, "min": least, "max": most, "quartiles": quartiles, "histogram": histogram}
+    return {
+        "mean": mean,
+        "deviation": deviation,
+        "min": least,
+        "max": most,
+        "quartiles": quartiles,
+        "histogram": histogram,
+    }
 
 
 def count_distribution(counts: np.ndarray) -> dict[str, Any]:
@@ -77,4 +88,4 @@ def count_distribution(counts: np.ndarray) -> dict[str, Any]:
 
 
 def _column(parquet: Path, name: str) -> np.ndarray:
-    return ds.dataset(parquet).to_table(columns=[name])[name].to_numpy()
+    return np.asarray(ds.dataset(parquet).to_table(columns=[name])[name])

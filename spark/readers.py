@@ -9,25 +9,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from config.dataset import Table
-from config.errors import MissingInput, UserError, did_you_mean, listed
+from config.dataset import Table, find_files
+from config.errors import UserError, did_you_mean, listed
 
 MALFORMED = "_malformed"
 """Holds the whole line where it does not have the table's number of fields; null elsewhere."""
 
 _NULLS = {"quote": "\u0000", "escape": "\u0000"}
-
-
-def find_files(raw_dir: Path, table: Table) -> list[Path]:
-    """The table's files in the raw directory, sorted.
-
-    Raises:
-        MissingInput: there is none.
-    """
-    files = sorted(path for path in raw_dir.glob(table.path) if path.is_file())
-    if not files:
-        raise MissingInput(f"There is no {table.path} in {raw_dir}: put the raw files there, or name their directory with RAW=.")
-    return files
 
 
 def column_names(file: Path, table: Table) -> list[str]:
@@ -42,7 +30,9 @@ def column_names(file: Path, table: Table) -> list[str]:
         with file.open(encoding=table.encoding, newline="") as lines:
             first = lines.readline().rstrip("\r\n").removeprefix("\ufeff")
     except (UnicodeDecodeError, LookupError) as error:
-        raise UserError(f"{file} is not {table.encoding} text; set the encoding in the dataset's description.") from error
+        raise UserError(
+            f"{file} is not {table.encoding} text; set the encoding in the dataset's description."
+        ) from error
     if not first:
         raise UserError(f"{file} is empty; its first line should name the columns.")
     if len(table.separator) > 1 or not table.quote:

@@ -60,7 +60,7 @@ def open_session(options: SessionOptions) -> SparkSession:
         # The CSV reader must look at every column to tell a malformed row from a whole one.
         "spark.sql.csv.parser.columnPruning.enabled": "false",
     }
-    builder = SparkSession.builder.master(options.master).appName("encore")  # type: ignore[attr-defined]
+    builder = SparkSession.builder.master(options.master).appName("encore")
     for key, value in settings.items():
         builder = builder.config(key, value)
     with _output_to(options.log):
@@ -140,3 +140,13 @@ def _output_to(log: Path | None) -> Iterator[None]:
             os.dup2(saved[1], 2)
             os.close(saved[0])
             os.close(saved[1])
+
+
+def active_tasks() -> tuple[int, int]:
+    """Tasks that are done, and all, of the stages that the session works on at the moment; (0, 0) without one."""
+    context = SparkContext._active_spark_context
+    if context is None or context._jsc is None:
+        return (0, 0)
+    tracker = context.statusTracker()
+    stages = [info for number in tracker.getActiveStageIds() if (info := tracker.getStageInfo(number)) is not None]
+    return sum(info.numCompletedTasks for info in stages), sum(info.numTasks for info in stages)

@@ -14,16 +14,29 @@ from pathlib import Path
 
 import numpy as np
 
-GENRES = ("ambient", "classical", "electronic", "folk", "hip-hop", "indie", "jazz", "metal", "pop", "r&b", "rock", "soul")
+GENRES = (
+    "ambient",
+    "classical",
+    "electronic",
+    "folk",
+    "hip-hop",
+    "indie",
+    "jazz",
+    "metal",
+    "pop",
+    "r&b",
+    "rock",
+    "soul",
+)
 COUNTRIES = ("BR", "DE", "ES", "FR", "GB", "IN", "JP", "NG", "SE", "US")
 CLUSTERS = 6
 START = 1_704_067_200
 """2024-01-01, UTC, in seconds."""
 YEAR = 365 * 86_400
-_FIRST = ("Amber", "Blue", "Crystal", "Distant", "Electric", "Faded", "Golden", "Hidden", "Iron", "Jade", "Lonely",
-          "Midnight", "Northern", "Paper", "Quiet", "Restless", "Silver", "Tidal", "Velvet", "Wild")  # fmt: skip
-_SECOND = ("Arcade", "Bridges", "Canyon", "Dawn", "Echoes", "Fires", "Gardens", "Harbour", "Islands", "Lanterns",
-           "Mirrors", "Oceans", "Parade", "Rivers", "Shadows", "Signals", "Strangers", "Thunder", "Voices", "Winter")  # fmt: skip
+_FIRST = """Amber Blue Crystal Distant Electric Faded Golden Hidden Iron Jade
+    Lonely Midnight Northern Paper Quiet Restless Silver Tidal Velvet Wild""".split()
+_SECOND = """Arcade Bridges Canyon Dawn Echoes Fires Gardens Harbour Islands Lanterns
+    Mirrors Oceans Parade Rivers Shadows Signals Strangers Thunder Voices Winter""".split()
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ def _what_they_pick(
     genre: np.ndarray,
     popularity: np.ndarray,
 ) -> np.ndarray:
-    """The track of each rating: drawn by popularity times the taste of the user's cluster, one draw in ten by popularity alone."""
+    """The track of each rating: by popularity times the taste of the user's cluster, and one in ten by popularity."""
     tracks = np.empty(len(users), dtype=np.int64)
     for each in range(CLUSTERS):
         mine = np.flatnonzero(cluster[users] == each)
@@ -109,13 +122,16 @@ def _tracks(rng: np.random.Generator, genre: np.ndarray) -> zip[tuple[int, str, 
     count = len(genre)
     artists = genre + len(GENRES) * rng.integers(max(1, count // (6 * len(GENRES))), size=count)
     titles = [f"{_FIRST[a]} {_SECOND[b]}" for a, b in rng.integers(len(_FIRST), size=(count, 2)).tolist()]
-    names = [f"The {_FIRST[n % len(_FIRST)]} {_SECOND[n // len(_FIRST) % len(_SECOND)]}" for n in (artists * 7).tolist()]
+    names = [
+        f"The {_FIRST[n % len(_FIRST)]} {_SECOND[n // len(_FIRST) % len(_SECOND)]}" for n in (artists * 7).tolist()
+    ]
     return zip(_ids(np.arange(count)), titles, names, np.asarray(GENRES)[genre].tolist(), strict=True)
 
 
 def _ids(indexes: np.ndarray) -> list[int]:
     """Ids count from 1."""
-    return (indexes + 1).tolist()
+    ids: list[int] = (indexes + 1).tolist()
+    return ids
 
 
 def _write(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark.algorithms import Floats, Indexes, Scorer, load
@@ -21,7 +21,31 @@ _BLOCK_BYTES = 64 << 20
 _SCORES_PER_TASK = 20_000_000
 
 
-def recommend_all(interactions: DataFrame, users: DataFrame, num_users: int, tracks: pa.Array, model: Path, k: int) -> DataFrame:
+def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int, into: Path) -> tuple[int, int]:
+    """Writes the list of every user as Parquet; returns how many users there are, and rows.
+
+    Args:
+        ingested: the directory that Ingest wrote.
+        model: a saved model, at a path that every worker can read.
+        k: the length of the lists.
+        into: where the Parquet goes.
+
+    Raises:
+        RuntimeError: the number of rows written is not the sum of min(k, unheard tracks) over the users.
+    """
+    tracks = track_ids(ingested / "tracks")
+    heard = ds.dataset(ingested / "users").to_table(columns=["interactions"])["interactions"].to_numpy()
+    interactions, users = (spark.read.parquet(str(ingested / name)) for name in ("interactions", "users"))
+    recommend_all(interactions, users, len(heard), tracks, model, k).write.parquet(str(into))
+    written, expected = ds.dataset(into).count_rows(), int(np.minimum(k, len(tracks) - heard).sum())
+    if written != expected:
+        raise RuntimeError(f"{written:,} recommendations were written instead of {expected:,}.")
+    return len(heard), written
+
+
+def recommend_all(
+    interactions: DataFrame, users: DataFrame, num_users: int, tracks: pa.Array, model: Path, k: int
+) -> DataFrame:
     """Each user's `min(k, unheard tracks)` best tracks: user_id, rank from 1, track_id, score.
 
     Args:
@@ -114,6 +138,11 @@ def _as_rows(block: pa.RecordBatch, tracks: Indexes, scores: Floats, ids: pa.Arr
     users = np.repeat(np.arange(block.num_rows), listed.sum(axis=1))
     ranks = np.broadcast_to(np.arange(1, scores.shape[1] + 1, dtype=np.int32), scores.shape)
     return pa.record_batch(
-        [block.column(Columns.USER_ID).take(users), pa.array(ranks[listed]), ids.take(tracks[listed]), pa.array(scores[listed])],
+        [
+            block.column(Columns.USER_ID).take(users),
+            pa.array(ranks[listed]),
+            ids.take(tracks[listed]),
+            pa.array(scores[listed]),
+        ],
         names=RECOMMENDATIONS.names,
     )

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
+from config.dataset import Interactions
 from config.durable import read_json, write_json
 
 Indexes = NDArray[np.int32]
@@ -45,6 +47,18 @@ class Training:
     count: int
     """Number of interactions."""
     rating_range: tuple[float, float] | None
+
+    @classmethod
+    def read(cls, spark: SparkSession, ingested: Path, interactions: Path, about: Interactions) -> Training:
+        """From the directory that Ingest wrote, and the Parquet of those interactions that are to be learned."""
+        sizes = {name: ds.dataset(ingested / name).count_rows() for name in ("users", "tracks")}
+        return cls(
+            spark.read.parquet(str(interactions)),
+            num_users=sizes["users"],
+            num_tracks=sizes["tracks"],
+            count=ds.dataset(interactions).count_rows(),
+            rating_range=about.rating_range,
+        )
 
     @property
     def spark(self) -> SparkSession:

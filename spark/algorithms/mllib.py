@@ -21,7 +21,9 @@ from spark.algorithms import Floats, Indexes, Training, label_of, popularity_of
 _ROWS_PER_BLOCK = 250_000
 
 
-def fit_factors(training: Training, ratings: DataFrame, settings: Mapping[str, Any], into: Path, *, implicit: bool) -> None:
+def fit_factors(
+    training: Training, ratings: DataFrame, settings: Mapping[str, Any], into: Path, *, implicit: bool
+) -> None:
     """Trains on `ratings` (user, track, value) and saves an ordinary `ALSModel` at `into`."""
     blocks = min(64, max(2, training.count // _ROWS_PER_BLOCK))  # from the data alone: the result depends on it
     model = ALS(

@@ -1,0 +1,86 @@
+"""Assembles a version: everything that is served, in one directory that never changes again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from config.durable import write_json
+from models.registry import seal
+from models.store import build_store
+
+_USERS = pa.schema(
+    [
+        ("index", pa.int32()),
+        ("user_id", pa.string()),
+        ("interactions", pa.int64()),
+        ("age", pa.int32()),
+        ("country", pa.string()),
+    ]
+)
+_TRACKS = pa.schema(
+    [
+        ("index", pa.int32()),
+        ("track_id", pa.string()),
+        ("popularity", pa.int64()),
+        ("title", pa.string()),
+        ("artist", pa.string()),
+        ("genre", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a version is assembled from: directories of Parquet, and a saved model."""
+
+    users: Path
+    tracks: Path
+    interactions: Path
+    model: Path
+    recommendations: Path
+
+
+def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], facts: dict[str, Any]) -> dict[str, int]:
+    """Fills the empty directory `into`; the caller renames it into `root`, `models/<dataset>`.
+
+    Args:
+        documents: JSON files by their names without the ending.
+        facts: what the manifest says besides its number, the counts and every file's digest.
+
+    Returns:
+        The counts of users, tracks, interactions and recommendations.
+    """
+    users = _table(parts.users, _USERS)
+    tracks = _table(parts.tracks, _TRACKS)
+    pq.write_table(users, into / "users.parquet")
+    pq.write_table(tracks, into / "tracks.parquet")
+    shutil.copytree(parts.model, into / "model")
+    shutil.copytree(parts.recommendations, into / "recommendations")
+    for name, document in documents.items():
+        write_json(into / f"{name}.json", document)
+    build_store(into, parts.interactions)
+    counts = {
+        "users": len(users),
+        "tracks": len(tracks),
+        "interactions": pq.ParquetDataset(parts.interactions).read(columns=["user"]).num_rows,
+        "recommendations": pq.ParquetDataset(parts.recommendations).read(columns=["rank"]).num_rows,
+    }
+    seal(into, root, facts | {"counts": counts})
+    return counts
+
+
+def _table(parquet: Path, schema: pa.Schema) -> pa.Table:
+    """The rows by index, with every column of the schema: null where the dataset does not know it."""
+    table = pq.read_table(parquet).sort_by("index")
+    known = set(table.column_names)
+    columns = [
+        table[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,29 @@
+"""The Luigi task graph: `luigi --module workflow RecommendAll`."""
+
+from workflow.tasks import (
+    Evaluate,
+    Generate,
+    Ingest,
+    Promote,
+    Publish,
+    Recommend,
+    RecommendAll,
+    Refit,
+    SelectModel,
+    Split,
+    Train,
+)
+
+__all__ = [
+    "Evaluate",
+    "Generate",
+    "Ingest",
+    "Promote",
+    "Publish",
+    "Recommend",
+    "RecommendAll",
+    "Refit",
+    "SelectModel",
+    "Split",
+    "Train",
+]

@@ -1,0 +1,283 @@
+"""One invocation: what was asked for, where things are, and what its stages share."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, NoReturn, cast
+from urllib.parse import urlsplit
+
+from luigi.configuration import get_config
+from luigi.interface import core
+from luigi.retcodes import retcode
+from luigi.worker import worker
+
+from config.dataset import load_dataset
+from config.durable import now, sweep
+from config.errors import MissingInput, UserError
+from config.paths import Paths
+from workflow.console import Console, Tasks
+from workflow.fingerprint import RawFiles
+from workflow.runlog import RunRecord, StageLine
+from workflow.settings import resolve
+from workflow.summary import nothing_to_do, summary
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from workflow.stage import InRun, Stage
+
+_SMALL_BYTES = 100 << 20
+"""Raw input up to this size gets a Java that is tuned for starting quickly."""
+
+_runs: dict[str, Run] = {}
+
+
+def new_run_id() -> str:
+    """When, in UTC, and four digits that make it unique."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+class _LogFile(logging.FileHandler):
+    """The log of the run that began last in this process."""
+
+
+class Run:
+    """What the tasks of one invocation share. The first of them to be constructed begins it."""
+
+    @classmethod
+    def of(cls, task: InRun) -> Run:
+        """The run that a task belongs to. Ends the process with a sentence where the run cannot begin."""
+        known = _runs.get(task.run_id)
+        if known is None:
+            console = Console()
+            try:
+                known = _runs[task.run_id] = cls(task, console)
+                known._begin()
+            except UserError as error:
+                _runs.pop(task.run_id, None)
+                _refuse(error, console)
+        return known
+
+    def __init__(self, top: InRun, console: Console) -> None:
+        self.id = top.run_id
+        self.console = console
+        self.settings = resolve()
+        self.dataset = load_dataset(top.dataset)
+        if self.dataset.synthetic and top.raw_dir:
+            raise UserError(
+                f"The dataset {self.dataset.name} makes its own data: leave RAW= (--raw-dir) out, "
+                "or name the dataset that the files belong to."
+            )
+        roots = self.settings["paths"]
+        self.paths = Paths(Path(roots["data_root"]).absolute(), Path(roots["models_root"]).absolute())
+        self.raw_dir = Path(top.raw_dir) if top.raw_dir else self.paths.raw(self.dataset.name)
+        self.raw_files = RawFiles(self.paths.work(self.dataset.name) / "raw-files.json")
+        self.log = self.paths.runs(self.dataset.name) / f"{self.id}.log"
+        self.not_promoted: str | None = None
+        """Why the run's version was published and not promoted."""
+        self._top = top
+        self.stages: list[Stage] = []
+        self._pending: list[Stage] = []
+        self._total = 0
+        self._failed = False
+
+    # -- from the beginning to the end ------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Refuses what cannot work, finds out what there is to do, and opens the record."""
+        _refuse_forks()
+        try:
+            for directory in (self.paths.work, self.paths.runs, self.paths.versions):
+                directory(self.dataset.name).mkdir(parents=True, exist_ok=True)
+            self.stages = _dependencies_first(self._top, lambda stage: True)
+            self._pending = _dependencies_first(self._top, lambda stage: not stage.complete())
+            self._total = len(self._pending)
+            sweep(self.paths.work(self.dataset.name), "*/*")
+            sweep(self.paths.versions(self.dataset.name), "*")
+            self._record = RunRecord(self.log.with_suffix(".jsonl"), self.id, self.dataset.name)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename} cannot be written ({error.strerror}): [paths] data_root and models_root say where to."
+            ) from error
+        self._start_logging()
+        self._choose_scheduler()
+        if self._pending:
+            self.console.say(f"Run {self.id} of {self.dataset.name}: {self._total} stages to do.")
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)
+            sys.excepthook = self._say_interrupted
+
+    def top_is_complete(self, task: InRun) -> None:
+        """Luigi found a task complete. If it is the one that was asked for, the run is over."""
+        if task is not self._top or self._total:
+            return
+        for stage in self.stages:
+            self._record.stage(StageLine(self.id, stage.name, stage.candidate, stage.fingerprint, "skipped", now()))
+        version = self._version()
+        self._record.finished("nothing_to_do", version)
+        self.console.say(nothing_to_do(self.dataset, version))
+
+    @contextmanager
+    def recording(self, stage: Stage) -> Iterator[StageLine]:
+        """Shows and records a stage while it runs; the line's rows and status are the stage's to set."""
+        line = StageLine(self.id, stage.name, stage.candidate, stage.fingerprint, "done", now())
+        began = time.monotonic()
+        done = self._total - len(self._pending)
+        try:
+            with self.console.progress(stage.label, (done, self._total), _spark_tasks):
+                yield line
+        except BaseException as error:
+            line.status, line.error = "failed", _sentence(error, self.log)
+            raise
+        finally:
+            line.duration_s = round(time.monotonic() - began, 3)
+            self._record.stage(line)
+            self._say(stage, line)
+            self._ended(stage, line)
+
+    def _ended(self, stage: Stage, line: StageLine) -> None:
+        """Closes the run after its last stage: of those left, none can run once all wait for a failed one."""
+        self._pending = [other for other in self._pending if other is not stage]
+        if line.status == "failed":
+            self._failed = True
+            self._pending = [
+                other for other in self._pending if stage not in _dependencies_first(other, lambda _: True)
+            ]
+        if self._pending:
+            return
+        version = self._version()
+        duration = self._record.finished("failed" if self._failed else "done", version)
+        if self._failed:
+            self.console.fail(f"The run stopped after {duration:.1f} s. What was finished is kept; details: {self.log}")
+        else:
+            self.console.say(summary(self, version, duration))
+
+    # -- what stages ask for ----------------------------------------------------------------------------------
+
+    @property
+    def spark(self) -> SparkSession:
+        """The run's session, opened when first asked for, and again if its JVM has died."""
+        from spark.session import SessionOptions, open_session
+
+        options = SessionOptions(**self.settings["spark_session"], short_run=self._is_small(), log=self.log)
+        return open_session(options)
+
+    def stage(self, name: str) -> Stage | None:
+        """The run's stage of that name; None where the run has none."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def _is_small(self) -> bool:
+        if self.dataset.synthetic:
+            return bool(self.settings["synthetic"]["num_interactions"] * 24 < _SMALL_BYTES)
+        files = (file for table in self.dataset.tables.values() for file in self.raw_dir.glob(table.path))
+        return sum(file.stat().st_size for file in files) < _SMALL_BYTES
+
+    def _version(self) -> str | None:
+        publish = self.stage("Publish")
+        return publish.fingerprint if publish is not None and publish.complete() else None
+
+    # -- what is said -----------------------------------------------------------------------------------------
+
+    def _say(self, stage: Stage, line: StageLine) -> None:
+        if line.status == "failed":
+            self.console.fail(f"{stage.label} failed: {line.error}")
+            return
+        rows = f"{line.rows_in:>11,} → {line.rows_out:,} rows" if line.rows_in is not None else ""
+        shared = "  made by another run" if line.status == "skipped" else ""
+        self.console.say(f"  {stage.label:<22}{line.duration_s:>6.1f} s{rows}{shared}")
+
+    def _say_interrupted(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """Ctrl-C and SIGTERM are no accident: no traceback."""
+        if not issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+
+    def _start_logging(self) -> None:
+        """Sends everything that is logged to the run's file."""
+        root = logging.getLogger()
+        for earlier in [handler for handler in root.handlers if isinstance(handler, _LogFile)]:
+            root.removeHandler(earlier)
+            earlier.close()
+        handler = _LogFile(self.log, encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+        root.addHandler(handler)
+        logging.getLogger("luigi-interface").setLevel(logging.INFO)
+
+    def _choose_scheduler(self) -> None:
+        """Runs locally where no luigid answers, instead of a minute and a half of connection retries."""
+        options = core()
+        if options.local_scheduler:
+            return
+        url = urlsplit(options.scheduler_url or f"http://{options.scheduler_host}:{options.scheduler_port}")
+        address = (url.hostname or "localhost", url.port or 8082)
+        try:
+            socket.create_connection(address, timeout=1).close()
+            self.console.say(f"The task graph is at http://{address[0]}:{address[1]}/")
+        except OSError:
+            get_config().set("core", "local_scheduler", "true")
+            self.console.say(f"No luigid answers at {address[0]}:{address[1]}; scheduling locally.")
+
+
+def _dependencies_first(top: InRun, wanted: Callable[[Stage], bool]) -> list[Stage]:
+    """The wanted stages at and below a task, each after what it requires; below an unwanted one none is looked at."""
+    found: dict[InRun, None] = {}
+
+    def visit(task: InRun) -> None:
+        if task in found or (task.is_stage and not wanted(cast("Stage", task))):
+            return
+        for dependency in task.deps():
+            visit(dependency)
+        found[task] = None
+
+    visit(top)
+    return [cast("Stage", task) for task in found if task.is_stage]
+
+
+def _refuse(error: UserError, console: Console) -> NoReturn:
+    console.fail(str(error))
+    codes = retcode()
+    raise SystemExit(codes.missing_data if isinstance(error, MissingInput) else codes.scheduling_error) from error
+
+
+def _refuse_forks() -> None:
+    """A Spark session does not survive a fork, and Luigi forks for each of these."""
+    if core().workers > 1 or worker().force_multiprocessing or worker().timeout:
+        raise UserError(
+            "More than one worker, force_multiprocessing or a worker timeout would fork the Spark session: "
+            "leave them out; Spark itself uses every core."
+        )
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _sentence(error: BaseException, log: Path) -> str:
+    """One sentence for whatever ended a stage."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted; the same command goes on from here."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0] if first else 'no message'} (the traceback is in {log})"
+
+
+def _spark_tasks() -> Tasks:
+    """Spark's tasks that are done, and all, in the stages that it works on now."""
+    if "pyspark" not in sys.modules:
+        return (0, 0)
+    from spark.session import active_tasks
+
+    return active_tasks()

@@ -1,0 +1,236 @@
+"""Every setting: a field of a section of luigi.cfg, `[als] rank`, or a flag, `--als-rank`.
+
+None of the sections is named like a package of ours. What a stage's result depends on is declared by the stage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import luigi
+from luigi.configuration import get_config
+
+from config.errors import UserError, did_you_mean, listed
+
+CANDIDATES = ("popularity", "als", "als_explicit")
+CUTOFFS = (10, 20)
+METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "hit_rate"))
+SELECTABLE = (*METRICS, "rmse", "mae")
+
+Settings = dict[str, dict[str, Any]]
+"""The value of every key of every section."""
+
+
+class Checked(luigi.Parameter[Any]):
+    """A parameter that refuses a wrong value with one sentence."""
+
+    expected: str
+
+    def accept(self, given: Any) -> Any:
+        """The value that was meant; a ValueError or TypeError where none could be."""
+        raise NotImplementedError
+
+    def normalize(self, given: Any) -> Any:
+        """Luigi's hook for values from anywhere."""
+        try:
+            return self.accept(given)
+        except (ValueError, TypeError):
+            raise ValueError(f"{given!r} is not {self.expected}") from None
+
+    def parse(self, text: str) -> Any:
+        """Luigi's hook for values from luigi.cfg and the command line."""
+        return self.normalize(text)
+
+
+class Number(Checked):
+    """A number within bounds, both allowed; whole where the lower bound is an `int`."""
+
+    def __init__(self, default: float, low: float, high: float, description: str) -> None:
+        super().__init__(default=default, description=description)
+        self.kind, self.low, self.high = type(low), low, high
+        self.expected = f"a {'whole ' if self.kind is int else ''}number from {low:,} to {high:,}"
+
+    def accept(self, given: Any) -> int | float:
+        """See `Checked`."""
+        number = self.kind(given)
+        if not self.low <= number <= self.high:  # also true of NaN
+            raise ValueError(given)
+        return number
+
+
+class OneOf(Checked):
+    """A word out of a few."""
+
+    def __init__(self, default: str, choices: Sequence[str], description: str) -> None:
+        super().__init__(default=default, description=description)
+        self.choices = choices
+        self.expected = f"one of {', '.join(choices)}"
+
+    def accept(self, given: Any) -> str:
+        """See `Checked`."""
+        if given not in self.choices:
+            raise ValueError(given)
+        return str(given)
+
+
+class Several(OneOf):
+    """A JSON list of different words out of a few, at least one."""
+
+    def __init__(self, default: Sequence[str], choices: Sequence[str], description: str) -> None:
+        super().__init__(default=choices[0], choices=choices, description=description)
+        self._default = tuple(default)
+        self.expected = f"a list such as {json.dumps(list(default))}, of one or more of {', '.join(choices)}"
+
+    def accept(self, given: Any) -> Any:
+        """See `Checked`."""
+        names = json.loads(given) if isinstance(given, str) else given
+        if not names or isinstance(names, str) or len(set(names)) < len(names) or set(names) - set(self.choices):
+            raise ValueError(given)
+        return tuple(names)
+
+    def serialize(self, names: Any) -> str:
+        """As it is written in luigi.cfg."""
+        return json.dumps(list(names))
+
+
+class Memory(Checked):
+    """An amount of memory as Java writes it."""
+
+    expected = "an amount of memory such as 512m or 4g"
+
+    def accept(self, given: Any) -> str:
+        """See `Checked`."""
+        if given[-1:] not in ("m", "g") or int(given[:-1]) < 1:
+            raise ValueError(given)
+        return str(given)
+
+
+class paths(luigi.Config):
+    """Where data and models are kept; relative to the working directory."""
+
+    data_root = luigi.Parameter(default="data", description="Raw files, stage outputs and run records.")
+    models_root = luigi.Parameter(default="models", description="Published versions.")
+
+
+class synthetic(luigi.Config):
+    """How much the Generate stage makes for the dataset `synthetic`."""
+
+    num_users = Number(500, 1, 10_000_000, "Listeners.")
+    num_tracks = Number(300, 2, 10_000_000, "Tracks in the catalogue.")
+    num_interactions = Number(5_000, 2, 1_000_000_000, "Ratings, at least one a listener.")
+    seed = Number(42, 0, 2**31 - 1, "The same seed makes the same files.")
+
+
+class ingest(luigi.Config):
+    """Reading the raw files."""
+
+    max_reject_fraction = Number(0.05, 0.0, 1.0, "The run fails if a larger share of the rows is unusable.")
+
+
+class split(luigi.Config):
+    """Holding interactions back to measure on."""
+
+    strategy = OneOf("random", ("random",), "How: at random, each interaction by itself.")
+    test_fraction = Number(0.2, 0.01, 0.9, "Share of the interactions that is held back.")
+    seed = Number(42, 0, 2**31 - 1, "Another seed holds back others.")
+
+
+class selection(luigi.Config):
+    """Which models compete, and what for."""
+
+    candidates = Several(
+        ("popularity", "als", "als_explicit"), CANDIDATES, "Models that compete; `als_explicit` only does for ratings."
+    )
+    select_by = OneOf("ndcg@10", SELECTABLE, "The metric that names the champion.")
+
+
+class als(luigi.Config):
+    """ALS for implicit feedback: what is heard is liked."""
+
+    engine = OneOf("mllib", ("mllib",), "What trains it: Spark's MLlib.")
+    rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
+    max_iter = Number(10, 1, 1_000, "Iterations.")
+    reg_param = Number(0.1, 0.0, 10_000.0, "λ: how much large factors cost.")
+    alpha = Number(10.0, 0.0, 10_000.0, "How much more a heard track weighs than one that was not.")
+    seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
+
+
+class als_explicit(luigi.Config):
+    """ALS for ratings: predicts the value."""
+
+    rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
+    max_iter = Number(10, 1, 1_000, "Iterations.")
+    reg_param = Number(0.1, 0.0, 10_000.0, "λ: how much large factors cost.")
+    seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
+
+
+class recommend(luigi.Config):
+    """The lists that are made for everyone."""
+
+    k = Number(20, 1, 1_000, "Tracks a user.")
+
+
+class publish(luigi.Config):
+    """What a version must fulfil to be promoted."""
+
+    min_size = Number(0.5, 0.0, 1.0, "Least users, tracks and interactions, as a share of the serving version's.")
+    tolerance = Number(
+        0.1, 0.0, 1.0, "Share of the serving champion's metric that may be lost, measured on the same split."
+    )
+
+
+class spark_session(luigi.Config):
+    """Where Spark runs; nothing here changes a result."""
+
+    master = luigi.Parameter(default="local[*]", description="`local[*]`, or a cluster's address.")
+    shuffle_partitions = Number(8, 1, 100_000, "Partitions after a shuffle, at most.")
+    driver_memory = Memory(default="2g", description="Memory of Spark's Java.")
+
+
+class retry(luigi.Config):
+    """Trying again what may pass: a lost executor, a JVM that died."""
+
+    attempts = Number(3, 1, 100, "How often a stage is tried in all.")
+    wait_s = Number(2.0, 0.0, 3_600.0, "Seconds before the second attempt; doubled before each further one.")
+
+
+SECTIONS: tuple[type[luigi.Config], ...] = (
+    paths, synthetic, ingest, split, selection, als, als_explicit, recommend, publish, spark_session, retry,
+)  # fmt: skip
+
+
+def resolve() -> Settings:
+    """Every setting, from the command line, luigi.cfg or its default.
+
+    Raises:
+        UserError: a value is wrong, two do not go together, or a key is unknown; the sentence names them.
+    """
+    settings = {section.get_task_family(): _values(section) for section in SECTIONS}
+    made = settings["synthetic"]
+    if made["num_interactions"] < made["num_users"]:
+        raise UserError(
+            f"[synthetic] num_interactions = {made['num_interactions']:,} is less than num_users = "
+            f"{made['num_users']:,}: every listener rates at least once."
+        )
+    return settings
+
+
+def _values(section: type[luigi.Config]) -> dict[str, Any]:
+    name = section.get_task_family()
+    parameters = dict(section.get_params())
+    configured = get_config()
+    if configured.has_section(name):
+        for key in configured[name]:
+            if key not in parameters:
+                raise UserError(
+                    f"[{name}] has no key {key!r}{did_you_mean(key, parameters)}; it has {listed(parameters)}."
+                )
+    values = {}
+    for key, parameter in parameters.items():
+        try:
+            values[key] = parameter.task_value(name, key)
+        except ValueError as error:
+            raise UserError(f"[{name}] {key}: {error}.") from error
+    return values

@@ -1,0 +1,203 @@
+"""The base of every stage: fingerprint, target, lock, staging, retries and the run record, once for all."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import luigi
+
+from config.durable import lock_of, locked, made_whole, write_json
+from config.errors import UserError
+from config.paths import SUCCESS
+from workflow import fingerprint
+from workflow.run import Run, new_run_id
+from workflow.runlog import StageLine
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class Rows(NamedTuple):
+    """How many rows a stage read and wrote, as it counted them itself."""
+
+    read: int
+    written: int
+
+
+class Dependencies(NamedTuple):
+    """What a stage's result depends on, beyond what comes before it."""
+
+    settings: tuple[type[luigi.Config], ...]
+    code: tuple[str, ...]
+
+
+class InRun(luigi.Task):
+    """A task of a run. Luigi tells tasks apart by `run_id`, the file system by fingerprints."""
+
+    dataset = luigi.Parameter(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
+    raw_dir = luigi.Parameter(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
+    run_id = luigi.Parameter(default="", description="Names the run; made up where it is left out.")
+
+    is_stage: ClassVar[bool] = False
+
+    @classmethod
+    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> Any:
+        """Luigi's hook: a task that is constructed without a run id begins a new run."""
+        values = dict(super().get_param_values(params, args, kwargs))
+        values["run_id"] = values["run_id"] or new_run_id()
+        return [(name, values[name]) for name, _ in params]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.in_run = Run.of(self)
+
+
+@InRun.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+def _found_complete(task: InRun) -> None:
+    task.in_run.top_is_complete(task)
+
+
+class Stage(InRun):
+    """A restartable step whose result is a directory, named by everything that determines it."""
+
+    is_stage = True
+    settings: ClassVar[tuple[type[luigi.Config], ...]] = ()
+    """The sections of settings that the result depends on."""
+    code: ClassVar[tuple[str, ...]] = ()
+    """The source files that the result depends on; the stage's own `make` counts without being named."""
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        """Writes the result into an empty directory; `inputs` are the directories of `requires()`, by name.
+
+        May be called again, with another empty directory, if it failed by something that may pass.
+        """
+        raise NotImplementedError
+
+    def requires(self) -> Mapping[str, Stage]:
+        """What comes before, by the names that `make` knows."""
+        return {}
+
+    @property
+    def name(self) -> str:
+        """The stage's name in the run record."""
+        return type(self).__name__
+
+    @property
+    def candidate(self) -> str | None:
+        """The candidate that the stage is about; None where it is about none."""
+        return None
+
+    @property
+    def label(self) -> str:
+        """The stage's name on the terminal."""
+        return f"{self.name} {self.candidate}" if self.candidate else self.name
+
+    def depends_on(self) -> Dependencies:
+        """The declared settings and code; a stage that there is one of for each candidate has the candidate's."""
+        return Dependencies(self.settings, self.code)
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The declared sections of settings, by name."""
+        names = (section.get_task_family() for section in self.depends_on().settings)
+        return {name: self.in_run.settings[name] for name in names}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The declared settings, by key."""
+        return {key: value for section in self.sections.values() for key, value in section.items()}
+
+    @property
+    def spark(self) -> SparkSession:
+        """The run's Spark session."""
+        session = self.in_run.spark
+        if (page := session.sparkContext.uiWebUrl) is not None:
+            self.set_tracking_url(page)  # type: ignore[misc]  # Luigi sets it while the task runs
+        return session
+
+    def identity(self) -> list[Any]:
+        """What else determines the result, beyond name, code, settings and what comes before."""
+        return []
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits over everything that determines the result."""
+        return fingerprint.of(
+            self.label,
+            self.code_fingerprint,
+            self.sections,
+            self.identity(),
+            {name: stage.fingerprint for name, stage in self.requires().items()},
+        )
+
+    @cached_property
+    def code_fingerprint(self) -> str:
+        """The same over the declared source files and the stage's own `make`."""
+        return fingerprint.of(fingerprint.of_code(self.depends_on().code), inspect.getsource(type(self).make))
+
+    @property
+    def directory(self) -> Path:
+        """Where the result is, or will be."""
+        return self.in_run.paths.work(self.in_run.dataset.name) / self.name / self.fingerprint
+
+    def output(self) -> luigi.LocalTarget:
+        """The directory as a target."""
+        return luigi.LocalTarget(str(self.directory))
+
+    def complete(self) -> bool:
+        """Whether the result is there, whole."""
+        return (self.directory / SUCCESS).is_file()
+
+    def run(self) -> None:
+        """Makes the result unless another run has just made it."""
+        with self.in_run.recording(self) as line:
+            self.work(line)
+
+    def work(self, line: StageLine) -> None:
+        """Makes the directory, under its lock, trying again what may pass."""
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+        policy = self.in_run.settings["retry"]
+        with locked(lock_of(self.directory), self._say_waiting):
+            if self.complete():
+                line.status = "skipped"
+                return
+            shutil.rmtree(self.directory, ignore_errors=True)
+            for attempt in Retrying(
+                stop=stop_after_attempt(policy["attempts"]),
+                wait=wait_exponential(policy["wait_s"]),
+                retry=retry_if_exception(may_pass),
+                before_sleep=lambda state: self._say_retrying(state.outcome.exception()),  # type: ignore[union-attr]
+                reraise=True,
+            ):
+                with attempt, made_whole(self.directory) as staging:
+                    rows = self.make(into=staging, **{name: stage.directory for name, stage in self.requires().items()})
+                    write_json(staging / SUCCESS, {"stage": self.label, "run": self.run_id, **rows._asdict()})
+            line.rows_in, line.rows_out = rows
+
+    def on_failure(self, exception: BaseException) -> str:
+        """What luigid shows: the sentence alone where the user can put it right."""
+        shown: str = str(exception) if isinstance(exception, UserError) else super().on_failure(exception)
+        return shown
+
+    def _say_waiting(self, holder: str) -> None:
+        self.in_run.console.say(f"  {self.label} waits for {holder}")
+
+    def _say_retrying(self, error: BaseException | None) -> None:
+        logging.getLogger(__name__).warning("%s is tried again", self.label, exc_info=error)
+        self.in_run.console.say(f"  {self.label} is tried again after {type(error).__name__}")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether trying again may help: a JVM or executor was lost, not an input or a setting wrong."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"ConnectionError", "Py4JNetworkError"}:
+        return True
+    lost = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down")
+    return "Py4JError" in kinds and any(sign in str(error) for sign in lost)

@@ -1,0 +1,79 @@
+"""The last lines of a run: who won, by how much, what is served, and where to look further."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.dataset import Dataset
+from config.durable import read_json
+from models.gate import BASELINE
+
+if TYPE_CHECKING:
+    from workflow.run import Run
+
+_SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "hit_rate@10", "coverage@10", "rmse", "mae")
+DEFAULT_DATASET = "synthetic"
+
+
+def nothing_to_do(dataset: Dataset, version: str | None) -> str:
+    """What a run says that found everything in place."""
+    what = f"version {version} of {dataset.name}" if version else "what was asked for"
+    return f"Nothing to do: {what} is up to date."
+
+
+def summary(run: Run, version: str | None, duration: float) -> str:
+    """What a run says at its end."""
+    if version is None:
+        return f"Done in {duration:.1f} s; the log is {_short(run.log)}."
+    directory = run.paths.versions(run.dataset.name) / version
+    metrics, counts = read_json(directory / "metrics.json"), read_json(directory / "manifest.json")["counts"]
+    told = [
+        "",
+        *_against_popularity(metrics),
+        "",
+        f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
+        f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
+        f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
+        "",
+        *_where_to_look(run, directory),
+    ]
+    return "\n".join(told)
+
+
+def _against_popularity(metrics: dict[str, Any]) -> list[str]:
+    """A table of the champion's metrics beside popularity's."""
+    champion = metrics["champion"]
+    mine, baseline = metrics["models"][champion], metrics["models"][BASELINE]
+    split = metrics["split"]
+    lines = [f"The champion is {champion}, measured on {split['test']:,} held-out interactions:", ""]
+    if champion == BASELINE:
+        return lines + [f"  {name:<14}{mine[name]:>10.4f}" for name in _SHOWN if name in mine]
+    lines.append(f"  {'':<14}{champion:>12}{BASELINE:>12}")
+    for name in (name for name in _SHOWN if name in mine):
+        other = f"{baseline[name]:>12.4f}" if name in baseline else f"{'–':>12}"
+        ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
+        lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
+    return lines
+
+
+def _where_to_look(run: Run, version: Path) -> list[str]:
+    """Commands for what comes next."""
+    from models.store import Store
+
+    with Store(version) as store:
+        someone = store.users(limit=1)[0].user_id
+    other = "" if run.dataset.name == DEFAULT_DATASET else f" DATASET={run.dataset.name}"
+    verbs = {
+        "make serve": "metrics, and everybody's recommendations, at http://127.0.0.1:8000",
+        f"make recommend ID={someone}{other}": "one user's list, here",
+        "make luigid": "then SCHEDULER=luigid shows the task graph at http://127.0.0.1:8082",
+        _short(run.log): "what Luigi and Spark said",
+    }
+    width = max(map(len, verbs)) + 3
+    return [f"  {verb:<{width}}{what}" for verb, what in verbs.items()]
+
+
+def _short(path: Path) -> str:
+    """Relative to the working directory where it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,351 @@
+"""The whole graph, from raw files to what is served, in the order in which data takes its way.
+
+`RecommendAll` at the end asks for everything. Each stage says in `requires` what comes before, in `settings` and
+`code` what else its result depends on, and in `make` what it does; `Stage` does the rest.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from config.dataset import find_files
+from config.durable import read_json, write_json
+from config.errors import UserError
+from models import registry
+from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, refusal
+from workflow import settings
+from workflow.runlog import StageLine
+from workflow.stage import Dependencies, InRun, Rows, Stage
+
+_DESCRIPTION = ("config/dataset.py",)
+_TABLES = ("spark/schemas.py",)
+_SCORING = ("spark/topk.py", "spark/algorithms/__init__.py")
+
+ALGORITHMS = {
+    BASELINE: Dependencies((), ("spark/algorithms/popularity.py",)),
+    "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", "spark/algorithms/mllib.py")),
+    "als_explicit": Dependencies(
+        (settings.als_explicit,), ("spark/algorithms/explicit_als.py", "spark/algorithms/mllib.py")
+    ),
+}
+"""What each candidate depends on."""
+
+
+class Generate(Stage):
+    """Makes listeners with tastes, for the dataset `synthetic`: three CSV files."""
+
+    settings = (settings.synthetic,)
+    code = ("spark/synthetic.py",)
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.synthetic import Sizes, generate
+
+        written = generate(Sizes(**self.values), into)
+        return Rows(read=0, written=written)
+
+
+class Ingest(Stage):
+    """Turns raw rows into interactions with dense indexes, or into rejects with a reason, and profiles them."""
+
+    settings = (settings.ingest,)
+    code = ("spark/ingest.py", "spark/readers.py", "spark/profile.py", *_TABLES, *_DESCRIPTION)
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"raw": self.clone(Generate)} if self.in_run.dataset.synthetic else {}
+
+    def identity(self) -> list[Any]:
+        described = self.in_run.dataset.model_dump(mode="json", exclude={"name", "title", "item_label"})
+        return [described, {} if self.in_run.dataset.synthetic else self.raw_digests()]
+
+    def raw_digests(self) -> dict[str, str]:
+        """The sha256 of every raw file, by its path below the raw directory."""
+        raw_dir = self.in_run.raw_dir
+        tables = self.in_run.dataset.tables.values()
+        digests = self.in_run.raw_files.digests(file for table in tables for file in find_files(raw_dir, table))
+        return {str(file.relative_to(raw_dir.resolve())): digest for file, digest in digests.items()}
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.ingest import ingest
+        from spark.profile import profile
+
+        dataset = self.in_run.dataset
+        raw_dir = inputs.get("raw", self.in_run.raw_dir)
+        counted = ingest(self.spark, dataset, raw_dir, into, self.values["max_reject_fraction"])
+        interactions = self.spark.read.parquet(str(into / "interactions"))
+        described = profile(interactions, into / "users", into / "tracks", dataset.interactions)
+        rejected = sum(counted.rejected.values())
+        rows = {
+            "read": counted.read,
+            "kept": described["interactions"],
+            "merged": counted.kept - described["interactions"],
+            "rejected": rejected,
+        }
+        write_json(into / "profile.json", described | {"rows": rows, "rejected_by_reason": counted.rejected})
+        return Rows(read=counted.read, written=described["interactions"])
+
+
+class Split(Stage):
+    """Deals interactions into training and test by a hash of user, track and seed."""
+
+    settings = (settings.split,)
+    code = ("spark/split.py", *_TABLES)
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"ingested": self.clone(Ingest)}
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.split import deal, sizes
+
+        interactions = self.spark.read.parquet(str(inputs["ingested"] / "interactions"))
+        dealt = deal(interactions, self.values["test_fraction"], self.values["seed"])
+        dealt.write.partitionBy("part").parquet(str(into / "dealt"))
+        dealt_sizes = sizes(into / "dealt")
+        if 0 in dealt_sizes.values():
+            raise UserError(
+                f"The split left {dealt_sizes} interactions: bring more data, or change [split] test_fraction."
+            )
+        write_json(into / "sizes.json", dealt_sizes)
+        return Rows(read=sum(dealt_sizes.values()), written=sum(dealt_sizes.values()))
+
+
+class _OfCandidate(Stage):
+    """A stage that there is one of for each candidate."""
+
+    model = settings.OneOf("als", settings.CANDIDATES, "The candidate.")
+
+    @property
+    def candidate(self) -> str:
+        return str(self.model)
+
+
+class Train(_OfCandidate):
+    """Trains one candidate on the training part."""
+
+    def depends_on(self) -> Dependencies:
+        own = ALGORITHMS[self.candidate]
+        return Dependencies(own.settings, (*own.code, *_SCORING, *_TABLES))
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"ingested": self.clone(Ingest), "split": self.clone(Split)}
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.algorithms import Training, fit
+
+        interactions = inputs["split"] / "dealt" / "part=train"
+        learned = Training.read(self.spark, inputs["ingested"], interactions, self.in_run.dataset.interactions)
+        fit(self.model, learned, self.values, into / "model")
+        return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
+
+
+class Evaluate(_OfCandidate):
+    """Measures one candidate on the test part: every user, against the whole catalogue."""
+
+    code = ("spark/evaluate.py", "spark/ranking.py", "spark/split.py", *_SCORING, *_TABLES)
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {
+            "ingested": self.clone(Ingest),
+            "split": self.clone(Split),
+            "trained": self.clone(Train, model=self.model),
+        }
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.evaluate import evaluate
+
+        measured = evaluate(
+            self.spark,
+            inputs["ingested"],
+            inputs["split"] / "dealt",
+            inputs["trained"] / "model",
+            self.in_run.dataset.interactions.liked_from,
+            into / "per_user",
+        )
+        write_json(into / "metrics.json", {"users_evaluated": measured.users_ranked, "metrics": measured.metrics})
+        return Rows(read=measured.held_out, written=measured.users)
+
+
+class SelectModel(Stage):
+    """Names the champion: the candidate that is best by `[selection] select_by`."""
+
+    settings = (settings.selection,)
+
+    def requires(self) -> Mapping[str, Stage]:
+        measured = {name: self.clone(Evaluate, model=name) for name in (BASELINE, *self.candidates())}
+        return {"split": self.clone(Split), **measured}
+
+    def candidates(self) -> list[str]:
+        """The candidates that this dataset allows."""
+        rated = self.in_run.dataset.interactions.feedback == "rating"
+        allowed = [name for name in self.values["candidates"] if rated or name != "als_explicit"]
+        if not allowed:
+            raise UserError(
+                f"[selection] candidates has nothing but als_explicit, which learns from ratings, and "
+                f"{self.in_run.dataset.name} has none: add als."
+            )
+        return allowed
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        dealt = inputs.pop("split")
+        measured = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
+        select_by = self.values["select_by"]
+        competing = {
+            name: measured[name]["metrics"][select_by]
+            for name in self.candidates()
+            if select_by in measured[name]["metrics"]
+        }
+        if not competing:
+            raise UserError(
+                f"[selection] select_by = {select_by}, which none of {', '.join(self.candidates())} has; "
+                "only als_explicit predicts ratings."
+            )
+        board = sorted(competing, key=competing.__getitem__, reverse=select_by not in LOWER_IS_BETTER)
+        sizes = read_json(dealt / "sizes.json") | {"users_evaluated": measured[BASELINE]["users_evaluated"]}
+        write_json(into / "leaderboard.json", [{"model": name, select_by: competing[name]} for name in board])
+        metrics = {
+            "champion": board[0],
+            "select_by": select_by,
+            "split": sizes | {"fingerprint": dealt.name},
+            "models": {name: measured[name]["metrics"] for name in measured},
+        }
+        write_json(into / "metrics.json", metrics)
+        return Rows(read=len(measured), written=len(board))
+
+
+class Refit(Stage):
+    """Trains the champion again, on all interactions."""
+
+    code = (*_SCORING, *_TABLES)
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"ingested": self.clone(Ingest), "selected": self.clone(SelectModel)}
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.algorithms import Training, fit
+
+        champion = read_json(inputs["selected"] / "metrics.json")["champion"]
+        interactions = inputs["ingested"] / "interactions"
+        learned = Training.read(self.spark, inputs["ingested"], interactions, self.in_run.dataset.interactions)
+        fit(champion, learned, self.clone(Train, model=champion).values, into / "model")
+        return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
+
+
+class Recommend(Stage):
+    """Makes the list of every user: the best `[recommend] k` tracks that they have not heard."""
+
+    settings = (settings.recommend,)
+    code = (*_SCORING, *_TABLES)
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"ingested": self.clone(Ingest), "refitted": self.clone(Refit)}
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.topk import recommend_everyone
+
+        read, written = recommend_everyone(
+            self.spark, inputs["ingested"], inputs["refitted"] / "model", self.values["k"], into / "recommendations"
+        )
+        return Rows(read, written)
+
+
+class Publish(Stage):
+    """Assembles the version: the directory that is served, immutable from then on."""
+
+    code = ("models/publish.py", "models/registry.py", "models/store.py")
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {
+            "ingested": self.clone(Ingest),
+            "selected": self.clone(SelectModel),
+            "refitted": self.clone(Refit),
+            "recommended": self.clone(Recommend),
+        }
+
+    def identity(self) -> list[Any]:
+        dataset = self.in_run.dataset
+        return [dataset.name, dataset.title, dataset.item_label]
+
+    @property
+    def directory(self) -> Path:
+        """A version lies with the models, not with the stages' outputs."""
+        return self.in_run.paths.versions(self.in_run.dataset.name) / self.fingerprint
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from models.publish import Parts, assemble
+
+        dataset, ingested, selected = self.in_run.dataset, inputs["ingested"], inputs["selected"]
+        labels = {"dataset": dataset.name, "version": self.fingerprint}
+        parts = Parts(
+            users=ingested / "users",
+            tracks=ingested / "tracks",
+            interactions=ingested / "interactions",
+            model=inputs["refitted"] / "model",
+            recommendations=inputs["recommended"] / "recommendations",
+        )
+        documents = {
+            "metrics": labels | read_json(selected / "metrics.json"),
+            "leaderboard": read_json(selected / "leaderboard.json"),
+            "profile": read_json(ingested / "profile.json"),
+        }
+        facts = labels | {
+            "title": dataset.title,
+            "item_label": dataset.item_label,
+            "settings": {name: values for stage in self.in_run.stages for name, values in stage.sections.items()},
+            "inputs": self.clone(Ingest).raw_digests() if not dataset.synthetic else {},
+            "code": {stage.label: stage.code_fingerprint for stage in self.in_run.stages},
+            "libraries": {name: importlib.metadata.version(name) for name in ("luigi", "pyspark", "numpy", "pyarrow")},
+        }
+        counts = assemble(into, self.directory.parent, parts, documents, facts)
+        return Rows(read=counts["recommendations"], written=counts["recommendations"])
+
+
+class Promote(Stage):
+    """Makes the version the one that is served, if the gate lets it: `current`, the one mutable cell."""
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"published": self.clone(Publish)}
+
+    def output(self) -> luigi.LocalTarget:
+        return luigi.LocalTarget(str(self._root / "current"))
+
+    @property
+    def _root(self) -> Path:
+        return self.in_run.paths.versions(self.in_run.dataset.name)
+
+    @property
+    def _version(self) -> str:
+        return str(self.clone(Publish).fingerprint)
+
+    def complete(self) -> bool:
+        """Whether this run's version is there and served, or was refused in this run."""
+        served = self.clone(Publish).complete() and registry.current(self._root) == self._version
+        return served or self.in_run.not_promoted is not None
+
+    def work(self, line: StageLine) -> None:
+        serving = registry.current(self._root)
+        self.in_run.not_promoted = self._refusal(serving)
+        if self.in_run.not_promoted is None:
+            registry.promote(self._root, self._version, expected=serving, by="run")
+
+    def _refusal(self, serving: str | None) -> str | None:
+        """Why the version may not be promoted, in a sentence; None where it may."""
+        if registry.is_pinned(self._root):
+            return f"a rollback pinned {self._root.name} to version {serving}."
+        limits, select_by = self.in_run.settings["publish"], self.in_run.settings["selection"]["select_by"]
+        old = self._candidate(serving) if serving else None
+        return refusal(self._candidate(self._version), old, select_by=select_by, **limits)
+
+    def _candidate(self, version: str) -> Candidate:
+        directory = self._root / version
+        return Candidate(read_json(directory / "metrics.json"), registry.manifest(directory)["counts"])
+
+
+class RecommendAll(InRun, luigi.WrapperTask):
+    """From raw listening data to recommendations for everyone, served."""
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"promoted": self.clone(Promote)}
