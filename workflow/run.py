@@ -108,7 +108,7 @@ class Run:
             self._record = RunRecord(self.log.with_suffix(".jsonl"), self.id, self.dataset.name)
         except OSError as error:
             raise UserError(
-                f"{error.filename} cannot be written ({error.strerror}): [paths] data_root and models_root say where to."
+                f"{error.filename} cannot be written ({error.strerror}): see [paths] data_root and models_root."
             ) from error
         self._start_logging()
         self._choose_scheduler()

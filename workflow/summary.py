@@ -67,7 +67,7 @@ def _where_to_look(run: Run, version: Path) -> list[str]:
     verbs = {
         "make serve": "metrics, and everybody's recommendations, at http://127.0.0.1:8000",
         f"make recommend ID={someone}{other}": "one user's list, here",
-        "make luigid": "then SCHEDULER=luigid shows the task graph at http://127.0.0.1:8082",
+        "make luigid": "the task graph of runs with SCHEDULER=luigid, at http://127.0.0.1:8082",
         _short(run.log): "what Luigi and Spark said",
     }
     width = max(map(len, verbs)) + 3

@@ -1,0 +1,69 @@
+# Two verbs do everything on a machine that has only Python and make: `make pipeline` and `make test`.
+
+PYTHON   ?= python3
+DATASET  ?= synthetic
+K        ?= 10
+PORT     ?= 8000
+MODELS   ?= models
+DATA     ?= data
+
+BIN      := .venv/bin
+RAW_DIR   = $(if $(RAW),--raw-dir '$(RAW)')
+SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),,--local-scheduler)
+
+.DEFAULT_GOAL := help
+.PHONY: help pipeline test serve luigid recommend lint format bench clean
+
+help:  ## Lists the verbs.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [SCHEDULER=luigid] [ARGS="…"]
+	@$(BIN)/luigi --module workflow RecommendAll --dataset '$(DATASET)' $(RAW_DIR) $(SCHEDULED) $(ARGS)
+
+test: .venv/.installed-dev  ## Runs the tests: [ARGS="-k split"]
+	$(BIN)/python -m pytest $(ARGS)
+
+serve: .venv/.installed  ## Serves the page on 127.0.0.1: [PORT=8000] [MODELS=dir] [DATA=dir]
+	@$(BIN)/python -m webapp --port '$(PORT)' --models '$(MODELS)' --data '$(DATA)'
+
+luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task graph, on 127.0.0.1:8082
+	@mkdir -p data/luigid
+	@echo "The task graph of runs with SCHEDULER=luigid is at http://127.0.0.1:8082 (Ctrl-C ends)."
+	@$(BIN)/luigid --address 127.0.0.1 --port 8082 --state-path data/luigid/state.pickle --logdir data/luigid
+
+recommend: .venv/.installed  ## Prints one user's list: ID=42 [K=10] [DATASET=name]
+	@$(BIN)/python -m models recommend '$(ID)' -k '$(K)' --models '$(MODELS)' --dataset '$(DATASET)'
+
+lint: .venv/.installed-dev  ## Checks style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.installed-dev  ## Puts the code into shape.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.installed-dev  ## Times the default run beside a plain PySpark script, and recommend().
+	$(BIN)/python tests/benchmarks/default_run.py
+
+clean:  ## Removes stage outputs and caches; raw data, run records and models stay.
+	rm -rf data/work build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# -- set-up: a lock file with hashes, then the project itself; a stamp says that it went well ----------------------
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	    || { echo "Error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=python3.12." >&2; exit 2; }
+	@$(PYTHON) -m venv .venv
+
+.venv/.installed: requirements.txt pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv, Spark and Java included; this takes a minute or two, once."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	@echo "Installing what the tests need."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
