@@ -1,0 +1,487 @@
+"""The admin page, on small published versions with a real SQLite store."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from flask.testing import FlaskClient
+
+from config.durable import write_json
+from models import registry
+from models.store import FILE, build_store
+from webapp import charts, create_app
+from webapp.__main__ import main
+from webapp.formats import DASH, duration, percent
+from webapp.scoreboard import Scoreboard
+
+HOSTILE = "<script>alert('x')</script>"
+ODD_IDS = ["a/b", "/lead//double/", " blank ", "50%2F?&#", '"quoted"', "🎧 ü", "..", "line\nbreak", HOSTILE]
+USERS = sorted(["u1", "u10", "u2", *ODD_IDS])
+TRACKS = ["plain", "untitled", "hostile"]
+TITLES = ["Plain song", None, HOSTILE]
+METRICS = {
+    "popularity": {"ndcg@10": 0.1, "recall@10": 0.2, "ndcg@20": 0.12},
+    "als": {"ndcg@10": 0.25, "recall@10": 0.3, "ndcg@20": 0.27},
+    "als_explicit": {"ndcg@10": 0.05, "recall@10": 0.06, "ndcg@20": 0.07, "rmse": 0.8642},
+}
+
+
+def spread(of: str) -> dict[str, Any]:
+    """A distribution as profile.json has it, with a bin between that nothing fell into."""
+    histogram = [{"from": 1, "to": 2, "count": 3}, {"from": 4, "to": 8, "count": 1}]
+    return {"of": of, "mean": 2.5, "min": 1, "max": 7, "quartiles": [1.0, 2.0, 4.0], "histogram": histogram}
+
+
+def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **facts: Any) -> Path:
+    """Publishes and promotes a version in which every user has heard `plain` and is recommended the others."""
+    root = models_root / dataset
+    made = root / version
+    (made / "recommendations").mkdir(parents=True)
+    numbers = range(len(USERS))
+    users: dict[str, Any] = {
+        "index": pa.array(numbers, pa.int32()), "user_id": USERS, "age": [31, *[None] * (len(USERS) - 1)],
+        "country": ["NO"] * len(USERS), "interactions": [1] * len(USERS),
+    }  # fmt: skip
+    tracks: dict[str, Any] = {
+        "index": pa.array(range(3), pa.int32()), "track_id": TRACKS, "title": TITLES,
+        "artist": ["Somebody", None, "Somebody else"], "genre": ["folk", None, "jazz"], "popularity": [9, 5, 2],
+    }  # fmt: skip
+    lists: dict[str, Any] = {
+        "user_id": [user for user in USERS for _ in range(2)], "rank": pa.array([1, 2] * len(USERS), pa.int32()),
+        "track_id": ["untitled", "hostile"] * len(USERS), "score": pa.array([0.75, 0.5] * len(USERS), pa.float32()),
+    }  # fmt: skip
+    pq.write_table(pa.table(users), made / "users.parquet")
+    pq.write_table(pa.table(tracks), made / "tracks.parquet")
+    pq.write_table(pa.table(lists), made / "recommendations" / "part-0.parquet")
+    heard: dict[str, Any] = {"user": pa.array(numbers, pa.int32()), "track": pa.array([0] * len(USERS), pa.int32()),
+                             "value": [1234.0] * len(USERS)}  # fmt: skip
+    interactions = models_root.parent / f"{dataset}-interactions.parquet"
+    pq.write_table(pa.table(heard), interactions)
+    build_store(made, interactions)
+
+    split = {"train": 8000, "test": 2000, "users_evaluated": 321, "fingerprint": "f"}
+    measured = {"dataset": dataset, "version": version, "champion": "als", "split": split, "models": METRICS}
+    write_json(made / "metrics.json", measured | facts.pop("metrics", {}))
+    rows = {"read": 10500, "kept": 10000, "merged": 477, "rejected": 23}
+    profile = {
+        "feedback": "plays", "users": 12, "tracks": 3, "interactions": 12, "sparsity": 0.98765, "rows": rows,
+        "rejected_by_reason": {"not_a_number": 23},
+        **{name: spread(name) for name in ("value", "per_user", "per_track")},
+    }  # fmt: skip
+    write_json(made / "profile.json", profile)
+    counts = {"users": 12345, "tracks": 3, "interactions": 12, "recommendations": 24}
+    about = {"version": version, "dataset": dataset, "title": "Tiny & small", "item_label": "song", "counts": counts}
+    registry.seal(made, root, about | facts)
+    (made / "_SUCCESS").touch()
+    registry.promote(root, version, expected=registry.current(root), by="user")
+    return made
+
+
+def record(data_root: Path, run: str, *events: dict[str, Any] | str, dataset: str = "tiny") -> None:
+    """Writes a run record; a string stands for a line as it is."""
+    directory = data_root / "runs" / dataset
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    (directory / f"{run}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def stage(name: str, status: str, error: str | None = None, model: str | None = None) -> dict[str, Any]:
+    return {"event": "stage", "stage": name, "model": model, "status": status, "error": error}
+
+
+def started(at: str) -> dict[str, Any]:
+    return {"event": "run_started", "run": "r", "at": at, "dataset": "tiny"}
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> tuple[Path, Path]:
+    models, data = tmp_path / "models", tmp_path / "data"
+    models.mkdir()
+    data.mkdir()
+    return models, data
+
+
+@pytest.fixture
+def bare(roots: tuple[Path, Path]) -> FlaskClient:
+    """A client of an application that has nothing to show."""
+    return create_app(*roots, {"TESTING": True}).test_client()
+
+
+@pytest.fixture
+def client(roots: tuple[Path, Path], bare: FlaskClient) -> FlaskClient:
+    """A client of an application with one published version."""
+    publish(roots[0])
+    return bare
+
+
+def words_of(html: str) -> str:
+    """The text of a page, without markup and with single blanks."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).strip()
+
+
+def test_overview_shows_what_is_served(client: FlaskClient) -> None:
+    answer = client.get("/")
+    text = words_of(answer.text)
+    assert answer.status_code == 200
+    assert "<h1>Tiny &amp; small</h1>" in answer.text
+    assert "ndcg@10 of the champion 0.2500 ×2.50 the value of popularity" in text
+    assert "Users 12,345" in text
+    assert "Sparsity 98.8 %" in text
+    assert "Songs 3" in text
+    assert "Read 10,500 Kept 10,000 Merged 477 Rejected 23 not a number 23" in text
+    assert "Measured on 321 users: 2,000 interactions held out" in text
+
+
+def test_scores_stand_champion_first_and_baseline_last_with_ratios(client: FlaskClient) -> None:
+    table = client.get("/").text.split('<table class="scores">')[1].split("</table>")[0]
+    rows = [words_of(row) for row in table.split("<tr")[2:]]
+    assert [re.sub(r'^class="[^"]*">\s*', "", row).lstrip("> ") for row in rows] == [
+        f"als ★ champion 0.2500 ×2.50 0.3000 ×1.50 {DASH}",
+        "als_explicit 0.0500 ×0.50 0.0600 ×0.30 0.8642",
+        f"popularity baseline 0.1000 0.2000 {DASH}",
+    ]
+
+
+def test_popularity_as_champion_is_said_so(roots: tuple[Path, Path], bare: FlaskClient) -> None:
+    publish(roots[0], metrics={"champion": "popularity"})
+    assert "Popularity itself is the champion" in bare.get("/").text
+
+
+def test_no_ratio_to_a_baseline_of_zero() -> None:
+    board = Scoreboard.of({"champion": "als", "models": {"als": {"ndcg@10": 0.5}, "popularity": {"ndcg@10": 0.0}}})
+    assert board.headline.value == 0.5
+    assert board.headline.ratio is None
+
+
+def test_metrics_are_explained(client: FlaskClient) -> None:
+    assert "The share of what was held out from a user that is found in the list." in client.get("/").text
+
+
+def test_pinned_dataset_says_why_nothing_is_promoted(roots: tuple[Path, Path], client: FlaskClient) -> None:
+    assert "pinned" not in client.get("/").text
+    registry.roll_back(roots[0] / "tiny", "v1", expected="v1")
+    assert "pinned by a rollback" in client.get("/").text
+
+
+def test_runs_newest_first_with_their_stages(roots: tuple[Path, Path], client: FlaskClient) -> None:
+    finished = {"event": "run_finished", "status": "nothing_to_do", "duration_s": 0.4}
+    skipped = [stage("Ingest", "skipped"), stage("Train", "skipped", model="als"), stage("Train", "skipped", model="b")]
+    record(roots[1], "newer", started("2025-11-02T08:00:00Z"), *skipped, finished)
+    failed = stage("Ingest", "failed", "plays.csv: 9 of 10 rows were <rejected>.")
+    done = stage("Generate", "done")
+    closing = {"event": "run_finished", "status": "failed", "duration_s": 75.0}
+    record(roots[1], "older", started("2025-11-01T08:00:00Z"), done, stage("Split", "failed"), stage("Split", "done"),
+           failed, closing)  # fmt: skip
+    html = client.get("/").text
+    text = words_of(html)
+    newer = text.index("2 Nov 2025, 08:00 UTC – nothing to do 0.4 s 0 3 0")
+    older = text.index("1 Nov 2025, 08:00 UTC ✕ failed 1 min 15 s 2 0 1 Ingest: plays.csv")
+    assert newer < older
+    assert "rows were &lt;rejected&gt;." in html
+
+
+def test_run_cut_off_in_the_middle_of_a_line_is_unfinished(roots: tuple[Path, Path], client: FlaskClient) -> None:
+    record(roots[1], "cut", started("2025-11-01T08:00:00Z"), stage("Generate", "done"), '{"event": "stage", "sta')
+    record(roots[1], "empty", "")
+    text = words_of(client.get("/").text)
+    assert f"1 Nov 2025, 08:00 UTC … unfinished {DASH} 1 0 0" in text
+    assert f"{DASH} … unfinished {DASH} 0 0 0" in text
+
+
+@pytest.mark.parametrize("user_id", USERS)
+def test_every_user_is_reached_from_the_list_of_users(client: FlaskClient, user_id: str) -> None:
+    html = client.get("/users").text
+    links = re.findall(r'<a href="(/users[/?][^"]+)"><code class="id">', html)
+    answer = client.get(links[USERS.index(user_id)])
+    assert answer.status_code == 200
+    shown = user_id.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = shown.replace("'", "&#39;").replace('"', "&#34;")
+    assert f'<h1>User <code class="id">{shown}</code></h1>' in answer.text
+    assert HOSTILE not in answer.text
+
+
+@pytest.mark.parametrize("user_id", [user_id for user_id in USERS if user_id != ".."])
+def test_exact_id_goes_straight_to_its_user(client: FlaskClient, user_id: str) -> None:
+    answer = client.get("/users", query_string={"q": user_id}, follow_redirects=True)
+    assert [response.status_code for response in answer.history] == [302]
+    assert answer.status_code == 200
+    assert "<h1>User " in answer.text
+
+
+def test_id_that_browsers_would_resolve_is_not_put_in_a_path(client: FlaskClient) -> None:
+    html = client.get("/users").text
+    assert 'href="/users?q=.."' in html
+    assert 'href="/users/.."' not in html
+
+
+def test_user_page_shows_profile_list_and_history(client: FlaskClient) -> None:
+    text = words_of(client.get("/users/u1").text)
+    assert "Songs heard 1" in text
+    assert f"Age {DASH} Country NO" in text
+    assert re.search(
+        rf"1 untitled {DASH} {DASH} 0\.750 Score 0\.750 2 &lt;script&gt;\S+ Somebody else jazz 0\.500", text
+    )
+    assert "Plays Plain song Somebody 1,234" in text
+
+
+def test_number_of_recommendations_can_be_chosen(client: FlaskClient) -> None:
+    assert "0.500" in client.get("/users/u1").text
+    html = client.get("/users/u1?k=1").text
+    assert "0.500" not in html
+    assert 'href="/users/u1?k=100&amp;heard=25"' in html
+
+
+def test_look_up_lists_the_ids_that_begin_so(client: FlaskClient) -> None:
+    text = words_of(client.get("/users?q=u").text)
+    assert "3 users whose id begins so" in text
+    assert "u1 1 u10 1 u2 1" in text
+
+
+def test_look_up_forgives_blanks_around_an_id(client: FlaskClient) -> None:
+    assert client.get("/users?q=%20u2%20").location == "/users/u2"
+
+
+def test_look_up_without_a_match_says_so(client: FlaskClient) -> None:
+    answer = client.get("/users", query_string={"q": "<b>"})
+    assert answer.status_code == 200
+    assert "&lt;b&gt;" in answer.text
+    assert "<b>" not in answer.text
+
+
+def test_unknown_user_is_offered_what_is_popular(client: FlaskClient) -> None:
+    answer = client.get("/users/%3Cimg%3E")
+    assert answer.status_code == 404
+    assert "&lt;img&gt;" in answer.text
+    assert "<img>" not in answer.text
+    assert "1 Plain song Somebody folk 9" in words_of(answer.text)
+    assert 'role="search"' in answer.text
+
+
+@pytest.mark.parametrize("query", ["k=0", "k=101", "k=ten", "k=-1", "k=", "k=9" + "9" * 5000, "heard=1001"])
+def test_bad_query_value_is_named(client: FlaskClient, query: str) -> None:
+    answer = client.get(f"/users/u1?{query}")
+    assert answer.status_code == 400
+    assert f"{query.partition('=')[0]} = " in answer.text
+    assert "is not a whole number from 1 to" in answer.text
+
+
+def test_overlong_id_is_refused(client: FlaskClient) -> None:
+    assert client.get("/users", query_string={"q": "x" * 501}).status_code == 400
+
+
+def test_datasets_can_be_switched_and_the_one_promoted_last_leads(
+    roots: tuple[Path, Path], client: FlaskClient
+) -> None:
+    assert 'class="switcher"' not in client.get("/").text
+    publish(roots[0], "other", title="The other")
+    os.utime(roots[0] / "tiny" / "current", (1, 1))
+    assert "<h1>The other</h1>" in client.get("/").text
+    html = client.get("/?dataset=tiny").text
+    assert "<h1>Tiny &amp; small</h1>" in html
+    assert 'class="switcher"' in html
+    assert 'href="/?dataset=other"' in html
+    assert 'href="/users?dataset=tiny"' in html
+    users = client.get("/users?dataset=tiny").text
+    assert 'href="/users/u1?dataset=tiny"' in users
+    assert '<input type="hidden" name="dataset" value="tiny">' in users
+
+
+@pytest.mark.parametrize("path", ["/", "/users", "/users/u1"])
+@pytest.mark.parametrize("name", ["nobody", "../secret", "", "tiny/", "."])
+def test_only_listed_datasets_reach_the_file_system(
+    roots: tuple[Path, Path], client: FlaskClient, path: str, name: str
+) -> None:
+    publish(roots[0].parent, "secret")
+    answer = client.get(path, query_string={"dataset": name})
+    assert answer.status_code == 404
+    assert f"There is no dataset {name!r}".replace("'", "&#39;") in answer.text
+    assert '<a href="/?dataset=tiny">tiny</a>' in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/users", "/users/u1"])
+def test_nothing_published_shows_how_to_begin(roots: tuple[Path, Path], bare: FlaskClient, path: str) -> None:
+    record(roots[1], "r", started("2025-11-01T08:00:00Z"), stage("Ingest", "failed", "No such file."))
+    answer = bare.get(path)
+    assert answer.status_code == 200
+    assert "<code>make pipeline</code>" in answer.text
+    assert "Ingest: No such file." in answer.text
+
+
+def test_unknown_page_is_a_designed_404(client: FlaskClient) -> None:
+    answer = client.get("/nowhere")
+    assert answer.status_code == 404
+    assert "<h1>Not Found</h1>" in answer.text
+
+
+def test_wrong_method_keeps_its_allow_header(client: FlaskClient) -> None:
+    answer = client.post("/users")
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+    assert "<h1>Method Not Allowed</h1>" in answer.text
+
+
+def test_failure_shows_an_id_that_is_logged(
+    roots: tuple[Path, Path], client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    (roots[0] / "tiny" / "v1" / "profile.json").write_text("{}")
+    with caplog.at_level(logging.ERROR):
+        answer = client.get("/")
+    assert answer.status_code == 500
+    found = re.search(r"under the id <code>(\w{8})</code>", answer.text)
+    assert found
+    (logged,) = [entry for entry in caplog.records if found[1] in entry.getMessage()]
+    assert logged.exc_info
+    assert "Traceback" not in answer.text
+
+
+def test_health_of_nothing_is_empty(bare: FlaskClient) -> None:
+    answer = bare.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "empty", "datasets": {}})
+
+
+def test_health_names_every_version(roots: tuple[Path, Path], client: FlaskClient) -> None:
+    publish(roots[0], "other", version="v7")
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok", "datasets": {"tiny": "v1", "other": "v7"}})
+
+
+def lose_version(root: Path) -> None:
+    (root / "current").write_text("gone\n")
+
+
+def lose_store(root: Path) -> None:
+    (root / "v1" / FILE).unlink()
+
+
+def damage_store(root: Path) -> None:
+    (root / "v1" / FILE).write_bytes(b"no database" * 1000)
+
+
+def damage_metrics(root: Path) -> None:
+    (root / "v1" / "metrics.json").write_text('{"models": ')
+
+
+def empty_current(root: Path) -> None:
+    (root / "current").write_text("")
+
+
+@pytest.mark.parametrize("harm", [lose_version, lose_store, damage_store, damage_metrics, empty_current])
+def test_unreadable_version_is_reported(
+    roots: tuple[Path, Path], client: FlaskClient, harm: Callable[[Path], None]
+) -> None:
+    harm(roots[0] / "tiny")
+    answer = client.get("/healthz")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert answer.json["status"] == "unreadable"
+    assert "tiny" in answer.json["error"]
+    page = client.get("/users/u1")
+    assert page.status_code == 503
+    assert "<h1>The served version cannot be read</h1>" in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/users/u1", "/nowhere", "/healthz", "/static/encore.css", "/?dataset=x"])
+def test_every_answer_is_hardened(client: FlaskClient, path: str) -> None:
+    with client.get(path) as answer:  # closes the file that a static answer holds open
+        headers = answer.headers
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self'; img-src 'self' data:;")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", ["/", "/users", "/users/u1", "/users/nobody", "/nowhere"])
+def test_pages_need_nothing_that_the_policy_forbids(client: FlaskClient, path: str) -> None:
+    html = client.get(path).text
+    assert not re.search(r"<style|<script|\sstyle=|\son\w+=", html)
+    assert not re.search(r'(?:src|href)="(?!/|#)', html)
+
+
+def test_charts_keep_bins_that_nothing_fell_into() -> None:
+    bins = [{"from": 0, "to": 1, "count": 2}, {"from": 4, "to": 8, "count": 1}]
+    doubled = [each["from"] for each in charts.with_empty_bins(bins, doubling=True)]
+    assert doubled == [0, 1, 2, 4]
+    even = [{"from": 1.0, "to": 1.5, "count": 2}, {"from": 2.5, "to": 3.0, "count": 1}]
+    assert [each["from"] for each in charts.with_empty_bins(even, doubling=False)] == [1.0, 1.5, 2.0, 2.5]
+
+
+def test_charts_escape_what_they_are_given() -> None:
+    assert HOSTILE not in charts.score_bar(1.0, 2.0, HOSTILE)
+
+
+@pytest.mark.parametrize(("value", "highest", "width"), [(1, 2, "50.0"), (-1, 2, "0.0"), (0, 0, "0.0")])
+def test_score_bar_is_a_share_of_the_highest(value: float, highest: float, width: str) -> None:
+    assert f'class="fill" width="{width}"' in charts.score_bar(value, highest, "")
+
+
+def test_nearly_all_never_reads_as_all() -> None:
+    assert [percent(share) for share in (1.0, 0.0, 0.5, 0.99996)] == ["100.0 %", "0.0 %", "50.0 %", "99.996 %"]
+
+
+def test_durations_read_in_fitting_units() -> None:
+    assert [duration(s) for s in (0.04, 41.6, 125, 4320, None)] == ["0.0 s", "42 s", "2 min 5 s", "1 h 12 min", DASH]
+
+
+def test_application_does_not_import_pyspark() -> None:
+    code = (
+        "import sys; from webapp import create_app; import webapp.__main__; create_app();"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'pyspark', 'py4j', 'luigi', 'spark'}))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def test_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Port {port} on 127.0.0.1 is in use")
+    assert said.count("\n") == 1
+
+
+def test_missing_directory_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--models", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"There is no directory {tmp_path / 'none'}.\n"
+
+
+@pytest.mark.parametrize("arguments", [["--port", "http"], ["--port", "65536"], ["--prot", "1"]])
+def test_bad_argument_is_one_sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert arguments[1] in said
+    assert said.count("\n") == 1
+
+
+def test_unknown_host_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--host", "256.0.0.1"]) == 2
+    assert capsys.readouterr().err.startswith("Cannot listen on 256.0.0.1, port 8000: ")
+
+
+def test_served_page_prints_where_it_is(roots: tuple[Path, Path]) -> None:
+    publish(roots[0])
+    command = [sys.executable, "-m", "webapp", "--port", "0", "--models", str(roots[0]), "--data", str(roots[1])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            said = server.stdout.readline()
+            url = re.search(r"http://127\.0\.0\.1:\d+/", said)
+            assert url, said
+            with urllib.request.urlopen(f"{url[0]}users/%2Flead%2F%2Fdouble%2F", timeout=10) as answer:
+                assert "/lead//double/" in answer.read().decode()
+        finally:
+            server.terminate()

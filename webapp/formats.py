@@ -1,0 +1,101 @@
+"""How numbers, times and names read on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+DASH = "—"
+
+
+def number(value: float | None) -> str:
+    """Thousands separated, at most two decimals, none where they are zeros: 12,345 or 3.5."""
+    if value is None:
+        return DASH
+    text = f"{value:,.2f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def compact(value: float) -> str:
+    """Short enough for an axis: 512, 16k, 1.5M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.1f}".removesuffix(".0") + suffix if scaled < 10 else f"{scaled:.0f}{suffix}"
+    return f"{value:.3g}"
+
+
+def metric(value: float | None) -> str:
+    """A metric's value, or a dash where it does not apply."""
+    return DASH if value is None else f"{value:.4f}"
+
+
+def score(value: float) -> str:
+    """A score: three decimals, fewer for large ones."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def ratio(value: float) -> str:
+    """How many times: ×2.14, ×31."""
+    return f"×{value:.2f}" if value < 10 else f"×{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, with as many decimals as keep 99.9996 % from reading as 100 %."""
+    for decimals in (1, 2, 3, 4, 5, 6):
+        text = f"{share:.{decimals}%}"
+        if share in (0.0, 1.0) or text.rstrip("%") not in (f"{0:.{decimals}f}", f"{100:.{decimals}f}"):
+            break
+    return text.replace("%", " %")
+
+
+def moment(stamp: str | None) -> str:
+    """A UTC time as people write it; text that is no time is shown as it is."""
+    if stamp is None:
+        return DASH
+    try:
+        time = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    if time.tzinfo is not None:
+        time = time.astimezone(UTC)
+    return f"{time.day} {time:%b %Y, %H:%M} UTC"
+
+
+def duration(seconds: float | None) -> str:
+    """0.4 s, 42 s, 2 min 5 s, 1 h 12 min."""
+    if seconds is None:
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def short(version: str) -> str:
+    """As much of a fingerprint as tells versions apart."""
+    return version[:12]
+
+
+def words(name: str) -> str:
+    """A name from the code as words: missing_user, missing user."""
+    return name.replace("_", " ")
+
+
+def plural(noun: str) -> str:
+    """The plural of what a dataset calls its items."""
+    return noun if noun.endswith("s") else f"{noun}s"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: 1 user, 1,200 users."""
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (number, compact, metric, score, ratio, percent, moment, duration, short, words, plural, counted)
+}

@@ -1,0 +1,162 @@
+"""The pages: each view reads what it shows and hands it to a template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from config.paths import Paths
+from models import registry
+from models.store import Listed, Store, User
+from webapp import charts, runs
+from webapp.reading import Published, health, published
+from webapp.routing import fits_in_path
+
+MATCHES = 20
+RUNS = 10
+LISTED, MOST_LISTED = 10, 100
+HEARD, MOST_HEARD = 25, 1000
+LONGEST_ID = 500
+
+blueprint = Blueprint("pages", __name__)
+
+
+@blueprint.get("/")
+def overview() -> ResponseReturnValue:
+    """The served version: how good it is, what it was made from, and what the last runs did."""
+    chosen = _chosen()
+    if chosen is None:
+        return _nothing_published()
+    recent = runs.last_runs(_paths().runs(chosen.dataset), RUNS)
+    return render_template("overview.html", shown=chosen, board=chosen.scoreboard, runs=recent, charts=charts)
+
+
+@blueprint.get("/users")
+def users() -> ResponseReturnValue:
+    """Looks users up by the beginning of their id; a whole id goes straight to its user."""
+    chosen = _chosen()
+    if chosen is None:
+        return _nothing_published()
+    wanted = request.args.get("q", "")
+    if len(wanted) > LONGEST_ID:
+        abort(400, f"An id of more than {LONGEST_ID} characters cannot be looked up.")
+    with chosen.store() as store:
+        for user_id in (wanted, wanted.strip()):  # blanks may be part of an id, or come from the clipboard
+            if user := store.user(user_id):
+                return redirect(user_link(user_id)) if fits_in_path(user_id) else _user_page(chosen, store, user)
+        found = store.users(wanted, MATCHES + 1) or store.users(wanted.strip(), MATCHES + 1)
+    return render_template("users.html", shown=chosen, wanted=wanted, found=found, matches=MATCHES)
+
+
+@blueprint.get("/users/<anytext:user_id>")
+def user(user_id: str) -> ResponseReturnValue:
+    """A user: what they heard, and what they should hear next."""
+    chosen = _chosen()
+    if chosen is None:
+        return _nothing_published()
+    with chosen.store() as store:
+        if found := store.user(user_id):
+            return _user_page(chosen, store, found)
+        popular = store.popular(LISTED)
+    return render_template(
+        "unknown_user.html", shown=chosen, user_id=user_id, popular=popular, highest=_highest(popular), charts=charts
+    ), 404
+
+
+@blueprint.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """Whether everything that is promoted can be read."""
+    versions, faults = health(_paths().models_root)
+    if faults:
+        return {"status": "unreadable", "datasets": versions, "error": " ".join(faults)}, 503
+    return {"status": "ok" if versions else "empty", "datasets": versions}
+
+
+@blueprint.app_context_processor
+def _links() -> dict[str, Any]:
+    return {"link": link, "user_link": user_link, "datasets": g.get("datasets", []), "dataset": g.get("dataset")}
+
+
+def link(endpoint: str, **values: Any) -> str:
+    """A URL that stays with the dataset that is shown."""
+    if len(g.get("datasets", [])) > 1 and g.get("dataset"):
+        values.setdefault("dataset", g.dataset)
+    return url_for(f"pages.{endpoint}", **values)
+
+
+def user_link(user_id: str, **values: Any) -> str:
+    """A user's page; ids that cannot stand in a path go through the look-up."""
+    if fits_in_path(user_id):
+        return link("user", user_id=user_id, **values)
+    return link("users", q=user_id, **values)
+
+
+def _user_page(chosen: Published, store: Store, user: User) -> str:
+    k = _whole("k", LISTED, MOST_LISTED)
+    heard = _whole("heard", HEARD, MOST_HEARD)
+    recommendations = store.recommendations(user.user_id, k + 1)
+    return render_template(
+        "user.html",
+        shown=chosen,
+        user=user,
+        recommendations=recommendations[:k],
+        highest=_highest(recommendations),
+        more_recommendations=len(recommendations) > k and k < MOST_LISTED,
+        history=store.history(user.user_id, heard),
+        more_history=user.interactions > heard and heard < MOST_HEARD,
+        k=k,
+        heard=heard,
+        limits={"k": MOST_LISTED, "heard": MOST_HEARD},
+        charts=charts,
+    )
+
+
+def _chosen() -> Published | None:
+    """What the asked-for dataset serves, by default the one promoted last; None where nothing is published.
+
+    Only names that the registry lists reach the file system.
+    """
+    models_root = _paths().models_root
+    g.datasets = registry.datasets(models_root)
+    asked = request.args.get("dataset")
+    if asked is None and not g.datasets:
+        return None
+    if asked is not None and asked not in g.datasets:
+        abort(404, _unknown_dataset(asked))
+    g.dataset = asked or g.datasets[0]
+    return published(models_root / g.dataset)
+
+
+def _unknown_dataset(asked: str) -> str:
+    if not g.datasets:
+        return f"There is no dataset {asked!r}: nothing has been published yet."
+    return f"There is no dataset {asked!r}. These are published:"
+
+
+def _nothing_published() -> str:
+    """Says how to begin; a first run that failed is shown, or nobody would see it."""
+    recorded = sorted(_paths().runs("").glob("*/"))
+    recent = [run for directory in recorded for run in runs.last_runs(directory, RUNS)]
+    recent.sort(key=lambda run: run.started or "", reverse=True)
+    return render_template("empty.html", runs=recent[:RUNS])
+
+
+def _whole(name: str, default: int, most: int) -> int:
+    """A whole number from 1 to `most` in the query."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+        abort(400, f"{name} = {text[:40]!r} is not a whole number from 1 to {most:,}.")
+    return int(text)
+
+
+def _highest(lines: list[Listed]) -> float:
+    return max((line.number for line in lines), default=0.0)
+
+
+def _paths() -> Paths:
+    paths: Paths = current_app.config["PATHS"]
+    return paths
