@@ -56,18 +56,18 @@ class Run:
     """What the tasks of one invocation share. The first of them to be constructed begins it."""
 
     @classmethod
-    def of(cls, task: InRun) -> Run:
-        """The run that a task belongs to. Ends the process with a sentence where the run cannot begin."""
-        known = _runs.get(task.run_id)
-        if known is None:
-            console = Console()
-            try:
-                known = _runs[task.run_id] = cls(task, console)
-                known._begin()
-            except UserError as error:
-                _runs.pop(task.run_id, None)
-                _refuse(error, console)
-        return known
+    def join(cls, task: InRun) -> None:
+        """Gives a task its run. Ends the process with a sentence where the run cannot begin."""
+        if task.run_id in _runs:
+            task.in_run = _runs[task.run_id]
+            return
+        console = Console()
+        try:
+            task.in_run = _runs[task.run_id] = cls(task, console)
+            task.in_run._begin()
+        except UserError as error:
+            _runs.pop(task.run_id, None)
+            _refuse(error, console)
 
     def __init__(self, top: InRun, console: Console) -> None:
         self.id = top.run_id

@@ -55,7 +55,8 @@ class InRun(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.in_run = Run.of(self)
+        self.in_run: Run
+        Run.join(self)
 
 
 @InRun.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]

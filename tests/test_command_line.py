@@ -1,0 +1,230 @@
+"""The commands as a user types them: exit codes, sentences, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pipeline import Roots
+from pyspark.sql import SparkSession
+
+from config.paths import PROJECT, SUCCESS
+from workflow import Generate, Ingest
+
+MISSING_DATA, TASK_FAILED, SCHEDULING_ERROR = 20, 30, 35
+PATIENCE_S = 120
+
+
+@pytest.fixture(scope="module")
+def finished(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Roots:
+    """A pipeline that ran once."""
+    roots = Roots(tmp_path_factory.mktemp("pipeline"))
+    assert roots.run().succeeded
+    return roots
+
+
+@pytest.fixture
+def pipeline(finished: Roots, tmp_path: Path) -> Roots:
+    """A copy of it, the test's own."""
+    shutil.copytree(finished.root, tmp_path / "own")
+    return Roots(tmp_path / "own")
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Waits until something holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_run_with_nothing_to_do_needs_no_java(pipeline: Roots) -> None:
+    ran = pipeline.call(JAVA_HOME="/nowhere")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == f"Nothing to do: version {pipeline.current()} of synthetic is up to date.\n"
+
+
+BAD_SETTINGS = {
+    "--als-rank=0": "[als] rank: '0' is not a whole number from 1 to 1,000.",
+    "--als-rank=many": "[als] rank: 'many' is not a whole number from 1 to 1,000.",
+    "--recommend-k=0": "[recommend] k: '0' is not a whole number from 1 to 1,000.",
+    "--split-test-fraction=1.2": "[split] test_fraction: '1.2' is not a number from 0.01 to 0.9.",
+    "--split-strategy=alphabetical": "[split] strategy: 'alphabetical' is not one of random.",
+    "--selection-candidates=[]": "[selection] candidates: '[]' is not a list",
+    '--selection-candidates=["als", "genius"]': "is not a list such as",
+    "--selection-select-by=auc": "[selection] select_by: 'auc' is not one of ndcg@10",
+    "--spark-session-driver-memory=lots": "[spark_session] driver_memory: 'lots' is not an amount of memory",
+    "--synthetic-num-interactions=10": "[synthetic] num_interactions = 10 is less than num_users = 60",
+    "--dataset=synthtic": "There is no dataset 'synthtic' (did you mean 'synthetic'?)",
+    "--raw-dir=/tmp": "The dataset synthetic makes its own data",
+    "--workers=2": "More than one worker",
+}
+
+
+@pytest.mark.parametrize("argument", BAD_SETTINGS)
+def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path) -> None:
+    ran = Roots(tmp_path).call(argument)
+    assert ran.returncode == SCHEDULING_ERROR
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("Error: ")
+    assert ran.stderr.count("\n") == 1
+    assert BAD_SETTINGS[argument] in ran.stderr
+
+
+def test_a_misspelt_key_in_luigi_cfg_is_named(tmp_path: Path) -> None:
+    (tmp_path / "luigi.cfg").write_text((PROJECT / "luigi.cfg").read_text() + "\n[als]\nrang = 5\n")
+    ran = Roots(tmp_path).call(LUIGI_CONFIG_PATH=str(tmp_path / "luigi.cfg"))
+    assert ran.returncode == SCHEDULING_ERROR
+    assert "[als] has no key 'rang' (did you mean 'rank'?)" in ran.stderr
+
+
+def test_missing_raw_files_are_named(tmp_path: Path) -> None:
+    ran = Roots(tmp_path).call("--dataset=lastfm-2k", f"--raw-dir={tmp_path}")
+    assert ran.returncode == MISSING_DATA
+    assert ran.stderr.startswith(f"Error: There is no user_artists.dat in {tmp_path}: ")
+
+
+def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file is in the way")
+    ran = Roots(tmp_path).call()
+    assert ran.returncode == SCHEDULING_ERROR
+    assert ran.stderr.startswith(f"Error: {tmp_path / 'models' / 'synthetic'} cannot be written (Not a directory)")
+
+
+class TestAFailedStage:
+    """What was published stays, whatever the next run stumbles over."""
+
+    def assert_refused(
+        self, ran: subprocess.CompletedProcess[str], sentence: str, pipeline: Roots, served: str
+    ) -> None:
+        assert ran.returncode == TASK_FAILED
+        assert sentence in ran.stderr
+        assert "Traceback" not in ran.stdout + ran.stderr
+        assert "What was finished is kept" in ran.stderr.splitlines()[-1]
+        assert pipeline.current() == served
+        assert not list(pipeline.root.rglob("*.staging"))
+
+    def test_by_a_broken_java_home(self, pipeline: Roots) -> None:
+        served = pipeline.current()
+        ran = pipeline.call("--split-seed=7", JAVA_HOME="/nowhere")
+        self.assert_refused(
+            ran, "Error: Split failed: JAVA_HOME is /nowhere, and there is no bin/java", pipeline, served
+        )
+
+    def test_by_a_java_that_does_not_start(self, pipeline: Roots, tmp_path: Path) -> None:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "java").write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+        (tmp_path / "bin" / "java").chmod(0o755)
+        served = pipeline.current()
+        ran = pipeline.call("--split-seed=7", JAVA_HOME=str(tmp_path))
+        self.assert_refused(ran, f"Spark's Java did not start (JAVA_HOME={tmp_path})", pipeline, served)
+
+    def test_by_a_missing_column(self, pipeline: Roots, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "synthetic.toml").write_text(
+            'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "whta"\nvalue = "plays"\n'
+            'feedback = "plays"\nduplicates = "sum"\n'
+        )
+        (tmp_path / "plays.csv").write_text("who,what,plays\na,x,1\n")
+        served = pipeline.current()
+        ran = pipeline.run(Ingest, dataset=str(tmp_path / "synthetic.toml"), raw_dir=str(tmp_path))
+        assert not ran.succeeded
+        error = "plays.csv has no column 'whta' ([interactions] track) (did you mean 'what'?); it has plays, what, who."
+        assert ran.record[-2]["error"] == error
+        assert f"Error: Ingest failed: {error}" in capfd.readouterr().err
+        assert pipeline.current() == served
+
+
+def test_a_killed_run_goes_on_from_the_last_whole_output(finished: Roots, tmp_path: Path) -> None:
+    roots = Roots(tmp_path)
+    work = roots.data / "work" / "synthetic"
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            roots.command("--local-scheduler"), cwd=PROJECT, stdout=output, stderr=output, start_new_session=True
+        )
+        eventually(lambda: list(work.glob("Split/*/" + SUCCESS)))
+        eventually(lambda: list(work.glob("Train/*.staging")))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (roots.models / "synthetic" / "current").exists()
+    before = {path: path.stat().st_mtime_ns for path in work.glob("*/*/" + SUCCESS)}
+    ran = roots.run()
+    assert ran.succeeded
+    assert not {"Generate", "Ingest", "Split"} & ran.made
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert roots.current() == finished.current()
+    assert roots.metrics() == finished.metrics()
+    assert not list(roots.root.rglob("*.staging"))
+
+
+def test_sigterm_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    roots = Roots(tmp_path)
+    process = subprocess.Popen(
+        roots.command("--local-scheduler"), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    eventually(lambda: list((roots.data / "work" / "synthetic").glob("Ingest/*.staging")))
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode != 0
+    assert "the same command goes on from here" in err
+    assert "Traceback" not in out + err
+    assert not list(roots.root.rglob("*.staging"))
+
+
+class TestScheduler:
+    @pytest.fixture
+    def luigid(self, tmp_path: Path) -> Iterator[int]:
+        """A real luigid on loopback; its port."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [Path(sys.executable).with_name("luigid"), "--address", "127.0.0.1", "--port", str(port)]
+        process = subprocess.Popen(
+            [*command, "--state-path", tmp_path / "state.pickle"],
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+        def answers() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        eventually(answers)
+        yield port
+        process.terminate()
+        process.wait()
+
+    def test_registers_with_a_luigid_that_answers(self, finished: Roots, luigid: int, tmp_path: Path) -> None:
+        with_graph = Roots(tmp_path)
+        ran = subprocess.run(
+            [*with_graph.command(f"--scheduler-port={luigid}")[:3], "Generate", f"--scheduler-port={luigid}",
+             f"--paths-data-root={with_graph.data}", f"--paths-models-root={with_graph.models}"],
+            cwd=PROJECT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0
+        assert f"The task graph is at http://127.0.0.1:{luigid}/" in ran.stdout
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{luigid}/api/task_list?data=%7B%22status%22:%22DONE%22%7D"
+        ) as answer:
+            tasks = json.load(answer)["response"]
+        assert [task["name"] for task in tasks.values()] == [Generate.__name__]
+
+    def test_runs_locally_where_none_answers(self, finished: Roots) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            ran = subprocess.run(
+                finished.command(f"--scheduler-port={port}"), cwd=PROJECT, capture_output=True, text=True, check=False
+            )
+        assert ran.returncode == 0
+        assert f"No luigid answers at 127.0.0.1:{port}; scheduling locally." in ran.stdout

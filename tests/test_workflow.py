@@ -1,0 +1,362 @@
+"""The pipeline end to end, through `luigi.build`: what it makes, and what it makes again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pipeline import QUICK, SMALL, Ran, Roots, configured
+from pyspark.sql import SparkSession
+
+from config.durable import lock_of, locked, read_json, write_json
+from config.errors import UserError
+from config.paths import PROJECT, SUCCESS
+from models import registry
+from models.recommender import recommend
+from models.store import Store
+from workflow import Generate, Ingest, Publish, RecommendAll, Split, Train
+from workflow.stage import Rows, Stage, may_pass
+
+STAGES = {
+    "Generate", "Ingest", "Split", "Train popularity", "Train als", "Train als_explicit", "Evaluate popularity",
+    "Evaluate als", "Evaluate als_explicit", "SelectModel", "Refit", "Recommend", "Publish", "Promote",
+}  # fmt: skip
+LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
+
+
+@pytest.fixture(scope="module")
+def finished(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Roots, Ran]:
+    """A pipeline that ran once, on few synthetic listeners. Tests that go on from it take a copy: `pipeline`."""
+    roots = Roots(tmp_path_factory.mktemp("pipeline"))
+    return roots, roots.run()
+
+
+@pytest.fixture
+def pipeline(finished: tuple[Roots, Ran], tmp_path: Path) -> Roots:
+    """A pipeline of the test's own, which ran once."""
+    shutil.copytree(finished[0].root, tmp_path / "own")
+    return Roots(tmp_path / "own")
+
+
+@pytest.fixture
+def version(finished: tuple[Roots, Ran]) -> Path:
+    """The version that the first run published."""
+    return finished[0].models / "synthetic" / finished[0].current()
+
+
+class TestFirstRun:
+    def test_succeeds_and_records_every_stage_once(self, finished: tuple[Roots, Ran]) -> None:
+        roots, ran = finished
+        assert ran.succeeded
+        assert ran.statuses == dict.fromkeys(STAGES, "done")
+        first, *stages, last = ran.record
+        assert (first["event"], last["event"], last["status"]) == ("run_started", "run_finished", "done")
+        assert last["version"] == roots.current()
+        wanted = {
+            "run",
+            "stage",
+            "model",
+            "fingerprint",
+            "status",
+            "started",
+            "duration_s",
+            "rows_in",
+            "rows_out",
+            "error",
+        }
+        assert all(wanted <= line.keys() for line in stages)
+
+    def test_the_version_holds_what_outsiders_rely_on(self, version: Path) -> None:
+        files = {"manifest.json", "metrics.json", "profile.json", "leaderboard.json", "users.parquet", "tracks.parquet"}
+        assert files | {"model", "recommendations", "serving.sqlite", SUCCESS} == {
+            path.name for path in version.iterdir()
+        }
+        manifest = registry.manifest(version)
+        assert {
+            "schema_version", "version", "sequence", "created_at", "dataset", "settings", "inputs", "code", "libraries",
+            "counts", "files",
+        } <= manifest.keys()  # fmt: skip
+        assert manifest["version"] == version.name
+        assert manifest["counts"]["users"] == SMALL["num_users"]
+        assert registry.verify(version) == []
+
+    def test_every_user_gets_the_best_unheard_tracks(self, finished: tuple[Roots, Ran], version: Path) -> None:
+        lists = pd.read_parquet(version / "recommendations")
+        users, tracks = (pd.read_parquet(version / f"{name}.parquet") for name in ("users", "tracks"))
+        (ingested,) = (finished[0].data / "work" / "synthetic" / "Ingest").glob("*/interactions")
+        heard = pd.read_parquet(ingested)
+        heard_ids = set(zip(users["user_id"][heard["user"]], tracks["track_id"][heard["track"]], strict=True))
+        assert not heard_ids & set(zip(lists["user_id"], lists["track_id"], strict=True))
+        expected = np.minimum(20, len(tracks) - users.set_index("user_id")["interactions"])
+        assert lists.groupby("user_id").size().to_dict() == expected.to_dict()
+        for _, mine in lists.sort_values("rank").groupby("user_id"):
+            assert mine["rank"].tolist() == list(range(1, len(mine) + 1))
+            assert mine["score"].is_monotonic_decreasing
+
+    def test_recommend_agrees_with_the_parquet(self, finished: tuple[Roots, Ran], version: Path) -> None:
+        lists = pd.read_parquet(version / "recommendations").sort_values(["user_id", "rank"])
+        for user, mine in lists.groupby("user_id"):
+            frame = recommend(finished[0].models / "synthetic", str(user), 20)
+            assert frame["track_id"].tolist() == mine["track_id"].tolist()
+            assert frame["score"].tolist() == mine["score"].tolist()
+            assert frame["title"].notna().all()
+
+    def test_metrics_are_there_where_they_apply_and_nowhere_else(self, version: Path) -> None:
+        metrics = read_json(version / "metrics.json")
+        assert set(metrics["models"]) == {"popularity", "als", "als_explicit"}
+        best = max(metrics["models"], key=lambda name: metrics["models"][name]["ndcg@10"])
+        assert metrics["champion"] == best
+        assert {"rmse", "mae"} <= metrics["models"]["als_explicit"].keys()
+        assert not {"rmse", "mae"} & metrics["models"]["als"].keys()
+        ingested = read_json(version / "profile.json")["interactions"]
+        assert metrics["split"]["train"] + metrics["split"]["test"] == ingested
+
+    def test_the_history_is_what_was_heard(self, finished: tuple[Roots, Ran], version: Path) -> None:
+        ratings = pd.read_csv(next(finished[0].data.glob("work/synthetic/Generate/*/ratings.csv")), dtype=str)
+        mine = ratings[ratings["user_id"] == "7"].sort_values("time").drop_duplicates("track_id", keep="last")
+        with Store(version) as store:
+            history = {line.track.track_id: line.number for line in store.history("7", 100)}
+        assert history == {track: float(rating) for track, rating in zip(mine["track_id"], mine["rating"], strict=True)}
+
+
+class TestNextRun:
+    def test_has_nothing_to_do(self, pipeline: Roots) -> None:
+        before = sorted(path for path in pipeline.root.rglob("*") if "runs" not in path.parts)
+        ran = pipeline.run()
+        assert ran.succeeded
+        assert ran.statuses == dict.fromkeys(STAGES, "skipped")
+        assert ran.record[-1]["status"] == "nothing_to_do"
+        assert sorted(path for path in pipeline.root.rglob("*") if "runs" not in path.parts) == before
+
+    def test_makes_what_a_setting_changes_and_only_switches_back(self, pipeline: Roots) -> None:
+        first = pipeline.current()
+        changed = pipeline.run(settings={"recommend": {"k": 7}})
+        assert changed.made == {"Recommend", "Publish", "Promote"}
+        assert pipeline.current() != first
+        assert pipeline.run().made == {"Promote"}
+        assert pipeline.current() == first
+
+    def test_trains_only_the_candidate_that_changed(self, pipeline: Roots) -> None:
+        ran = pipeline.run(settings={"als": {"rank": 5, "max_iter": 3}})
+        after = {"Train als", "Evaluate als", "SelectModel", "Refit", "Recommend", "Publish", "Promote"}
+        assert ran.made == after
+
+    def test_settings_without_influence_on_the_result_change_nothing(self, pipeline: Roots) -> None:
+        ran = pipeline.run(settings={"spark_session": {"shuffle_partitions": 3, "driver_memory": "1g"}})
+        assert ran.made == set()
+
+    def test_makes_again_what_was_removed(self, pipeline: Roots) -> None:
+        version = pipeline.current()
+        shutil.rmtree(pipeline.models / "synthetic" / version)
+        shutil.rmtree(pipeline.data / "work" / "synthetic" / "Recommend")
+        assert pipeline.run().made == {"Recommend", "Publish", "Promote"}
+        assert registry.verify(pipeline.models / "synthetic" / version) == []
+
+    def test_sweeps_the_debris_of_a_killed_run(self, pipeline: Roots) -> None:
+        debris = pipeline.data / "work" / "synthetic" / "Split" / "0123456789abcdef.staging"
+        debris.mkdir()
+        pipeline.run()
+        assert not debris.exists()
+
+
+class TestTheGate:
+    def test_keeps_what_is_served_when_the_data_shrinks(
+        self, pipeline: Roots, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        first = pipeline.current()
+        smaller = {"synthetic": {**SMALL, "num_users": 20}}
+        ran = pipeline.run(settings=smaller)
+        assert ran.succeeded
+        assert "Not promoted: it has 20 users and the serving version 60" in capfd.readouterr().out
+        assert pipeline.current() == first
+        assert len(registry.versions(pipeline.models / "synthetic")) == 2
+
+    def test_leaves_a_pinned_dataset_alone(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+        root, first = pipeline.models / "synthetic", pipeline.current()
+        registry.roll_back(root, first, expected=first)
+        ran = pipeline.run(settings={"recommend": {"k": 7}})
+        assert ran.succeeded
+        assert pipeline.current() == first
+        assert "pinned" in capfd.readouterr().out
+
+
+class TestFailure:
+    def test_keeps_what_is_served_and_stops_what_follows(
+        self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def broken(self: Split, *, into: Path, **inputs: Path) -> Rows:
+            (into / "half").write_text("written")
+            raise UserError("The disk of the test is full.")
+
+        monkeypatch.setattr(Split, "make", broken)
+        first = pipeline.current()
+        ran = pipeline.run()
+        assert not ran.succeeded
+        assert ran.statuses == {"Split": "failed"}
+        assert ran.record[-2]["error"] == "The disk of the test is full."
+        assert ran.record[-1]["status"] == "failed"
+        assert "Error: Split failed: The disk of the test is full." in capfd.readouterr().err
+        assert pipeline.current() == first
+        assert not list((pipeline.data / "work" / "synthetic" / "Split").glob("*.staging"))
+
+    def test_of_a_kind_that_may_pass_is_tried_again(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+        attempts = []
+
+        def flaky(self: Split, *, into: Path, **inputs: Path) -> Rows:
+            attempts.append(sorted(path.name for path in into.iterdir()))
+            (into / "half").write_text("written")
+            if len(attempts) < 3:
+                raise ConnectionError("The JVM went away.")
+            return Rows(1, 1)
+
+        monkeypatch.setattr(Split, "make", flaky)
+        assert pipeline.run(Split).succeeded
+        assert attempts == [[], [], []]
+
+    def test_of_a_user_s_making_is_not(self) -> None:
+        assert may_pass(ConnectionRefusedError())
+        assert not may_pass(UserError("wrong"))
+        assert not may_pass(ValueError("wrong"))
+
+    def test_of_one_candidate_lets_the_others_finish(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+        original = Train.make
+
+        def broken(self: Train, *, into: Path, **inputs: Path) -> Rows:
+            if self.candidate == "als":
+                raise UserError("als is broken.")
+            return original(self, into=into, **inputs)
+
+        monkeypatch.setattr(Train, "make", broken)
+        ran = pipeline.run()
+        assert ran.statuses == {
+            "Train als": "failed", "Train popularity": "done", "Train als_explicit": "done",
+            "Evaluate popularity": "done", "Evaluate als_explicit": "done",
+        }  # fmt: skip
+        assert ran.record[-1]["status"] == "failed"
+
+
+class TestFingerprints:
+    @pytest.fixture
+    def plays(self, tmp_path: Path) -> dict[str, str]:
+        """A dataset of somebody's own: a description and a file."""
+        (tmp_path / "mine.toml").write_text(
+            'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "what"\nvalue = "plays"\n'
+            'feedback = "plays"\nduplicates = "sum"\n'
+        )
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw" / "plays.csv").write_text("who,what,plays\na,x,1\na,y,2\nb,x,3\n")
+        return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
+
+    def fingerprint(self, stage: type[Stage], roots: Roots, **parameters: str) -> str:
+        with configured(QUICK, roots.paths):
+            return stage(**parameters).fingerprint
+
+    def test_follow_the_bytes_of_raw_files_and_not_their_times(self, plays: dict[str, str], tmp_path: Path) -> None:
+        roots, file = Roots(tmp_path), Path(plays["raw_dir"]) / "plays.csv"
+        first = self.fingerprint(Ingest, roots, **plays)
+        file.touch()
+        assert self.fingerprint(Ingest, roots, **plays) == first
+        moved = file.parent.rename(tmp_path / "elsewhere")
+        assert self.fingerprint(Ingest, roots, **plays | {"raw_dir": str(moved)}) == first
+        (moved / "plays.csv").write_text("who,what,plays\na,x,1\na,y,2\nb,x,4\n")
+        assert self.fingerprint(Ingest, roots, **plays | {"raw_dir": str(moved)}) != first
+
+    def test_do_not_read_an_unchanged_file_again(
+        self, plays: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        roots = Roots(tmp_path)
+        self.fingerprint(Ingest, roots, **plays)
+        read: list[Any] = []
+        monkeypatch.setattr("workflow.fingerprint.sha256", lambda path: read.append(path) or "0")
+        self.fingerprint(Ingest, roots, **plays)
+        assert not [path for path in read if path.suffix == ".csv"]
+
+    def test_of_the_version_follow_the_title_and_those_before_do_not(
+        self, plays: dict[str, str], tmp_path: Path
+    ) -> None:
+        roots, description = Roots(tmp_path), Path(plays["dataset"])
+        before = [self.fingerprint(stage, roots, **plays) for stage in (Ingest, Publish)]
+        description.write_text(description.read_text().replace("Mine", "Yours"))
+        after = [self.fingerprint(stage, roots, **plays) for stage in (Ingest, Publish)]
+        assert before[0] == after[0]
+        assert before[1] != after[1]
+
+    def test_of_plays_know_no_explicit_candidate(self, plays: dict[str, str], tmp_path: Path) -> None:
+        with configured(QUICK, Roots(tmp_path).paths):
+            stages = RecommendAll(**plays).in_run.stages
+        assert {stage.candidate for stage in stages} == {None, "popularity", "als"}
+
+    def test_change_with_the_code_that_a_stage_declares(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = self.fingerprint(Generate, Roots(tmp_path))
+        monkeypatch.setattr("workflow.fingerprint.sha256", lambda path: "changed")
+        assert self.fingerprint(Generate, Roots(tmp_path)) != first
+
+
+def test_a_run_waits_for_another_and_finds_the_work_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    roots = Roots(tmp_path)
+    with configured(QUICK, roots.paths):
+        directory = Generate().directory
+    holds, waits = threading.Event(), threading.Event()
+    say_waiting = Stage._say_waiting
+
+    def waiting(self: Stage, holder: str) -> None:
+        say_waiting(self, holder)
+        waits.set()
+
+    def other_run() -> None:
+        with locked(lock_of(directory)):
+            holds.set()
+            waits.wait(30)
+            directory.mkdir()
+            write_json(directory / SUCCESS, {})
+
+    monkeypatch.setattr(Stage, "_say_waiting", waiting)
+    other = threading.Thread(target=other_run)
+    other.start()
+    holds.wait(30)
+    ran = roots.run(Generate)
+    other.join(30)
+    said = capfd.readouterr().out
+    assert f"Generate waits for process {os.getpid()}" in said
+    assert "made by another run" in said
+    assert ran.statuses == {"Generate": "skipped"}
+
+
+def test_two_runs_with_the_same_settings_agree(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
+    again = Roots(tmp_path)
+    assert again.run().succeeded
+    assert again.current() == finished[0].current()
+    lists = [
+        pd.read_parquet(roots.models / "synthetic" / roots.current() / "recommendations").sort_values(
+            ["user_id", "rank"]
+        )
+        for roots in (finished[0], again)
+    ]
+    pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in lists))
+
+
+def test_more_than_one_worker_is_refused(tmp_path: Path) -> None:
+    with configured(QUICK, Roots(tmp_path).paths, {"core": {"workers": 2}}), pytest.raises(SystemExit) as refused:
+        RecommendAll()
+    assert refused.value.code == 35
+
+
+@pytest.mark.skipif(not LASTFM.is_dir(), reason="the Last.fm files are not here")
+def test_real_listeners_get_lists_that_beat_popularity(spark: SparkSession, tmp_path: Path) -> None:
+    roots = Roots(tmp_path)
+    settings = {"als": {"rank": 16, "max_iter": 5}}
+    assert roots.run(dataset="lastfm-2k", raw_dir=str(LASTFM), settings=settings).succeeded
+    models = roots.metrics("lastfm-2k")["models"]
+    assert models["als"]["ndcg@10"] > 2 * models["popularity"]["ndcg@10"]
+    lists = pd.read_parquet(roots.models / "lastfm-2k" / roots.current("lastfm-2k") / "recommendations")
+    assert lists.groupby("user_id").size().to_dict() == dict.fromkeys(lists["user_id"].unique(), 20)
+    assert lists["user_id"].nunique() == 1_892
+    assert recommend(roots.models / "lastfm-2k", 2)["title"].notna().all()
