@@ -1,0 +1,40 @@
+"""What the README promises is what there is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from luigi.configuration import get_config
+
+from config.paths import PROJECT
+from workflow.settings import SECTIONS
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_settings_is_complete_and_right() -> None:
+    documented = re.findall(r"^\| `\[(\w+)\] (\w+)` \| `(.*)` \| (.*) \|$", README, re.MULTILINE)
+    actual = [
+        (section.get_task_family(), key, parameter.serialize(parameter._default), parameter.description)
+        for section in SECTIONS
+        for key, parameter in section.get_params()
+    ]
+    assert documented == actual
+
+
+def test_the_exit_codes_are_those_of_luigi_cfg() -> None:
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    assert documented - {0} == {int(code) for code in get_config()["retcode"].values()}
+
+
+def test_make_help_lists_every_verb() -> None:
+    said = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    verbs = {"pipeline", "test", "serve", "luigid", "recommend", "lint", "format", "bench", "clean", "help"}
+    assert set(re.findall(r"^  make (\w+) ", said, re.MULTILINE)) == verbs
+
+
+def test_make_clean_touches_neither_raw_data_nor_models() -> None:
+    commands = subprocess.run(["make", "-n", "clean"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert "data/work" in commands
+    assert not re.search(r"data/raw|data/\s|data$|models", commands, re.MULTILINE)
