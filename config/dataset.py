@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config.errors import MissingInput, UserError, did_you_mean, listed
 
 SHIPPED = Path(__file__).parent / "datasets"
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+_ENCODINGS = {
+    "utf-8": "utf-8", "utf-16": "utf-16", "utf-16-le": "utf-16le", "utf-16-be": "utf-16be", "utf-32": "utf-32",
+    "iso8859-1": "iso-8859-1", "ascii": "us-ascii",
+}  # fmt: skip
+"""What Spark reads, by Python's names."""
+
+
+def _encoding(name: str) -> str:
+    """Spark's name of an encoding."""
+    try:
+        return _ENCODINGS[codecs.lookup(name).name]
+    except LookupError:
+        raise ValueError(f"is none that Spark reads; those are {listed(_ENCODINGS.values())}") from None
 
 
 class Table(BaseModel):
@@ -29,7 +45,14 @@ class Table(BaseModel):
     header: bool = True
     columns: tuple[Text, ...] = ()
     """Names of the columns of a file without a header."""
-    encoding: Text = "utf-8"
+    encoding: Annotated[Text, AfterValidator(_encoding)] = "utf-8"
+
+    @field_validator("path")
+    @classmethod
+    def _below_the_raw_directory(cls, path: str) -> str:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise ValueError("has to lie in the raw directory")
+        return path
 
     @model_validator(mode="after")
     def _columns_without_header(self) -> Self:

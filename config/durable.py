@@ -120,7 +120,7 @@ def lock_of(final: Path) -> Path:
 def sweep(root: Path, pattern: str) -> list[Path]:
     """Removes staging directories below `root` that match the glob and that no lock protects; returns them."""
     swept = []
-    for staging in sorted(root.glob(pattern + STAGING)):
+    for staging in sorted(path for path in root.glob(pattern + STAGING) if path.is_dir()):
         lock = lock_of(staging.with_name(staging.name.removesuffix(STAGING)))
         with lock.open("a+") as file:
             try:

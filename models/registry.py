@@ -5,10 +5,11 @@ Every function takes the dataset's directory, `models/<dataset>`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from config.durable import append_line, fsync, locked, now, read_json, sha256, write_atomically, write_json
+from config.durable import STAGING, append_line, fsync, locked, now, read_json, sha256, write_atomically, write_json
 from config.errors import StoreError
 from config.paths import CURRENT, SUCCESS
 
@@ -20,8 +21,11 @@ _LOCK = "registry.lock"
 
 def datasets(models_root: Path) -> list[str]:
     """The datasets that serve a version, the one promoted last first."""
-    cells = sorted(models_root.glob(f"*/{CURRENT}"), key=lambda cell: cell.stat().st_mtime, reverse=True)
-    return [cell.parent.name for cell in cells]
+    promoted = {}
+    for cell in models_root.glob(f"*/{CURRENT}"):
+        with suppress(FileNotFoundError):  # it may just be going
+            promoted[cell.parent.name] = cell.stat().st_mtime
+    return sorted(promoted, key=promoted.__getitem__, reverse=True)
 
 
 def current(root: Path) -> str | None:
@@ -34,7 +38,14 @@ def current(root: Path) -> str | None:
 
 def versions(root: Path) -> list[str]:
     """The published versions, oldest first."""
-    return sorted((marker.parent.name for marker in root.glob(f"*/{SUCCESS}")), key=lambda v: sequence(root / v))
+    whole = (marker.parent.name for marker in root.glob(f"*/{SUCCESS}") if is_version(root, marker.parent.name))
+    return sorted(whole, key=lambda version: sequence(root / version))
+
+
+def is_version(root: Path, name: str) -> bool:
+    """Whether a name, wherever it comes from, is that of a whole version in `root`."""
+    inside = name == Path(name).name and not name.endswith(STAGING)
+    return inside and (root / name / SUCCESS).is_file()
 
 
 def manifest(version: Path) -> dict[str, Any]:
@@ -62,8 +73,14 @@ def seal(version: Path, root: Path, facts: dict[str, Any]) -> None:
 
 def verify(version: Path) -> list[str]:
     """What is wrong with a published version: a sentence for each file that is missing or changed."""
+    try:
+        promises = manifest(version)["files"]
+    except FileNotFoundError:
+        return [f"{MANIFEST} is missing."]
+    except (ValueError, KeyError):
+        return [f"{MANIFEST} is damaged."]
     faults = []
-    for name, promised in manifest(version)["files"].items():
+    for name, promised in promises.items():
         file = version / name
         if not file.is_file():
             faults.append(f"{name} is missing.")
@@ -88,7 +105,8 @@ def promote(root: Path, version: str, *, expected: str | None, by: Literal["run"
     with locked(root / _LOCK):
         if by == "run" and is_pinned(root):
             raise StoreError(f"{root.name} is pinned to {current(root)} by a rollback; promote it by hand.")
-        _switch(root, version, expected, action=f"promoted by the {by}")
+        _check(root, version, expected)
+        _switch(root, version, action=f"promoted by the {by}")
         (root / PINNED).unlink(missing_ok=True)
         fsync(root)
 
@@ -100,22 +118,20 @@ def roll_back(root: Path, version: str, *, expected: str | None) -> None:
         StoreError: the version does not verify, does not exist, or another promotion came first.
     """
     with locked(root / _LOCK):
-        _must_exist(root, version)
+        _check(root, version, expected)
         if faults := verify(root / version):
             raise StoreError(f"{root / version} does not verify: {faults[0]}")
         write_atomically(root / PINNED, f"{version}\n")
-        _switch(root, version, expected, action="rolled back")
+        _switch(root, version, action="rolled back")
 
 
-def _switch(root: Path, version: str, expected: str | None, action: str) -> None:
-    _must_exist(root, version)
-    found = current(root)
-    if found != expected:
-        raise StoreError(f"{root / CURRENT} names {found}, not {expected}: another promotion came first.")
-    append_line(root / AUDIT, {"at": now(), "action": action, "from": found, "to": version})
-    write_atomically(root / CURRENT, f"{version}\n")
-
-
-def _must_exist(root: Path, version: str) -> None:
-    if not (root / version / SUCCESS).is_file():
+def _check(root: Path, version: str, expected: str | None) -> None:
+    if not is_version(root, version):
         raise StoreError(f"There is no version {version} in {root}.")
+    if (found := current(root)) != expected:
+        raise StoreError(f"{root / CURRENT} names {found}, not {expected}: another promotion came first.")
+
+
+def _switch(root: Path, version: str, action: str) -> None:
+    append_line(root / AUDIT, {"at": now(), "action": action, "from": current(root), "to": version})
+    write_atomically(root / CURRENT, f"{version}\n")

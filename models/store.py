@@ -6,6 +6,7 @@ little-endian), so that a look-up reads one row and one track row per line shown
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -99,11 +100,10 @@ class Store:
     def users(self, prefix: str = "", limit: int = 20) -> list[User]:
         """Users whose id begins so, in the order of their ids."""
         rows = self._db.execute(
-            "SELECT user_id, age, country, interactions FROM users"
-            " WHERE substr(user_id, 1, length(?1)) = ?1 ORDER BY user_id LIMIT ?2",
-            (prefix, limit),
+            "SELECT user_id, age, country, interactions FROM users WHERE user_id >= ?1 ORDER BY user_id", (prefix,)
         )
-        return [User(*row) for row in rows]
+        matching = itertools.takewhile(lambda row: row[0].startswith(prefix), rows)  # from the index, row by row
+        return [User(*row) for row in itertools.islice(matching, limit)]
 
     def recommendations(self, user_id: str, limit: int) -> list[Listed]:
         """A user's list, best first: at most as many lines as are stored."""

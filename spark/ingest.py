@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from config.dataset import Dataset, Interactions, Table
 from config.errors import UserError
-from spark.readers import MALFORMED, column, read_table
+from spark.readers import MALFORMED, column, quoted, read_table
 from spark.schemas import Columns
 
 REASONS = (
@@ -78,7 +78,7 @@ def parse(rows: DataFrame, about: Interactions) -> DataFrame:
 
     value = of("value", about.value).try_cast("double") if about.value else F.lit(1.0)
     time = of("time", about.time).try_cast("long") if about.time else F.lit(None).cast("long")
-    fields = [F.col(f"`{name}`") for name in rows.columns if name != MALFORMED]
+    fields = [F.coalesce(F.col(quoted(name)), F.lit("")) for name in rows.columns if name != MALFORMED]
     cast = rows.select(
         MALFORMED,
         of("user", about.user).cast("string").alias(Columns.USER_ID),
@@ -194,9 +194,13 @@ def _commonest_tags(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> Dat
     assert dataset.tags is not None
     about, names = dataset.tags, dataset.tag_names
     rows = read_table(spark, raw_dir, about)
-    given = rows.select(
-        column(rows, about, "[tags] track", about.track).alias(Columns.TRACK_ID),
-        column(rows, about, "[tags] tag", about.tag).alias("tag"),
+    given = (
+        rows.where(F.col(MALFORMED).isNull())
+        .select(
+            column(rows, about, "[tags] track", about.track).alias(Columns.TRACK_ID),
+            column(rows, about, "[tags] tag", about.tag).alias("tag"),
+        )
+        .where(F.col("tag") != "")
     )
     if names is not None:
         named = read_table(spark, raw_dir, names)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from pathlib import Path
 
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -15,6 +18,7 @@ from config.errors import UserError, did_you_mean, listed
 MALFORMED = "_malformed"
 """Holds the whole line where it does not have the table's number of fields; null elsewhere."""
 
+_NAME = re.compile(r"[^\W\d]\w*")
 _NULLS = {"quote": "\u0000", "escape": "\u0000"}
 
 
@@ -29,7 +33,7 @@ def column_names(file: Path, table: Table) -> list[str]:
     try:
         with file.open(encoding=table.encoding, newline="") as lines:
             first = lines.readline().rstrip("\r\n").removeprefix("\ufeff")
-    except (UnicodeDecodeError, LookupError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(
             f"{file} is not {table.encoding} text; set the encoding in the dataset's description."
         ) from error
@@ -39,7 +43,17 @@ def column_names(file: Path, table: Table) -> list[str]:
         names = first.split(table.separator)
     else:
         names = next(csv.reader([first], delimiter=table.separator, quotechar=table.quote))
-    return [name.strip() for name in names]
+    return _distinct([name.strip() for name in names])
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, with a number behind those that came before: Spark wants them to differ."""
+    times: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        times[name.lower()] += 1
+        distinct.append(name if times[name.lower()] == 1 else f"{name}_{times[name.lower()]}")
+    return distinct
 
 
 def read_table(spark: SparkSession, raw_dir: Path, table: Table) -> DataFrame:
@@ -58,12 +72,17 @@ def read_table(spark: SparkSession, raw_dir: Path, table: Table) -> DataFrame:
     reader = spark.read.schema(schema).options(
         sep=table.separator,
         header=str(table.header).lower(),
-        encoding=table.encoding.upper(),
+        encoding=table.encoding,
         mode="PERMISSIVE",
         columnNameOfCorruptRecord=MALFORMED,
         **({"quote": table.quote, "escape": table.quote} if table.quote else _NULLS),
     )
-    return reader.csv([str(file) for file in files])
+    return reader.csv([re.sub(r"([\\*?{}\[\]])", r"\\\1", str(file)) for file in files])  # Spark sees patterns in paths
+
+
+def quoted(name: str) -> str:
+    """A column's name as Spark SQL writes it, whatever is in it."""
+    return f"`{name.replace('`', '``')}`"
 
 
 def column(rows: DataFrame, table: Table, what: str, expression: str) -> Column:
@@ -72,13 +91,17 @@ def column(rows: DataFrame, table: Table, what: str, expression: str) -> Column:
     Raises:
         UserError: it names a column that the file does not have; the sentence names file and key.
     """
-    known = [name for name in rows.columns if name != MALFORMED]
-    if expression in known:
-        return F.trim(F.col(f"`{expression}`"))
+    known = {name.lower(): name for name in rows.columns if name != MALFORMED}
+    if (name := known.get(expression.lower())) is not None:
+        return F.trim(F.col(quoted(name)))
     try:
+        if _NAME.fullmatch(expression):
+            raise LookupError(expression)
         chosen = F.expr(expression)
-        rows.select(chosen)
-    except Exception as error:
-        hint = did_you_mean(expression, known)
-        raise UserError(f"{table.path} has no column {expression!r} ({what}){hint}; it has {listed(known)}.") from error
-    return F.trim(chosen) if isinstance(rows.select(chosen).schema[0].dataType, T.StringType) else chosen
+        of_text = isinstance(rows.select(chosen).schema[0].dataType, T.StringType)
+    except (LookupError, PySparkException) as error:
+        hint = did_you_mean(expression, known.values())
+        raise UserError(
+            f"{table.path} has no column {expression!r} ({what}){hint}; it has {listed(known.values())}."
+        ) from error
+    return F.trim(chosen) if of_text else chosen

@@ -1,0 +1,94 @@
+"""What the tests share: one Spark session, and published versions small enough to check by eye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import hypothesis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from config.durable import write_json
+from config.paths import SUCCESS
+from models.registry import seal
+from models.store import build_store
+from spark.session import SessionOptions, close_session, open_session
+
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("suite")
+
+TRACKS = [
+    ("t1", "Amber Dawn", "The Lanterns", "folk"),
+    ("t2", "Paper Rivers", "The Signals", "pop"),
+    ("t3", "Quiet Canyon", None, None),
+    ("t4", None, None, None),
+]
+HEARD = {
+    "42": [("t1", 3.0), ("t2", 5.0)],
+    "alice": [("t2", 4.0)],
+    "zoe": [("t1", 1.0), ("t2", 2.0), ("t3", 3.0), ("t4", 4.0)],
+}
+LISTS = {"42": [("t3", 0.75), ("t4", 0.5)], "alice": [("t1", 0.875), ("t3", 0.25), ("t4", 0.125)], "zoe": []}
+
+MakeVersion = Callable[[Path, str], Path]
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The session that every Spark test shares."""
+    log = tmp_path_factory.mktemp("spark") / "spark.log"
+    yield open_session(SessionOptions(master="local[2]", shuffle_partitions=2, log=log))
+    close_session()
+
+
+@pytest.fixture(scope="session")
+def make_version() -> MakeVersion:
+    """Publishes a version of three users and four tracks (`TRACKS`, `HEARD`, `LISTS`) as `root/name`."""
+    return _make_version
+
+
+def _make_version(root: Path, name: str) -> Path:
+    version = root / name
+    (version / "recommendations").mkdir(parents=True)
+    track_index = {track[0]: index for index, track in enumerate(TRACKS)}
+    pairs = [(user, track_index[track], value) for user, pair in enumerate(HEARD.values()) for track, value in pair]
+    popularity = [sum(track == index for _, track, _ in pairs) for index in range(len(TRACKS))]
+    track_rows = [(i, *track, popularity[i]) for i, track in enumerate(TRACKS)]
+    user_rows = [(i, user, 30 + i, "SE", len(HEARD[user])) for i, user in enumerate(HEARD)]
+    lists = [(user, r, track, score) for user, lines in LISTS.items() for r, (track, score) in enumerate(lines, 1)]
+    _write(
+        version / "tracks.parquet",
+        track_rows,
+        {"index": pa.int32(), "track_id": pa.string(), "title": pa.string(), "artist": pa.string()}
+        | {"genre": pa.string(), "popularity": pa.int64()},
+    )
+    _write(
+        version / "users.parquet",
+        user_rows,
+        {"index": pa.int32(), "user_id": pa.string(), "age": pa.int32(), "country": pa.string()}
+        | {"interactions": pa.int64()},
+    )
+    _write(
+        version / "recommendations" / "part-0.parquet",
+        lists,
+        {"user_id": pa.string(), "rank": pa.int32(), "track_id": pa.string(), "score": pa.float32()},
+    )
+    with TemporaryDirectory() as elsewhere:
+        interactions = Path(elsewhere) / "interactions.parquet"
+        _write(interactions, pairs, {"user": pa.int32(), "track": pa.int32(), "value": pa.float64()})
+        build_store(version, interactions)
+    counts = {"users": len(HEARD), "tracks": len(TRACKS), "interactions": len(pairs)}
+    seal(version, root, {"version": name, "dataset": root.name, "counts": counts})
+    write_json(version / SUCCESS, {"rows": len(lists)})
+    return version
+
+
+def _write(path: Path, rows: list[tuple[object, ...]], schema: dict[str, pa.DataType]) -> None:
+    """Writes rows as Parquet."""
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.values(), strict=True)]
+    pq.write_table(pa.table(arrays, names=list(schema)), path)

@@ -1,0 +1,178 @@
+"""Dataset descriptions: the shipped ones load, and each mistake gives one sentence that names file and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.dataset import SHIPPED, Interactions, find_files, load_dataset
+from config.errors import MissingInput, UserError, did_you_mean
+
+PLAYS = """
+title = "Mine"
+
+[interactions]
+path = "plays.csv"
+user = "user"
+track = "track"
+value = "plays"
+feedback = "plays"
+duplicates = "sum"
+"""
+
+
+@pytest.fixture
+def mistake_in(tmp_path: Path) -> Callable[[str], str]:
+    """Loads a description from `mine.toml`, which must fail, and returns the sentence."""
+
+    def load(text: str) -> str:
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            load_dataset(str(path))
+        sentence = str(caught.value)
+        assert sentence.startswith(str(path))
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+        return sentence.removeprefix(str(path)).lstrip(": ")
+
+    return load
+
+
+@pytest.mark.parametrize("name", [path.stem for path in SHIPPED.glob("*.toml")])
+def test_a_shipped_description_loads_and_is_named_by_its_stem(name: str) -> None:
+    assert load_dataset(name).name == name
+
+
+def test_two_descriptions_are_shipped() -> None:
+    assert {path.stem for path in SHIPPED.glob("*.toml")} >= {"synthetic", "lastfm-2k"}
+    assert load_dataset("synthetic").synthetic
+    assert load_dataset("lastfm-2k").item_label == "artist"
+
+
+def test_the_tables_are_those_that_are_described() -> None:
+    assert list(load_dataset("lastfm-2k").tables) == ["interactions", "tracks", "tags", "tag_names"]
+    assert list(load_dataset("synthetic").tables) == ["interactions", "tracks", "users"]
+
+
+def test_a_path_to_a_description_names_the_dataset_by_its_stem(tmp_path: Path) -> None:
+    (tmp_path / "my-plays.toml").write_text(PLAYS)
+    dataset = load_dataset(str(tmp_path / "my-plays.toml"))
+    assert dataset.name == "my-plays"
+    assert dataset.interactions.separator == ","
+    assert dataset.interactions.header
+    assert dataset.item_label == "track"
+    assert list(dataset.tables) == ["interactions"]
+
+
+def test_an_unknown_dataset_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError) as caught:
+        load_dataset("lastfm")
+    assert str(caught.value) == (
+        "There is no dataset 'lastfm' (did you mean 'lastfm-2k'?): "
+        "name one of lastfm-2k, synthetic, or the path of a TOML file."
+    )
+
+
+def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.toml")
+    with pytest.raises(UserError, match="There is no dataset") as caught:
+        load_dataset(missing)
+    assert missing in str(caught.value)
+
+
+MISTAKES = {
+    "unknown key": ('duplicates = "sum"', 'duplicates = "sum"\nseperator = ";"',
+        ["unknown key 'interactions.seperator'", "did you mean 'separator'?", "known are columns, duplicates,"]),
+    "unknown heading": ("[interactions]", "[user]\nid = 'x'\n[interactions]",
+        ["unknown key 'user'", "did you mean 'users'?"]),
+    "unknown top key": ('title = "Mine"', 'title = "Mine"\nitemlabel = "artist"',
+        ["unknown key 'itemlabel'", "did you mean 'item_label'?"]),
+    "missing key": ('track = "track"', "", ["the key 'interactions.track' is missing"]),
+    "missing title": ('title = "Mine"', "", ["the key 'title' is missing"]),
+    "missing table": (PLAYS, 'title = "Mine"', ["the key 'interactions' is missing"]),
+    "wrong type": ('path = "plays.csv"', "path = 7",
+        ["'interactions.path'", "should be a valid string", "found 7"]),
+    "empty text": ('user = "user"', 'user = ""', ["'interactions.user'", "at least 1 character"]),
+    "not a table": (PLAYS, 'title = "Mine"\ninteractions = "plays.csv"', ["'interactions'", "found 'plays.csv'"]),
+    "bad feedback": ('feedback = "plays"', 'feedback = "likes"',
+        ["'interactions.feedback'", "'rating', 'plays' or 'events'", "found 'likes'"]),
+    "bad duplicates": ('"sum"', '"first"', ["'interactions.duplicates'", "'latest'", "found 'first'"]),
+    "absolute path": ('"plays.csv"', '"/plays.csv"', ["[interactions.path] has to lie in the raw directory"]),
+    "path outside": ('"plays.csv"', '"../p.csv"', ["[interactions.path] has to lie in the raw directory"]),
+    "bad encoding": ("[interactions]", '[interactions]\nencoding = "utf-99"',
+        ["[interactions.encoding] is none that Spark reads", "us-ascii, utf-16"]),
+    "latest without time": ('"sum"', '"latest"', ["[interactions] needs a time"]),
+    "rating without range": ('feedback = "plays"', 'feedback = "rating"', ["[interactions] needs rating_range"]),
+    "range upside down": ('feedback = "plays"', 'feedback = "rating"\nrating_range = [5, 1]',
+        ["[interactions] needs rating_range = [lowest, highest]"]),
+    "range of one number": ('feedback = "plays"', 'feedback = "rating"\nrating_range = [5]',
+        ["'interactions.rating_range"]),
+    "range for plays": ('"sum"', '"sum"\nrating_range = [1, 5]', ["[interactions] has a rating_range"]),
+    "plays without value": ('value = "plays"', "", ["[interactions] needs a value"]),
+    "events with value": ('feedback = "plays"', 'feedback = "events"', ["[interactions] needs a value, unless"]),
+    "no header, no columns": ('path = "plays.csv"', 'path = "plays.csv"\nheader = false',
+        ["[interactions] needs either header = true or header = false with columns"]),
+    "header and columns": ('path = "plays.csv"', 'path = "plays.csv"\ncolumns = ["a"]',
+        ["[interactions] needs either header = true or header = false with columns"]),
+    "long quote": ('path = "plays.csv"', 'path = "plays.csv"\nquote = "<<"',
+        ["[interactions] has a quote of more than one character"]),
+    "mistake in another table": ('"sum"', '"sum"\n[tracks]\npath = "t.csv"\nid = "id"\ntitel = "t"',
+        ["unknown key 'tracks.titel'", "did you mean 'title'?"]),
+    "a name inside": ('title = "Mine"', 'title = "Mine"\nname = "yours"', ["remove the key 'name'"]),
+    "invalid TOML": ('title = "Mine"', "title = Mine", ["is not valid TOML", "line 2"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "instead", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gives_one_sentence_that_names_file_and_key(
+    mistake_in: Callable[[str], str], found: str, instead: str, said: list[str]
+) -> None:
+    assert found in PLAYS
+    sentence = mistake_in(PLAYS.replace(found, instead))
+    for part in said:
+        assert part in sentence
+
+
+def test_a_description_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(PLAYS.replace("Mine", "Café").encode("latin-1"))
+    with pytest.raises(UserError, match="is not valid TOML"):
+        load_dataset(str(path))
+
+
+def rated(**more: object) -> Interactions:
+    """A description of ratings from 1 to 5."""
+    keys = {"path": "r.csv", "user": "u", "track": "t", "value": "r", "feedback": "rating", "duplicates": "mean"}
+    return Interactions.model_validate(keys | {"rating_range": [1, 5]} | more)
+
+
+def test_a_track_is_liked_from_70_percent_of_the_range() -> None:
+    assert rated().liked_from == pytest.approx(3.8)  # 1 + 0.7 · (5 − 1)
+    assert rated(like_from=3).liked_from == 3
+    assert rated(like_from=0).liked_from == 0
+
+
+def test_every_interaction_counts_as_liked_where_there_are_no_ratings() -> None:
+    assert load_dataset("lastfm-2k").interactions.liked_from is None
+
+
+def test_files_are_found_by_name_or_pattern_in_order(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "c.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.csv").mkdir()
+    assert find_files(tmp_path, rated(path="b.csv")) == [tmp_path / "b.csv"]
+    assert find_files(tmp_path, rated(path="*.csv")) == [tmp_path / "a.csv", tmp_path / "b.csv"]
+
+
+@pytest.mark.parametrize("raw", ["", "no-such-directory"])
+def test_a_file_that_is_not_there_is_named_with_its_directory(tmp_path: Path, raw: str) -> None:
+    with pytest.raises(MissingInput, match=f"There is no r.csv in {tmp_path / raw}: put the raw files there"):
+        find_files(tmp_path / raw, rated())
+
+
+def test_a_hint_is_given_only_where_a_name_is_near() -> None:
+    assert did_you_mean("sedd", ["seed", "rank"]) == " (did you mean 'seed'?)"
+    assert did_you_mean("alpha", ["seed", "rank"]) == ""

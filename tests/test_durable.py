@@ -1,0 +1,160 @@
+"""Writing that survives a crash, and locks that the system releases, tried with real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from config import durable
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from config.durable import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def held_by_another_process(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock until its standard input says otherwise."""
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
+def test_write_atomically_replaces_the_text_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    cell = tmp_path / "current"
+    durable.write_atomically(cell, "one\n")
+    durable.write_atomically(cell, "two\n")
+    assert cell.read_text() == "two\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["current"]
+
+
+def test_a_crash_before_the_rename_leaves_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = tmp_path / "current"
+    durable.write_atomically(cell, "old\n")
+
+    def crash(self: Path, target: Path) -> Path:
+        raise OSError("power failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", crash)
+        with pytest.raises(OSError, match="power failed"):
+            durable.write_atomically(cell, "new\n")
+    assert cell.read_text() == "old\n"
+    durable.write_atomically(cell, "new\n")
+    assert cell.read_text() == "new\n"
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    final = tmp_path / "deep" / "output"
+    with durable.made_whole(final) as staging:
+        (staging / "part").write_text("rows")
+        assert not final.exists()
+    assert (final / "part").read_text() == "rows"
+    assert not staging.exists()
+
+
+def test_a_failure_while_making_leaves_neither_output_nor_staging(tmp_path: Path) -> None:
+    final = tmp_path / "output"
+    with pytest.raises(KeyboardInterrupt), durable.made_whole(final) as staging:
+        (staging / "part").write_text("half of it")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_making_starts_from_an_empty_directory(tmp_path: Path) -> None:
+    debris = tmp_path / f"output{durable.STAGING}"
+    debris.mkdir()
+    (debris / "part").write_text("of a killed run")
+    with durable.made_whole(tmp_path / "output") as staging:
+        assert list(staging.iterdir()) == []
+    assert list((tmp_path / "output").iterdir()) == []
+
+
+def test_json_refuses_a_number_that_json_does_not_have(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        durable.write_json(tmp_path / "metrics.json", {"ndcg@10": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        durable.append_line(tmp_path / "run.jsonl", {"rows": float("inf")})
+
+
+def test_appended_records_are_one_line_each(tmp_path: Path) -> None:
+    log = tmp_path / "run.jsonl"
+    records = [{"error": "two\nlines"}, {"title": "Björk"}]
+    for record in records:
+        durable.append_line(log, record)
+    assert [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] == records
+
+
+def test_a_lock_excludes_another_process_and_names_its_holder(tmp_path: Path) -> None:
+    lock = tmp_path / "output.lock"
+    told: list[str] = []
+    with held_by_another_process(lock) as holder:
+        assert holder.stdin is not None
+
+        def let_go(who: str) -> None:
+            told.append(who)
+            print(file=holder.stdin, flush=True)
+
+        with durable.locked(lock, waiting_for=let_go):
+            assert holder.wait(timeout=10) == 0
+    assert len(told) == 1
+    assert told[0].startswith(f"process {holder.pid} on ")
+    assert lock.exists()
+
+
+def test_a_free_lock_is_taken_without_waiting(tmp_path: Path) -> None:
+    with durable.locked(tmp_path / "deep" / "output.lock", waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+        assert (tmp_path / "deep" / "output.lock").exists()
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    lock = tmp_path / "output.lock"
+    with held_by_another_process(lock) as holder:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(timeout=10)
+        with durable.locked(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+            pass
+
+
+def test_a_lock_is_released_when_its_block_raises(tmp_path: Path) -> None:
+    lock = tmp_path / "output.lock"
+    with pytest.raises(RuntimeError), durable.locked(lock):
+        raise RuntimeError
+    with durable.locked(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+        pass
+
+
+def test_sweep_removes_only_staging_that_no_lock_protects(tmp_path: Path) -> None:
+    for name in ("finished", f"making{durable.STAGING}", f"debris{durable.STAGING}"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    with held_by_another_process(durable.lock_of(tmp_path / "train" / "making")):
+        swept = durable.sweep(tmp_path, "*/*")
+    assert swept == [tmp_path / "train" / f"debris{durable.STAGING}"]
+    left = {path.name for path in (tmp_path / "train").iterdir() if path.is_dir()}
+    assert left == {"finished", f"making{durable.STAGING}"}
+
+
+def test_sweep_is_not_stopped_by_the_file_that_a_crashed_write_left(tmp_path: Path) -> None:
+    (tmp_path / f"current{durable.STAGING}").write_text("half a ver")
+    (tmp_path / f"version{durable.STAGING}").mkdir()
+    durable.sweep(tmp_path, "*")
+    assert not (tmp_path / f"version{durable.STAGING}").exists()

@@ -1,0 +1,193 @@
+"""Evaluation: a tiny world whose answer is known, Spark's own error metrics, and who counts and who does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyspark.ml.evaluation import RegressionEvaluator
+from pyspark.ml.recommendation import ALSModel
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from config.dataset import Interactions
+from config.errors import UserError
+from spark import evaluate as evaluation
+from spark.algorithms import Floats, Indexes, Training, fit
+from spark.evaluate import Measured, evaluate
+
+ABOUT = Interactions(
+    path="r.csv", user="u", track="t", value="r", feedback="rating", rating_range=(1, 5), duplicates="mean"
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """Interactions dealt by hand, a model trained on the training part, and the rest of what evaluation reads."""
+
+    directory: Path
+    spark: SparkSession
+
+    def evaluate(self, liked_from: float | None, into: str) -> Measured:
+        """Measures the model."""
+        paths = [self.directory / name for name in ("ingested", "dealt", "model")]
+        return evaluate(self.spark, *paths, liked_from, self.directory / into)
+
+    def per_user(self, into: str) -> pd.DataFrame:
+        """What was written of each user."""
+        return pd.read_parquet(self.directory / into).set_index("user")
+
+
+def world(spark: SparkSession, directory: Path, sizes: tuple[int, int], parts: dict[str, Any], model: str) -> World:
+    """Writes what Ingest and Split would have, and trains the model; `parts` has rows of user, track, value."""
+    for name, size in zip(("users", "tracks"), sizes, strict=True):
+        (directory / "ingested" / name).mkdir(parents=True)
+        pd.DataFrame({"index": range(size)}).to_parquet(directory / "ingested" / name / "part-0.parquet")
+    for part, rows in parts.items():
+        (directory / "dealt" / f"part={part}").mkdir(parents=True)
+        table = pd.DataFrame(rows, columns=["user", "track", "value"])
+        types = {"user": "int32", "track": "int32", "value": "float64"}
+        table.astype(types).to_parquet(directory / "dealt" / f"part={part}" / "part-0.parquet")
+    learned = Training.read(spark, directory / "ingested", directory / "dealt" / "part=train", ABOUT)
+    settings = {"rank": 3, "max_iter": 2, "reg_param": 0.05, "seed": 1}
+    fit(model, learned, settings, directory / "model")
+    return World(directory, spark)
+
+
+NUM_TRACKS = 30
+TRAINING = [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2), (4, 2), (5, 0)]
+# Listeners: track 0 four, 1 and 2 two each, all others none. So the popular order is 0, 1, 2, 3, … 29.
+HELD_OUT = [(0, 2, 5), (1, 1, 4), (1, 5, 5), (1, 9, 2), (3, 0, 4), (3, 25, 5), (4, 3, 1), (5, 29, 5)]
+# Liked from 3.8 on. User 2 has nothing held out, user 3 nothing in training, user 4 likes nothing of what is held out.
+# user  heard  list of 10  relevant  hits at  ndcg                                        recall  map
+# 0     0, 1   2 … 11      2         1        1                                           1       1
+# 1     0      1 … 10      1, 5      1 and 5  (1 + 1/log2 6) / (1 + 1/log2 3) = 0.850345  1       (1 + 2/5)/2 = 0.7
+# 3     -      0 … 9       0, 25     1        1 / (1 + 1/log2 3)              = 0.613147  ½       1/2
+# 5     0      1 … 10      29        none     0                                           0       0
+
+
+@pytest.fixture(scope="module")
+def tiny(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The world above, with the popularity model."""
+    parts = {"train": [(*pair, 5) for pair in TRAINING], "test": HELD_OUT}
+    return world(spark, tmp_path_factory.mktemp("tiny"), (6, NUM_TRACKS), parts, "popularity")
+
+
+@pytest.fixture(scope="module")
+def measured(tiny: World) -> Measured:
+    """The tiny world, measured with ratings liked from 3.8 on."""
+    return tiny.evaluate(3.8, "liked")
+
+
+def test_the_metrics_of_a_world_worked_by_hand(measured: Measured) -> None:
+    by_hand = {
+        "ndcg@10": (1 + 0.850345 + 0.613147 + 0) / 4,
+        "recall@10": (1 + 1 + 0.5 + 0) / 4,
+        "precision@10": (0.1 + 0.2 + 0.1 + 0) / 4,
+        "map@10": (1 + 0.7 + 0.5 + 0) / 4,
+        "hit_rate@10": 3 / 4,
+        "coverage@10": 12 / 30,  # tracks 0 to 11
+        "ndcg@20": (1 + 0.850345 + 0.613147 + 0) / 4,
+        "recall@20": (1 + 1 + 0.5 + 0) / 4,
+        "precision@20": (0.05 + 0.1 + 0.05 + 0) / 4,
+        "map@20": (1 + 0.7 + 0.5 + 0) / 4,
+        "hit_rate@20": 3 / 4,
+        "coverage@20": 22 / 30,  # tracks 0 to 21
+    }
+    assert measured.metrics == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_users_and_rows_are_counted(measured: Measured) -> None:
+    assert (measured.users, measured.users_ranked, measured.held_out) == (5, 4, 8)
+
+
+def test_a_list_holds_the_whole_catalogue_but_what_was_heard_in_training(tiny: World, measured: Measured) -> None:
+    tops = tiny.per_user("liked")["top"]
+    assert tops[0].tolist() == list(range(2, 22))
+    assert tops[1].tolist() == list(range(1, 21))
+    assert tops[3].tolist() == list(range(20))
+    assert tops[4].tolist() == [0, 1, *range(3, 21)]
+
+
+def test_a_user_to_whom_nothing_is_relevant_has_no_ranking_metrics(tiny: World, measured: Measured) -> None:
+    rows = tiny.per_user("liked")
+    assert rows.loc[4, "relevant"] == 0
+    assert np.isnan(rows.loc[4, ["ndcg@10", "recall@20", "precision@10", "map@10", "hit_rate@10"]].astype(float)).all()
+    assert rows.loc[[0, 1, 3, 5], "ndcg@10"].notna().all()
+
+
+def test_everything_held_out_is_relevant_where_there_are_no_ratings(tiny: World) -> None:
+    assert tiny.evaluate(None, "all").users_ranked == 5
+    assert tiny.per_user("all")["relevant"].to_dict() == {0: 1, 1: 3, 3: 2, 4: 1, 5: 1}
+
+
+def test_a_test_part_without_anything_relevant_is_refused(tiny: World) -> None:
+    with pytest.raises(UserError, match=r"No user has a relevant track .* raise \[split\] test_fraction"):
+        tiny.evaluate(6.0, "none")
+
+
+def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSession, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    places = rng.permutation(30 * 20)[:300]
+    rows = np.column_stack([places // 20, places % 20, rng.integers(1, 6, size=300)])
+    # The last user and the last track occur in the test part alone.
+    in_test = (rng.random(300) < 0.3) | (rows[:, 0] == 29) | (rows[:, 1] == 19)
+    parts = {"train": rows[~in_test], "test": rows[in_test]}
+    ours = world(spark, tmp_path, (30, 20), parts, "als_explicit").evaluate(1.0, "measured").metrics
+
+    held_out = spark.read.parquet(str(tmp_path / "dealt" / "part=test"))
+    mean = float(rows[~in_test, 2].mean())
+    predicted = F.coalesce(F.nanvl("prediction", F.lit(None)), F.lit(mean))
+    clamped = F.least(F.greatest(predicted, F.lit(1.0)), F.lit(5.0)).cast("double")
+    theirs = ALSModel.load(str(tmp_path / "model")).transform(held_out).select("value", clamped.alias("prediction"))
+    theirs.persist()
+    for metric in ("rmse", "mae"):
+        evaluator = RegressionEvaluator(labelCol="value", predictionCol="prediction", metricName=metric)
+        assert ours[metric] == pytest.approx(evaluator.evaluate(theirs), rel=1e-5)
+    theirs.unpersist()
+
+
+def test_a_model_that_predicts_no_ratings_has_no_rmse(measured: Measured) -> None:
+    assert not {"rmse", "mae"} & set(measured.metrics)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A scorer that was told its scores, which are its ratings too."""
+
+    table: Floats
+    predicts_ratings: bool = True
+
+    def scores(self, users: Indexes) -> Floats:
+        """The rows of the table."""
+        return self.table[users]
+
+    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+        """The entries of the table."""
+        return self.table[users, tracks]
+
+
+def test_a_user_is_measured_the_same_in_whatever_block() -> None:
+    rng = np.random.default_rng(6)
+    scorer = Fixed(rng.random((9, 30), dtype=np.float32))
+    tracks = [rng.permutation(30) for _ in range(9)]
+    batch = pa.record_batch(
+        {
+            "user": pa.array(rng.permutation(9), pa.int32()),
+            "heard": pa.array([t[: n % 4].tolist() for n, t in enumerate(tracks)], pa.list_(pa.int32())),
+            "relevant": pa.array([t[5 : 5 + n % 3].tolist() for n, t in enumerate(tracks)], pa.list_(pa.int32())),
+            "held_out": pa.array(
+                [[{"track": t, "value": 3.0} for t in row[5 : 6 + n % 5]] for n, row in enumerate(tracks)],
+                pa.list_(pa.struct({"track": pa.int32(), "value": pa.float64()})),
+            ),
+        }
+    )
+    whole = evaluation._measured(batch, scorer, 30)
+    pieces = [evaluation._measured(batch.slice(start, 2), scorer, 30) for start in range(0, 9, 2)]
+    assert pa.Table.from_batches(pieces).to_pylist() == whole.to_pylist()
+    assert whole.column("rated").to_pylist() == [1 + n % 5 for n in range(9)]

@@ -1,0 +1,437 @@
+"""Ingest: every raw row is kept or rejected with its reason, and ids, catalogue and tags are joined rightly."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from config.dataset import Dataset, load_dataset
+from config.errors import MissingInput, UserError
+from models.publish import Parts, assemble
+from models.recommender import recommend
+from spark.ingest import REASONS, Ingested, indexed, ingest, merge, parse, track_details, user_details
+from spark.readers import read_table
+
+LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
+
+PARTITIONS, COALESCE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.coalescePartitions.enabled"
+
+RATINGS: dict[str, Any] = {
+    "path": "ratings.csv",
+    "user": "user",
+    "track": "track",
+    "value": "rating",
+    "time": "time",
+    "feedback": "rating",
+    "rating_range": [1, 5],
+    "duplicates": "latest",
+}
+PLAYS: dict[str, Any] = {
+    "path": "plays.csv",
+    "user": "user",
+    "track": "track",
+    "value": "plays",
+    "feedback": "plays",
+    "duplicates": "sum",
+}
+HEADERLESS: dict[str, Any] = PLAYS | {"header": False, "columns": ["user", "track", "plays"]}
+
+
+def described(interactions: dict[str, Any], **tables: dict[str, Any]) -> Dataset:
+    """A dataset with these tables."""
+    return Dataset.model_validate({"name": "mine", "title": "Mine", "interactions": interactions, **tables})
+
+
+def put(directory: Path, **files: str | bytes) -> Path:
+    """Writes `<name>.csv` files; returns the directory."""
+    directory.mkdir(exist_ok=True)
+    for name, content in files.items():
+        data = content if isinstance(content, bytes) else content.encode("utf-8")
+        (directory / f"{name}.csv").write_bytes(data)
+    return directory
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What ingest reported and wrote."""
+
+    counted: Ingested
+    into: Path
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of the four outputs."""
+        return pd.read_parquet(self.into / name)
+
+    def by_index(self, name: str) -> pd.DataFrame:
+        """Users or tracks in the order of their indexes."""
+        return self.table(name).sort_values("index", ignore_index=True)
+
+    def pairs(self) -> dict[tuple[str, str], float]:
+        """The interactions' values by the users' and tracks' own ids."""
+        users, tracks = self.by_index("users")["user_id"], self.by_index("tracks")["track_id"]
+        rows = self.table("interactions").itertuples()
+        return {(users[row.user], tracks[row.track]): row.value for row in rows}
+
+
+def ingested(spark: SparkSession, dataset: Dataset, raw: Path, max_reject_fraction: float = 0.0) -> Outcome:
+    """Runs ingest into `<raw>-out`."""
+    into = raw.with_name(f"{raw.name}-out")
+    into.mkdir()
+    return Outcome(ingest(spark, dataset, raw, into, max_reject_fraction), into)
+
+
+DIRTY_ROWS = {
+    "u1,t1,4,100": None,
+    "u2,t1,5.0,100": None,
+    " u2 , t2 , 3 , 100 ": None,
+    '"u,3","t ""3""",1,100': None,
+    "u1,t1": "malformed_row",
+    "u1,t1,4,100,extra": "malformed_row",
+    ",t1,4,100": "missing_user",
+    "   ,t2,4,100": "missing_user",
+    "u1,,4,100": "missing_track",
+    "u1,t2,four,100": "not_a_number",
+    "u1,t3,,100": "not_a_number",
+    "u1,t4,NaN,100": "not_finite",
+    "u1,t5,-Infinity,100": "not_finite",
+    "u1,t6,0.99,100": "out_of_range",
+    "u1,t7,5.01,100": "out_of_range",
+    "u1,t8,4,yesterday": "bad_time",
+    "u1,t9,4,": "bad_time",
+    ",,four,never": "missing_user",
+}
+"""Raw rows and why they are rejected; None where they are kept."""
+
+
+@pytest.fixture(scope="module")
+def dirty(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Ratings with each kind of dirt."""
+    text = "user,track,rating,time\n" + "\n".join(DIRTY_ROWS) + "\n"
+    raw = put(tmp_path_factory.mktemp("dirty") / "raw", ratings=text)
+    return ingested(spark, described(RATINGS), raw, max_reject_fraction=0.9)
+
+
+def test_each_kind_of_dirt_occurs_in_the_example() -> None:
+    assert {reason for reason in DIRTY_ROWS.values() if reason} == set(REASONS)
+
+
+def test_every_raw_row_is_kept_or_rejected(dirty: Outcome) -> None:
+    rejected = [reason for reason in DIRTY_ROWS.values() if reason]
+    assert dirty.counted.read == len(DIRTY_ROWS)
+    assert dirty.counted.kept == len(DIRTY_ROWS) - len(rejected)
+    assert dirty.counted.rejected == {reason: rejected.count(reason) for reason in REASONS}
+    assert list(dirty.counted.rejected) == list(REASONS)
+
+
+def test_a_reject_carries_its_raw_row_and_the_first_reason_that_applies(dirty: Outcome) -> None:
+    found = dirty.table("rejects").itertuples(index=False, name=None)
+    expected = [(reason, row.strip()) for row, reason in DIRTY_ROWS.items() if reason]
+    assert sorted((reason, row.strip()) for reason, row in found) == sorted(expected)
+
+
+def test_kept_rows_are_trimmed_and_unquoted(dirty: Outcome) -> None:
+    assert dirty.pairs() == {("u1", "t1"): 4.0, ("u2", "t1"): 5.0, ("u2", "t2"): 3.0, ("u,3", 't "3"'): 1.0}
+
+
+def test_the_outputs_have_their_columns_and_types(dirty: Outcome) -> None:
+    types = dirty.table("interactions").dtypes.astype(str).to_dict()
+    assert types == {"user": "int32", "track": "int32", "value": "float64", "time": "int64", "pair": "int64"}
+    assert dirty.table("users").columns.tolist() == ["index", "user_id", "interactions"]
+    assert dirty.table("tracks").columns.tolist() == ["index", "track_id", "popularity"]
+
+
+TWICE = """user,track,rating,time
+u1,t1,1,100
+u1,t1,5,300
+u1,t1,3,200
+u2,t1,2,100
+u2,t1,4,100
+u3,t1,2,100
+u4,t1,4,100
+u4,t1,2,100
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        ("sum", {"u1": 9, "u2": 6, "u3": 2, "u4": 6}),
+        ("mean", {"u1": 3, "u2": 3, "u3": 2, "u4": 3}),
+        ("max", {"u1": 5, "u2": 4, "u3": 2, "u4": 4}),
+        ("latest", {"u1": 5, "u2": 4, "u3": 2, "u4": 4}),  # u2's and u4's are of the same second: the higher
+    ],
+)
+def test_a_pair_that_occurs_twice_becomes_one_by_the_rule(
+    spark: SparkSession, tmp_path: Path, rule: str, values: dict[str, float]
+) -> None:
+    about = described(RATINGS | {"duplicates": rule}).interactions
+    rows = read_table(spark, put(tmp_path, ratings=TWICE), about)
+    merged = merge(parse(rows, about), about).toPandas()
+    assert dict(zip(merged["user_id"], merged["value"], strict=True)) == values
+    assert dict(zip(merged["user_id"], merged["time"], strict=True)) == {"u1": 300, "u2": 100, "u3": 100, "u4": 100}
+
+
+def test_the_latest_is_the_latest_and_not_the_highest(spark: SparkSession, tmp_path: Path) -> None:
+    about = described(RATINGS).interactions
+    rows = read_table(spark, put(tmp_path, ratings="user,track,rating,time\nu,t,5,100\nu,t,1,200\n"), about)
+    assert merge(parse(rows, about), about).select("value").collect() == [(1.0,)]
+
+
+def test_events_count_one_each(spark: SparkSession, tmp_path: Path) -> None:
+    events = {key: value for key, value in PLAYS.items() if key != "value"} | {"feedback": "events"}
+    about = described(events).interactions
+    rows = read_table(spark, put(tmp_path, plays="user,track\nu,t\nu,t\nu,s\n"), about)
+    merged = merge(parse(rows, about), about).select("track_id", "value").collect()
+    assert sorted(merged) == [("s", 1.0), ("t", 2.0)]
+
+
+def test_plays_below_one_play_are_out_of_range(spark: SparkSession, tmp_path: Path) -> None:
+    about = described(PLAYS).interactions
+    rows = read_table(spark, put(tmp_path, plays="user,track,plays\nu,a,0\nu,b,-3\nu,c,0.5\n"), about)
+    found = dict(parse(rows, about).select("track_id", "reason").collect())
+    assert found == {"a": "out_of_range", "b": "out_of_range", "c": None}
+
+
+@pytest.mark.parametrize("partitions", [1, 5])
+def test_indexes_are_dense_and_in_the_order_of_the_ids_whatever_the_partitions(
+    spark: SparkSession, partitions: int
+) -> None:
+    ids = [str(number) for number in range(200)] + ["é", "Z", "a" * 500, "00", " "]
+    before = {key: spark.conf.get(key) for key in (PARTITIONS, COALESCE)}
+    spark.conf.set(PARTITIONS, partitions)
+    spark.conf.set(COALESCE, False)  # Spark would otherwise join such small partitions into one
+    shuffled = spark.createDataFrame([(name,) for name in reversed(ids)], "user_id string")
+    found = indexed(shuffled, "user_id").toPandas()
+    for key, value in before.items():
+        spark.conf.set(key, value)
+    spark.catalog.clearCache()
+    in_order = found.sort_values("index")
+    assert in_order["index"].tolist() == list(range(len(ids)))
+    assert in_order["user_id"].tolist() == sorted(ids, key=lambda name: name.encode("utf-8"))
+
+
+LONG = "b80344d063b5ccb3212f76538f3d9e43d87dca9e" * 3
+CATALOGUE = described(
+    PLAYS,
+    tracks={"path": "tracks.csv", "id": "id", "title": "upper(name)", "artist": "artist"},
+    tags={"path": "tags.csv", "track": "track", "tag": "tag"},
+    tag_names={"path": "names.csv", "id": "id", "name": "name"},
+    users={"path": "users.csv", "id": "id", "age": "age", "country": "land"},
+)
+CATALOGUE_FILES = {
+    "plays": f"user,track,plays\n{LONG},t1,7\n00042,t1,1\n00042,tX,2\n42,t2,3\n",
+    "tracks": "id,name,artist\nt1,Amber Dawn,The Lanterns\nt2,,\n"
+    't2,,\nt3,"Never, ""heard""",Nobody\n,no id,Nobody\nt9,short row\n',
+    "tags": "user,track,tag\na,t1,2\nb,t1,2\nc,t1,1\na,t2,3\nb,t2,1\na,t3,9\n",
+    "names": "id,name\n1,jazz\n2,folk\n3,ambient\n",
+    "users": "id,age,land\n42,33,SE\n00042,old,\nsilent,20,NG\n",
+}
+
+
+@pytest.fixture(scope="module")
+def catalogued(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Plays with a catalogue, tags and users."""
+    raw = put(tmp_path_factory.mktemp("catalogued") / "raw", **CATALOGUE_FILES)
+    return ingested(spark, CATALOGUE, raw)
+
+
+def test_ids_stay_the_strings_that_they_are(catalogued: Outcome) -> None:
+    assert catalogued.by_index("users")["user_id"].tolist() == ["00042", "42", LONG, "silent"]
+    assert catalogued.pairs() == {(LONG, "t1"): 7.0, ("00042", "t1"): 1.0, ("00042", "tX"): 2.0, ("42", "t2"): 3.0}
+
+
+def test_tracks_are_those_of_the_catalogue_and_those_that_were_heard(catalogued: Outcome) -> None:
+    tracks = catalogued.by_index("tracks")
+    assert tracks.columns.tolist() == ["index", "track_id", "popularity", "title", "artist", "genre"]
+    # t2's two tags were given once each: the first in the alphabet. t3's tag has no name. tX is in no catalogue.
+    assert tracks.values.tolist() == [
+        [0, "t1", 2, "AMBER DAWN", "The Lanterns", "folk"],
+        [1, "t2", 1, None, None, "ambient"],
+        [2, "t3", 0, 'NEVER, "HEARD"', "Nobody", None],
+        [3, "tX", 1, None, None, None],
+    ]
+
+
+def test_users_are_those_of_the_file_and_those_who_listened(catalogued: Outcome) -> None:
+    users = catalogued.by_index("users")
+    assert users.columns.tolist() == ["index", "user_id", "interactions", "age", "country"]
+    rows = users.astype(object).where(users.notna(), None).values.tolist()
+    assert rows == [
+        [0, "00042", 2, None, None],
+        [1, "42", 1, 33, "SE"],
+        [2, LONG, 1, None, None],
+        [3, "silent", 0, 20, "NG"],
+    ]
+
+
+@pytest.fixture(scope="module")
+def plain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Plays and nothing else, one of the four rows a reject."""
+    text = "user,track,plays\n!,t0,1\n42,t2,9\n42,t0,many\nu,t0,1\n"
+    return ingested(spark, described(PLAYS), put(tmp_path_factory.mktemp("plain") / "raw", plays=text), 0.25)
+
+
+def test_rejects_up_to_the_fraction_are_accepted(plain: Outcome) -> None:
+    assert plain.counted == Ingested(read=4, rejected={"not_a_number": 1}, kept=3)
+
+
+def test_a_pair_has_the_same_hash_in_another_dataset(catalogued: Outcome, plain: Outcome) -> None:
+    hashes = []
+    for outcome in (catalogued, plain):
+        user = outcome.by_index("users")["user_id"].tolist().index("42")
+        interactions = outcome.table("interactions")
+        hashes.append(interactions.loc[interactions["user"] == user, "pair"].tolist())
+    assert len(hashes[0]) == 1
+    assert hashes[0] == hashes[1]
+    assert plain.table("interactions")["pair"].is_unique
+
+
+def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Outcome, tmp_path: Path) -> None:
+    version, model, lists = (tmp_path / name for name in ("v1", "model", "lists"))
+    for directory in (version, model, lists):
+        directory.mkdir()
+    rows = {"user_id": ["u"], "rank": [1], "track_id": ["t2"], "score": [0.5]}
+    pd.DataFrame(rows).to_parquet(lists / "part-0.parquet")
+    users, tracks, interactions = (plain.into / name for name in ("users", "tracks", "interactions"))
+    counts = assemble(version, tmp_path, Parts(users, tracks, interactions, model, lists), {}, {})
+    assert counts == {"users": 3, "tracks": 2, "interactions": 3, "recommendations": 1}
+    assert recommend(version, "u").values.tolist() == [[1, "t2", None, None, 0.5]]
+
+
+def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> None:
+    dataset = described(
+        PLAYS,
+        tracks={"path": "tracks.csv", "id": "id"},
+        tags={"path": "tags.csv", "track": "track", "tag": "tag"},
+    )
+    put(tmp_path, tracks="id,x\nt,\n", tags="user,track,tag\na,t,\nb,t,\nc,t,jazz\nd,t\n")
+    details = track_details(spark, dataset, tmp_path)
+    assert details is not None
+    assert [row["genre"] for row in details.collect()] == ["jazz"]
+
+
+def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> None:
+    about = described(PLAYS | {"path": "day-*.csv"}).interactions
+    raw = put(tmp_path, **{"day-1": "user,track,plays\nu,t,1\n", "day-2": "user,track,plays\nv,t,1\n"})
+    assert sorted(row["user"] for row in read_table(spark, raw, about).collect()) == ["u", "v"]
+    put(tmp_path, **{"day-3": "track,user,plays\nt,w,1\n"})
+    with pytest.raises(UserError, match=r"day-3\.csv and .*day-1\.csv have different headers"):
+        read_table(spark, raw, about)
+
+
+@pytest.mark.parametrize(
+    ("about", "content"),
+    [
+        (PLAYS | {"separator": "::"}, "user::track::plays\nu::t::3\n"),
+        (HEADERLESS | {"separator": "\t", "quote": ""}, 'u\tt\t3\r\nv\t"q\t1\r\n'),
+        (PLAYS | {"encoding": "iso-8859-1"}, "user,track,plays\nu,t,3\n\u00e9,t,1\n".encode("latin-1")),
+        (PLAYS, b"\xef\xbb\xbfuser,track,plays\r\nu,t,3\r\n\r\n"),
+        (HEADERLESS, b"\xef\xbb\xbfu,t,3\n"),
+        (PLAYS, ",user,track,plays\n0,u,t,3\n1,v,t,1\n"),
+        (PLAYS, "user,track,plays,note,note\nu,t,3,a,b\n"),
+        (PLAYS | {"path": "*.csv"}, "user,track,plays\nu,t,3\n"),
+        (PLAYS | {"user": "User", "value": "plays + 0"}, "user,track,plays\nu,t,3\n"),
+    ],
+    ids=["long separator", "tabs and CRLF", "latin-1", "BOM and CRLF", "BOM, no header", "unnamed index column",
+         "two columns of one name", "glob", "case and expression"],
+)  # fmt: skip
+def test_files_as_people_write_them_are_read(
+    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes
+) -> None:
+    interactions = described(about).interactions
+    rows = parse(read_table(spark, put(tmp_path, plays=content), interactions), interactions)
+    found = {row["user_id"]: (row["track_id"], row["value"], row["reason"]) for row in rows.collect()}
+    assert found["u"] == ("t", 3.0, None)
+
+
+def test_a_directory_whose_name_looks_like_a_pattern_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    raw = put(tmp_path / "mine [old] {1}", plays="user,track,plays\nu,t,3\n")
+    assert read_table(spark, raw, described(PLAYS).interactions).count() == 1
+
+
+def test_a_missing_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match=f"There is no plays.csv in {tmp_path}"):
+        ingest(spark, described(PLAYS), tmp_path, tmp_path / "out", 0.0)
+
+
+@pytest.mark.parametrize("absent", ["tracks", "tags", "names", "users"])
+def test_a_missing_file_of_another_table_is_named(spark: SparkSession, tmp_path: Path, absent: str) -> None:
+    put(tmp_path, **{name: text for name, text in CATALOGUE_FILES.items() if name != absent})
+    with pytest.raises(MissingInput, match=f"There is no {absent}.csv in"):
+        (user_details if absent == "users" else track_details)(spark, CATALOGUE, tmp_path)
+
+
+def test_a_missing_column_is_named_with_the_nearest_one(spark: SparkSession, tmp_path: Path) -> None:
+    raw = put(tmp_path / "raw", plays="user,track,playz\nu,t,1\n")
+    with pytest.raises(UserError) as caught:
+        ingested(spark, described(PLAYS), raw)
+    assert str(caught.value) == (
+        "plays.csv has no column 'plays' ([interactions] value) (did you mean 'playz'?); it has playz, track, user."
+    )
+
+
+def test_a_missing_column_is_not_told_by_spark_as_well(spark: SparkSession, tmp_path: Path) -> None:
+    raw = put(tmp_path, plays="user,track,playz\nu,t,1\n")
+    about = described(PLAYS).interactions
+    told: list[logging.LogRecord] = []
+    listener = logging.Handler()
+    listener.emit = told.append  # type: ignore[method-assign]
+    pysparks = logging.getLogger("SQLQueryContextLogger")  # prints Java's whole traceback on the terminal
+    pysparks.addHandler(listener)
+    with pytest.raises(UserError):
+        parse(read_table(spark, raw, about), about)
+    pysparks.removeHandler(listener)
+    assert told == []
+
+
+def test_too_many_rejects_are_refused_with_reasons_and_an_example(spark: SparkSession, tmp_path: Path) -> None:
+    raw = put(tmp_path / "raw", plays="user,track,plays\nu,t,1\nu,s,many\nu,r,lots\nu\n")
+    with pytest.raises(UserError) as caught:
+        ingested(spark, described(PLAYS), raw, max_reject_fraction=0.74)
+    said = str(caught.value)
+    assert said.startswith(f"{raw / 'plays.csv'}: 3 of 4 rows were rejected (not_a_number 2 times, e.g. 'u,")
+    assert "malformed_row 1 times, e.g. 'u')" in said
+    assert said.endswith("raise [ingest] max_reject_fraction = 0.74.")
+
+
+def test_a_file_of_nothing_but_rejects_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    raw = put(tmp_path / "raw", plays="user,track,plays\nu,t,many\n")
+    with pytest.raises(UserError, match="1 of 1 rows were rejected"):
+        ingested(spark, described(PLAYS), raw, max_reject_fraction=1.0)
+
+
+@pytest.mark.parametrize(
+    ("about", "content", "said"),
+    [
+        (PLAYS, "user,track,plays\n", "has no rows"),
+        (PLAYS, "", "is empty; its first line should name the columns"),
+        (HEADERLESS, "", "has no rows"),
+        (PLAYS, "user,tr\u00e4ck,plays\n".encode("latin-1"), "is not utf-8 text; set the encoding"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes, said: str
+) -> None:
+    raw = put(tmp_path / "raw", plays=content)
+    with pytest.raises(UserError, match=said) as caught:
+        ingested(spark, described(about), raw)
+    assert "plays.csv" in str(caught.value)
+
+
+@pytest.mark.skipif(not LASTFM.is_dir(), reason=f"the Last.fm files are not in {LASTFM}")
+def test_lastfm_2k_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
+    into = tmp_path / "out"
+    into.mkdir()
+    outcome = Outcome(ingest(spark, load_dataset("lastfm-2k"), LASTFM, into, 0.01), into)
+    assert outcome.counted == Ingested(read=92_834, rejected={}, kept=92_834)
+    users, artists = outcome.table("users"), outcome.table("tracks")
+    assert (len(users), len(artists), len(outcome.table("interactions"))) == (1_892, 17_632, 92_834)
+    assert artists["title"].notna().all()
+    assert artists.loc[artists["track_id"] == "289", "title"].item() == "Britney Spears"
+    assert artists["genre"].notna().mean() > 0.5

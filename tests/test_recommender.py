@@ -1,0 +1,102 @@
+"""`recommend()`: what it answers from a published version, and that no JVM is behind it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import LISTS, MakeVersion
+
+from config.paths import PROJECT
+from models.recommender import recommend
+from models.registry import promote
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory, make_version: MakeVersion) -> Path:
+    """A version that nobody promoted."""
+    return make_version(tmp_path_factory.mktemp("models") / "songs", "v1")
+
+
+def test_a_user_gets_the_stored_list_with_titles_and_ranks_from_1(version: Path) -> None:
+    frame = recommend(version, "42")
+    assert frame.columns.tolist() == ["rank", "track_id", "title", "artist", "score"]
+    assert frame.values.tolist() == [[1, "t3", "Quiet Canyon", None, 0.75], [2, "t4", None, None, 0.5]]
+    assert frame.attrs == {"reason": None, "version": "v1"}
+
+
+def test_an_id_may_be_a_number(version: Path) -> None:
+    assert recommend(version, 42).equals(recommend(version, "42"))
+    assert recommend(version, 42).attrs["reason"] is None
+
+
+def test_k_shortens_the_list_from_its_end(version: Path) -> None:
+    assert recommend(version, "alice", k=2)["track_id"].tolist() == ["t1", "t3"]
+
+
+def test_at_most_as_many_rows_as_are_stored_come_back(version: Path) -> None:
+    assert recommend(version, "alice", k=1000)["score"].tolist() == [score for _, score in LISTS["alice"]]
+
+
+def test_a_user_who_has_heard_everything_gets_an_empty_list_and_not_the_popular_tracks(version: Path) -> None:
+    frame = recommend(version, "zoe")
+    assert frame.empty
+    assert frame.columns.tolist() == ["rank", "track_id", "title", "artist", "score"]
+    assert frame.attrs["reason"] is None
+
+
+def test_an_unknown_user_gets_the_most_popular_tracks_and_a_reason(version: Path) -> None:
+    frame = recommend(version, "nobody", k=3)
+    # t2 has three listeners, t1 two, t3 and t4 one each: the lower index first.
+    assert frame[["rank", "track_id", "score"]].values.tolist() == [[1, "t2", 3.0], [2, "t1", 2.0], [3, "t3", 1.0]]
+    assert frame.attrs["reason"] == "User 'nobody' is not in version v1: these are its most popular tracks."
+
+
+@pytest.mark.parametrize("odd", ["", "42 ", "' OR 1=1 --", "%", "ALICE"])
+def test_only_the_very_id_is_the_user(version: Path, odd: str) -> None:
+    assert recommend(version, odd).attrs["reason"] is not None
+
+
+def test_the_directory_of_a_dataset_stands_for_its_current_version(tmp_path: Path, make_version: MakeVersion) -> None:
+    root = tmp_path / "songs"
+    for name in ("v1", "v2"):
+        make_version(root, name)
+    promote(root, "v1", expected=None, by="user")
+    assert recommend(root, "42").attrs["version"] == "v1"
+    promote(root, "v2", expected="v1", by="user")
+    assert recommend(str(root), "42").attrs["version"] == "v2"
+    assert recommend(root, "nobody").attrs["reason"].startswith("User 'nobody' is not in version v2")
+
+
+def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "gone")):
+        recommend(tmp_path / "gone", "42")
+
+
+def test_a_dataset_without_a_promotion_is_named(version: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"promoted in {version.parent}"):
+        recommend(version.parent, "42")
+
+
+def test_a_current_version_that_is_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "current").write_text("v9\n")
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "v9")):
+        recommend(tmp_path, "42")
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_k_below_1_is_refused_and_named(version: Path, k: int) -> None:
+    with pytest.raises(ValueError, match=f"not {k}"):
+        recommend(version, "42", k=k)
+
+
+def test_recommending_does_not_import_pyspark(version: Path) -> None:
+    script = f"""
+import sys
+from models.recommender import recommend
+print(len(recommend({str(version)!r}, "alice")), sorted({{"pyspark", "py4j"}} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "3 []\n"
