@@ -5,11 +5,16 @@ Every raw row ends in `interactions` or, with a reason, in `rejects`.
 
 from __future__ import annotations
 
-import itertools
+import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark import StorageLevel
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -46,27 +51,26 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
         MissingInput: a file is not there.
         UserError: a column is not there, no row could be used, or too many were rejected.
     """
-    about = dataset.interactions
-    parsed = parse(read_table(spark, raw_dir, about), about).persist(StorageLevel.MEMORY_AND_DISK)
-    counted = _counts(parsed)
-    _refuse_bad_input(parsed, counted, raw_dir / about.path, max_reject_fraction)
+    about, path = dataset.interactions, raw_dir / dataset.interactions.path
+    parsed = parse(read_table(spark, raw_dir, about), about)
     rejects = parsed.where(F.col(Columns.REASON).isNotNull()).select(Columns.REASON, Columns.ROW)
     rejects.write.parquet(str(into / "rejects"))
+    merge(parsed.where(F.col(Columns.REASON).isNull()), about).write.parquet(str(into / "pairs"))
+    counted = _counts(into)
+    _refuse_bad_input(into / "rejects", counted, path, max_reject_fraction)
 
-    pairs = merge(parsed.where(F.col(Columns.REASON).isNull()), about).persist(StorageLevel.MEMORY_AND_DISK)
-    users = indexed(
-        with_details(pairs, Columns.USER_ID, "interactions", user_details(spark, dataset, raw_dir)),
-        Columns.USER_ID,
+    pairs = spark.read.parquet(str(into / "pairs"))
+    details = {
+        "users": with_details(pairs, Columns.USER_ID, "interactions", user_details(spark, dataset, raw_dir)),
+        "tracks": with_details(pairs, Columns.TRACK_ID, "popularity", track_details(spark, dataset, raw_dir)),
+    }
+    for name, key in (("users", Columns.USER_ID), ("tracks", Columns.TRACK_ID)):
+        (into / name).mkdir()
+        pq.write_table(indexed(details[name].toArrow(), key), into / name / "part-0.parquet")
+    to_indexes(pairs, *(spark.read.parquet(str(into / name)) for name in details)).write.parquet(
+        str(into / "interactions")
     )
-    users.write.parquet(str(into / "users"))
-    tracks = indexed(
-        with_details(pairs, Columns.TRACK_ID, "popularity", track_details(spark, dataset, raw_dir)),
-        Columns.TRACK_ID,
-    )
-    tracks.write.parquet(str(into / "tracks"))
-    stored = [spark.read.parquet(str(into / name)) for name in ("users", "tracks")]
-    to_indexes(pairs, *stored).write.parquet(str(into / "interactions"))
-    spark.catalog.clearCache()
+    shutil.rmtree(into / "pairs")
     return counted
 
 
@@ -114,7 +118,7 @@ def _reason(about: Interactions) -> Column:
 
 
 def merge(kept: DataFrame, about: Interactions) -> DataFrame:
-    """One row a user–track pair, by the description's rule for duplicates."""
+    """One row a user–track pair, by the description's rule for duplicates, and how many raw rows it was made of."""
     value = F.col(Columns.VALUE)
     rule = {
         "sum": F.sum(value),
@@ -123,7 +127,7 @@ def merge(kept: DataFrame, about: Interactions) -> DataFrame:
         "latest": F.max_by(value, F.struct(Columns.TIME, Columns.VALUE)),
     }[about.duplicates]
     return kept.groupBy(Columns.USER_ID, Columns.TRACK_ID).agg(
-        rule.alias(Columns.VALUE), F.max(Columns.TIME).alias(Columns.TIME)
+        rule.alias(Columns.VALUE), F.max(Columns.TIME).alias(Columns.TIME), F.count(F.lit(1)).alias(Columns.ROWS)
     )
 
 
@@ -214,25 +218,13 @@ def _commonest_tags(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> Dat
     return counted.groupBy(Columns.TRACK_ID).agg(first.alias("genre"))
 
 
-def indexed(ids: DataFrame, key: str) -> DataFrame:
+def indexed(ids: pa.Table, key: str) -> pa.Table:
     """Adds `index`: each row's place in the order of the key, counted from 0. The key is unique.
 
-    A sort spreads the rows over partitions in order; counting each partition gives where it starts. One pass
-    for the sort, one small count, no window over everything.
+    Happens in the driver: whoever serves the ids holds them in memory too.
     """
-    partition_bits = 33  # how monotonically_increasing_id is made: partition << 33 | row within it
-    ordered = (
-        ids.sort(key).select(F.monotonically_increasing_id().alias("_place"), "*").persist(StorageLevel.MEMORY_AND_DISK)
-    )
-    partition = F.shiftright("_place", partition_bits)
-    sizes = sorted(ordered.groupBy(partition.alias("partition")).count().collect())
-    starts = itertools.accumulate((size for _, size in sizes), initial=0)
-    offsets = F.create_map(
-        *(F.lit(number) for (p, _), start in zip(sizes, starts, strict=False) for number in (p, start))
-    )
-    within = F.col("_place").bitwiseAND(F.lit((1 << partition_bits) - 1))
-    index = (offsets[partition] + within).cast("int").alias(Columns.INDEX)
-    return ordered.select(index, *ids.columns)
+    index = pa.array(np.arange(len(ids), dtype=np.int32))
+    return ids.sort_by(key).add_column(0, Columns.INDEX, index)
 
 
 def to_indexes(pairs: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
@@ -244,14 +236,20 @@ def to_indexes(pairs: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFra
     return joined.select(Columns.USER, Columns.TRACK, Columns.VALUE, Columns.TIME, pair)
 
 
-def _counts(parsed: DataFrame) -> Ingested:
-    by_reason = {row[Columns.REASON]: row["count"] for row in parsed.groupBy(Columns.REASON).count().collect()}
-    kept = by_reason.pop(None, 0)
-    rejected = {reason: by_reason[reason] for reason in REASONS if reason in by_reason}
-    return Ingested(read=kept + sum(rejected.values()), rejected=rejected, kept=kept)
+def _counts(into: Path) -> Ingested:
+    """Counts what was written, not what passed by: a task that Spark repeats would count twice."""
+    rejected: Counter[str] = Counter()
+    for batch in ds.dataset(into / "rejects").to_batches(columns=[Columns.REASON]):
+        rejected.update(
+            {entry["values"]: entry["counts"] for entry in batch[Columns.REASON].value_counts().to_pylist()}
+        )
+    batches = ds.dataset(into / "pairs").to_batches(columns=[Columns.ROWS])
+    kept = sum(pc.sum(batch[Columns.ROWS]).as_py() or 0 for batch in batches)
+    in_order = {reason: rejected[reason] for reason in REASONS if rejected[reason]}
+    return Ingested(read=kept + rejected.total(), rejected=in_order, kept=kept)
 
 
-def _refuse_bad_input(parsed: DataFrame, counted: Ingested, path: Path, max_reject_fraction: float) -> None:
+def _refuse_bad_input(rejects: Path, counted: Ingested, path: Path, max_reject_fraction: float) -> None:
     if counted.read == 0:
         raise UserError(f"{path} has no rows.")
     rejected = sum(counted.rejected.values())
@@ -260,8 +258,8 @@ def _refuse_bad_input(parsed: DataFrame, counted: Ingested, path: Path, max_reje
     commonest = sorted(counted.rejected, key=lambda reason: -counted.rejected[reason])[:2]
     examples = []
     for reason in commonest:
-        row = parsed.where(F.col(Columns.REASON) == reason).select(Columns.ROW).first()
-        examples.append(f"{reason} {counted.rejected[reason]:,} times, e.g. {row[0] if row else ''!r}")
+        first = ds.dataset(rejects).head(1, filter=pc.field(Columns.REASON) == reason)
+        examples.append(f"{reason} {counted.rejected[reason]:,} times, e.g. {first[Columns.ROW][0].as_py()!r}")
     raise UserError(
         f"{path}: {rejected:,} of {counted.read:,} rows were rejected ({'; '.join(examples)}); "
         f"mend the data or its description, or raise [ingest] max_reject_fraction = {max_reject_fraction:g}."

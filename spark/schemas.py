@@ -20,6 +20,7 @@ class Columns:
     USER_ID = "user_id"
     TRACK_ID = "track_id"
     PART = "part"
+    ROWS = "rows"
     REASON = "reason"
     ROW = "row"
 
