@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pipeline import Ran, Roots
 from pyspark.sql import SparkSession
 
 from config.durable import write_json
@@ -43,6 +45,20 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     log = tmp_path_factory.mktemp("spark") / "spark.log"
     yield open_session(SessionOptions(master="local[2]", shuffle_partitions=2, log=log))
     close_session()
+
+
+@pytest.fixture(scope="session")
+def finished(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Roots, Ran]:
+    """A pipeline that ran once, on few synthetic listeners. Tests that go on from it take a copy: `pipeline`."""
+    roots = Roots(tmp_path_factory.mktemp("pipeline"))
+    return roots, roots.run()
+
+
+@pytest.fixture
+def pipeline(finished: tuple[Roots, Ran], tmp_path: Path) -> Roots:
+    """A pipeline of the test's own, which ran once."""
+    shutil.copytree(finished[0].root, tmp_path / "own")
+    return Roots(tmp_path / "own")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,29 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pipeline import Roots
-from pyspark.sql import SparkSession
+from pipeline import Ran, Roots
 
 from config.paths import PROJECT, SUCCESS
 from workflow import Generate, Ingest
 
 MISSING_DATA, TASK_FAILED, SCHEDULING_ERROR = 20, 30, 35
 PATIENCE_S = 120
-
-
-@pytest.fixture(scope="module")
-def finished(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Roots:
-    """A pipeline that ran once."""
-    roots = Roots(tmp_path_factory.mktemp("pipeline"))
-    assert roots.run().succeeded
-    return roots
-
-
-@pytest.fixture
-def pipeline(finished: Roots, tmp_path: Path) -> Roots:
-    """A copy of it, the test's own."""
-    shutil.copytree(finished.root, tmp_path / "own")
-    return Roots(tmp_path / "own")
 
 
 def eventually(holds: Callable[[], object]) -> None:
@@ -144,7 +127,7 @@ class TestAFailedStage:
         assert pipeline.current() == served
 
 
-def test_a_killed_run_goes_on_from_the_last_whole_output(finished: Roots, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     work = roots.data / "work" / "synthetic"
     with (tmp_path / "output").open("w") as output:
@@ -161,8 +144,8 @@ def test_a_killed_run_goes_on_from_the_last_whole_output(finished: Roots, tmp_pa
     assert ran.succeeded
     assert not {"Generate", "Ingest", "Split"} & ran.made
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert roots.current() == finished.current()
-    assert roots.metrics() == finished.metrics()
+    assert roots.current() == finished[0].current()
+    assert roots.metrics() == finished[0].metrics()
     assert not list(roots.root.rglob("*.staging"))
 
 
@@ -204,7 +187,7 @@ class TestScheduler:
         process.terminate()
         process.wait()
 
-    def test_registers_with_a_luigid_that_answers(self, finished: Roots, luigid: int, tmp_path: Path) -> None:
+    def test_registers_with_a_luigid_that_answers(self, luigid: int, tmp_path: Path) -> None:
         with_graph = Roots(tmp_path)
         ran = subprocess.run(
             [*with_graph.command(f"--scheduler-port={luigid}")[:3], "Generate", f"--scheduler-port={luigid}",
@@ -219,12 +202,16 @@ class TestScheduler:
             tasks = json.load(answer)["response"]
         assert [task["name"] for task in tasks.values()] == [Generate.__name__]
 
-    def test_runs_locally_where_none_answers(self, finished: Roots) -> None:
+    def test_runs_locally_where_none_answers(self, finished: tuple[Roots, Ran]) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
             ran = subprocess.run(
-                finished.command(f"--scheduler-port={port}"), cwd=PROJECT, capture_output=True, text=True, check=False
+                finished[0].command(f"--scheduler-port={port}"),
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                check=False,
             )
         assert ran.returncode == 0
         assert f"No luigid answers at 127.0.0.1:{port}; scheduling locally." in ran.stdout

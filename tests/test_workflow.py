@@ -30,20 +30,6 @@ STAGES = {
 LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
 
 
-@pytest.fixture(scope="module")
-def finished(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Roots, Ran]:
-    """A pipeline that ran once, on few synthetic listeners. Tests that go on from it take a copy: `pipeline`."""
-    roots = Roots(tmp_path_factory.mktemp("pipeline"))
-    return roots, roots.run()
-
-
-@pytest.fixture
-def pipeline(finished: tuple[Roots, Ran], tmp_path: Path) -> Roots:
-    """A pipeline of the test's own, which ran once."""
-    shutil.copytree(finished[0].root, tmp_path / "own")
-    return Roots(tmp_path / "own")
-
-
 @pytest.fixture
 def version(finished: tuple[Roots, Ran]) -> Path:
     """The version that the first run published."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -18,14 +19,11 @@ class Console:
     """Writes to copies of standard output and error: sending Java's chatter elsewhere leaves them alone."""
 
     def __init__(self) -> None:
-        """Takes the copies."""
+        """Takes the copies, and gives them back when it goes."""
         self._out, self._err = _copy_of(1), _copy_of(2)
+        for copy in (self._out, self._err):
+            weakref.finalize(self, copy.close)
         self._live = self._out.isatty()
-
-    def close(self) -> None:
-        """Gives the copies back."""
-        self._out.close()
-        self._err.close()
 
     def say(self, text: str = "") -> None:
         """Writes a line."""
