@@ -100,7 +100,7 @@ class Store:
     def users(self, prefix: str = "", limit: int = 20) -> list[User]:
         """Users whose id begins so, in the order of their ids."""
         rows = self._db.execute(
-            "SELECT user_id, age, country, interactions FROM users WHERE user_id >= ?1 ORDER BY user_id", (prefix,)
+            "SELECT user_id, age, country, interactions FROM users WHERE user_id >= ? ORDER BY user_id", (prefix,)
         )
         matching = itertools.takewhile(lambda row: row[0].startswith(prefix), rows)  # from the index, row by row
         return [User(*row) for row in itertools.islice(matching, limit)]
