@@ -145,8 +145,9 @@ def _output_to(log: Path | None) -> Iterator[None]:
 def active_tasks() -> tuple[int, int]:
     """Tasks that are done, and all, of the stages that the session works on at the moment; (0, 0) without one."""
     context = SparkContext._active_spark_context
-    if context is None or context._jsc is None:
+    if getattr(context, "_jsc", None) is None:  # there is none, or it is just being opened or closed
         return (0, 0)
+    assert context is not None
     tracker = context.statusTracker()
     stages = [info for number in tracker.getActiveStageIds() if (info := tracker.getStageInfo(number)) is not None]
     return sum(info.numCompletedTasks for info in stages), sum(info.numTasks for info in stages)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ import pytest
 from pipeline import Ran, Roots
 
 from config.paths import PROJECT, SUCCESS
+from spark.session import active_tasks
 from workflow import Generate, Ingest
 
 MISSING_DATA, TASK_FAILED, SCHEDULING_ERROR = 20, 30, 35
@@ -215,3 +218,33 @@ class TestScheduler:
             )
         assert ran.returncode == 0
         assert f"No luigid answers at 127.0.0.1:{port}; scheduling locally." in ran.stdout
+
+
+def test_a_terminal_gets_a_live_bar_and_then_the_line(tmp_path: Path) -> None:
+    roots = Roots(tmp_path)
+    reader, writer = pty.openpty()
+    command = [*roots.command()[:3], "Generate", "--local-scheduler", f"--paths-data-root={roots.data}"]
+    ran = subprocess.run([*command, f"--paths-models-root={roots.models}"], cwd=PROJECT, stdout=writer, check=True)
+    os.close(writer)
+    shown = os.read(reader, 10_000).decode()
+    os.close(reader)
+    assert ran.returncode == 0
+    assert "0/1 stages" in shown
+    assert re.search(r"\n  Generate +\d+\.\d s +0 → 5,000 rows", shown.replace("\r", "\n"))
+
+
+def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    roots = Roots(tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*roots.command()[:3], "Generate", "--local-scheduler", f"--paths-data-root={roots.data}"]
+    command.append(f"--paths-models-root={roots.models}")
+    ran = subprocess.run(command, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert list(roots.data.glob("work/synthetic/Generate/*/" + SUCCESS))
+
+
+def test_the_bar_counts_no_tasks_while_a_session_is_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyspark.SparkContext._active_spark_context", object())
+    assert active_tasks() == (0, 0)

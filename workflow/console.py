@@ -6,7 +6,8 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 _POLL_S = 0.25
@@ -27,11 +28,11 @@ class Console:
 
     def say(self, text: str = "") -> None:
         """Writes a line."""
-        print(text, file=self._out, flush=True)
+        _write(self._out, text)
 
     def fail(self, sentence: str) -> None:
         """Writes the sentence of an error."""
-        print(f"Error: {sentence}", file=self._err, flush=True)
+        _write(self._err, f"Error: {sentence}")
 
     @contextmanager
     def progress(self, label: str, stages: Tasks, tasks: Callable[[], Tasks]) -> Iterator[None]:
@@ -49,8 +50,10 @@ class Console:
         ended = threading.Event()
 
         def watch() -> None:
+            finished = running = 0
             while not ended.wait(_POLL_S):
-                finished, running = tasks()
+                with suppress(Exception):  # a JVM that dies is the stage's to report
+                    finished, running = tasks()
                 bar.set_postfix_str(f"{finished}/{running} Spark tasks" if running else "", refresh=True)
 
         watcher = threading.Thread(target=watch, daemon=True)
@@ -61,6 +64,15 @@ class Console:
             ended.set()
             watcher.join()
             bar.close()
+
+
+def _write(out: TextIO, text: str) -> None:
+    """Writes a line. Where nobody reads any more (`| head`, a closed terminal), the run goes on all the same."""
+    try:
+        print(text, file=out, flush=True)
+    except OSError:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), out.fileno())
 
 
 def _copy_of(descriptor: int) -> TextIO:
