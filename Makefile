@@ -8,8 +8,11 @@ MODELS   ?= models
 DATA     ?= data
 
 BIN      := .venv/bin
-RAW_DIR   = $(if $(RAW),--raw-dir '$(RAW)')
+RAW_DIR   = $(if $(RAW),--raw-dir "$$RAW")
 SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),,--local-scheduler)
+
+# Recipes take what the user gives from the environment, so that a quote in an id or a path is just a character.
+export DATASET K PORT MODELS DATA ID RAW
 
 .DEFAULT_GOAL := help
 .PHONY: help pipeline test serve luigid recommend lint format bench clean
@@ -18,13 +21,13 @@ help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [SCHEDULER=luigid] [ARGS="…"]
-	@$(BIN)/luigi --module workflow RecommendAll --dataset '$(DATASET)' $(RAW_DIR) $(SCHEDULED) $(ARGS)
+	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_DIR) $(SCHEDULED) $(ARGS)
 
 test: .venv/.installed-dev  ## Runs the tests: [ARGS="-k split"]
 	$(BIN)/python -m pytest $(ARGS)
 
 serve: .venv/.installed  ## Serves the page on 127.0.0.1: [PORT=8000] [MODELS=dir] [DATA=dir]
-	@$(BIN)/python -m webapp --port '$(PORT)' --models '$(MODELS)' --data '$(DATA)'
+	@$(BIN)/python -m webapp --port "$$PORT" --models "$$MODELS" --data "$$DATA"
 
 luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task graph, on 127.0.0.1:8082
 	@mkdir -p data/luigid
@@ -32,7 +35,7 @@ luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task
 	@$(BIN)/luigid --address 127.0.0.1 --port 8082 --state-path data/luigid/state.pickle --logdir data/luigid
 
 recommend: .venv/.installed  ## Prints one user's list: ID=42 [K=10] [DATASET=name]
-	@$(BIN)/python -m models recommend '$(ID)' -k '$(K)' --models '$(MODELS)' --dataset '$(DATASET)'
+	@$(BIN)/python -m models recommend -k "$$K" --models "$$MODELS" --dataset "$$DATASET" -- "$$ID"
 
 lint: .venv/.installed-dev  ## Checks style and types.
 	$(BIN)/ruff check .

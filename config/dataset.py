@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,10 +18,9 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 _ENCODINGS = {
-    "utf-8": "utf-8", "utf-16": "utf-16", "utf-16-le": "utf-16le", "utf-16-be": "utf-16be", "utf-32": "utf-32",
-    "iso8859-1": "iso-8859-1", "ascii": "us-ascii",
+    "utf-8": "utf-8", "iso8859-1": "iso-8859-1", "ascii": "us-ascii",
 }  # fmt: skip
-"""What Spark reads, by Python's names."""
+"""What Spark reads line by line, by Python's names."""
 
 
 def _encoding(name: str) -> str:
@@ -52,6 +52,10 @@ class Table(BaseModel):
     def _below_the_raw_directory(cls, path: str) -> str:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise ValueError("has to lie in the raw directory")
+        try:
+            list(Path(os.devnull).glob(path))
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"is no pattern of file names ({error})") from None
         return path
 
     @model_validator(mode="after")
@@ -171,6 +175,8 @@ def load_dataset(name_or_path: str) -> Dataset:
         )
     try:
         described: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from error
     try:

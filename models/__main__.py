@@ -37,13 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         return _refuse(str(error))
     print(frame.attrs["reason"] or f"User {asked.user_id} of {asked.dataset}, version {frame.attrs['version']}:")
-    print(as_table(frame))
+    print(as_table(frame) if len(frame) else "Nothing is left to recommend: this user has heard everything.")
     return 0
 
 
 def as_table(frame: pd.DataFrame) -> str:
     """The frame as text: words to the left, numbers to the right, a dash where nothing is known."""
-    shown = frame.astype({"rank": str}).assign(score=frame["score"].map("{:.4g}".format))
+    shown = frame.astype({"rank": str}).assign(score=frame["score"].map(_number))
     shown = shown.astype(object).where(frame.notna(), "–").loc[:, ["rank", "title", "artist", "score", "track_id"]]
     rows = [list(shown.columns), *shown.to_numpy().tolist()]
     widths = [max(len(str(row[place])) for row in rows) for place in range(len(rows[0]))]
@@ -55,6 +55,10 @@ def as_table(frame: pd.DataFrame) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _number(score: float) -> str:
+    return f"{score:,.0f}" if score >= 1_000 else f"{score:.4g}"
 
 
 def _refuse(sentence: str) -> int:

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from config.errors import UserError
 from spark.algorithms import Indexes, Scorer, load
 from spark.ranking import CUTOFFS, METRICS, metrics_at
+from spark.readers import read_parquet
 from spark.schemas import Columns
 from spark.split import TEST, TRAIN, sizes
 from spark.topk import best, blocks, pairs_of, spread
@@ -55,7 +56,7 @@ def evaluate(
         into: where the Parquet goes.
     """
     num_users, num_tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
-    interactions = spark.read.parquet(str(dealt))
+    interactions = read_parquet(spark, dealt)
     per_user(interactions, num_users, num_tracks, model, liked_from).write.parquet(str(into))
     measured = ds.dataset(into)
     return Measured(

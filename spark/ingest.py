@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from config.dataset import Dataset, Interactions, Table
 from config.errors import UserError
-from spark.readers import MALFORMED, column, quoted, read_table
+from spark.readers import MALFORMED, column, quoted, read_parquet, read_table
 from spark.schemas import Columns
 
 REASONS = (
@@ -59,7 +59,7 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
     counted = _counts(into)
     _refuse_bad_input(into / "rejects", counted, path, max_reject_fraction)
 
-    pairs = spark.read.parquet(str(into / "pairs"))
+    pairs = read_parquet(spark, into / "pairs")
     details = {
         "users": with_details(pairs, Columns.USER_ID, "interactions", user_details(spark, dataset, raw_dir)),
         "tracks": with_details(pairs, Columns.TRACK_ID, "popularity", track_details(spark, dataset, raw_dir)),
@@ -67,9 +67,7 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
     for name, key in (("users", Columns.USER_ID), ("tracks", Columns.TRACK_ID)):
         (into / name).mkdir()
         pq.write_table(indexed(details[name].toArrow(), key), into / name / "part-0.parquet")
-    to_indexes(pairs, *(spark.read.parquet(str(into / name)) for name in details)).write.parquet(
-        str(into / "interactions")
-    )
+    to_indexes(pairs, *(read_parquet(spark, into / name) for name in details)).write.parquet(str(into / "interactions"))
     shutil.rmtree(into / "pairs")
     return counted
 

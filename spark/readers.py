@@ -77,7 +77,17 @@ def read_table(spark: SparkSession, raw_dir: Path, table: Table) -> DataFrame:
         columnNameOfCorruptRecord=MALFORMED,
         **({"quote": table.quote, "escape": table.quote} if table.quote else _NULLS),
     )
-    return reader.csv([re.sub(r"([\\*?{}\[\]])", r"\\\1", str(file)) for file in files])  # Spark sees patterns in paths
+    return reader.csv([_literal(file) for file in files])
+
+
+def read_parquet(spark: SparkSession, path: Path) -> DataFrame:
+    """The Parquet below a path."""
+    return spark.read.parquet(_literal(path))
+
+
+def _literal(path: Path) -> str:
+    """A path as it is: Spark would see a pattern in some."""
+    return re.sub(r"([\\*?{}\[\]])", r"\\\1", str(path))
 
 
 def quoted(name: str) -> str:

@@ -71,7 +71,8 @@ def open_session(options: SessionOptions) -> SparkSession:
                 raise
             raise UserError(
                 f"Spark's Java did not start (JAVA_HOME={os.environ['JAVA_HOME']}): point JAVA_HOME at a Java 17 "
-                "or 21, or unset it to use the one that is installed with the project."
+                "or 21, or unset it to use the one that is installed with the project; or ask for less than "
+                f"[spark_session] driver_memory = {options.driver_memory}."
             ) from error
     return session
 

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark.algorithms import Floats, Indexes, Scorer, load
+from spark.readers import read_parquet
 from spark.schemas import RECOMMENDATIONS, Columns
 
 _BLOCK_BYTES = 64 << 20
@@ -35,7 +36,7 @@ def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int,
     """
     tracks = track_ids(ingested / "tracks")
     heard = ds.dataset(ingested / "users").to_table(columns=["interactions"])["interactions"].to_numpy()
-    interactions, users = (spark.read.parquet(str(ingested / name)) for name in ("interactions", "users"))
+    interactions, users = (read_parquet(spark, ingested / name) for name in ("interactions", "users"))
     recommend_all(interactions, users, len(heard), tracks, model, k).write.parquet(str(into))
     written, expected = ds.dataset(into).count_rows(), int(np.minimum(k, len(tracks) - heard).sum())
     if written != expected:

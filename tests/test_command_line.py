@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from pipeline import Ran, Roots
 
+from config.durable import locked
 from config.paths import PROJECT, SUCCESS
 from spark.session import active_tasks
 from workflow import Generate, Ingest
@@ -49,6 +50,8 @@ BAD_SETTINGS = {
     "--selection-candidates=[]": "[selection] candidates: '[]' is not a list",
     '--selection-candidates=["als", "genius"]': "is not a list such as",
     "--selection-select-by=auc": "[selection] select_by: 'auc' is not one of ndcg@10",
+    "--spark-session-master=foo": "[spark_session] master: 'foo' is not local[*], local[4], or the address",
+    "--spark-session-driver-memory=100m": "[spark_session] driver_memory: '100m' is not an amount of memory",
     "--spark-session-driver-memory=lots": "[spark_session] driver_memory: 'lots' is not an amount of memory",
     "--synthetic-num-interactions=10": "[synthetic] num_interactions = 10 is less than num_users = 60",
     "--dataset=synthtic": "There is no dataset 'synthtic' (did you mean 'synthetic'?)",
@@ -72,6 +75,13 @@ def test_a_misspelt_key_in_luigi_cfg_is_named(tmp_path: Path) -> None:
     ran = Roots(tmp_path).call(LUIGI_CONFIG_PATH=str(tmp_path / "luigi.cfg"))
     assert ran.returncode == SCHEDULING_ERROR
     assert "[als] has no key 'rang' (did you mean 'rank'?)" in ran.stderr
+
+
+def test_a_misspelt_section_in_luigi_cfg_is_named(tmp_path: Path) -> None:
+    (tmp_path / "luigi.cfg").write_text((PROJECT / "luigi.cfg").read_text() + "\n[alss]\nrank = 5\n")
+    ran = Roots(tmp_path).call(LUIGI_CONFIG_PATH=str(tmp_path / "luigi.cfg"))
+    assert ran.returncode == SCHEDULING_ERROR
+    assert "luigi.cfg has a section [alss], which nothing reads (did you mean 'als'?)" in ran.stderr
 
 
 def test_missing_raw_files_are_named(tmp_path: Path) -> None:
@@ -164,6 +174,22 @@ def test_sigterm_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "the same command goes on from here" in err
     assert "Traceback" not in out + err
     assert not list(roots.root.rglob("*.staging"))
+
+
+def test_two_runs_that_promote_the_same_version_agree(pipeline: Roots) -> None:
+    version = pipeline.current()
+    assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded
+    command = pipeline.command("--local-scheduler")
+    with locked(pipeline.models / "synthetic" / "promoting.lock"):
+        both = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        for process in both:
+            assert process.stdout is not None
+            assert "1 stages to do" in process.stdout.readline()
+            assert f"Promote waits for process {os.getpid()}" in process.stdout.readline()
+    said = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("found done" in text for text in said) == 1
+    assert pipeline.current() == version
 
 
 class TestScheduler:

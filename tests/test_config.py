@@ -103,7 +103,7 @@ MISTAKES = {
     "absolute path": ('"plays.csv"', '"/plays.csv"', ["[interactions.path] has to lie in the raw directory"]),
     "path outside": ('"plays.csv"', '"../p.csv"', ["[interactions.path] has to lie in the raw directory"]),
     "bad encoding": ("[interactions]", '[interactions]\nencoding = "utf-99"',
-        ["[interactions.encoding] is none that Spark reads", "us-ascii, utf-16"]),
+        ["[interactions.encoding] is none that Spark reads", "iso-8859-1, us-ascii, utf-8"]),
     "latest without time": ('"sum"', '"latest"', ["[interactions] needs a time"]),
     "rating without range": ('feedback = "plays"', 'feedback = "rating"', ["[interactions] needs rating_range"]),
     "range upside down": ('feedback = "plays"', 'feedback = "rating"\nrating_range = [5, 1]',

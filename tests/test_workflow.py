@@ -20,6 +20,7 @@ from config.paths import PROJECT, SUCCESS
 from models import registry
 from models.recommender import recommend
 from models.store import Store
+from spark.ingest import ingest
 from workflow import Generate, Ingest, Publish, RecommendAll, Split, Train
 from workflow.stage import Rows, Stage, may_pass
 
@@ -34,6 +35,18 @@ LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
 def version(finished: tuple[Roots, Ran]) -> Path:
     """The version that the first run published."""
     return finished[0].models / "synthetic" / finished[0].current()
+
+
+@pytest.fixture
+def plays(tmp_path: Path) -> dict[str, str]:
+    """A dataset of somebody's own: a description and a file."""
+    (tmp_path / "mine.toml").write_text(
+        'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "what"\nvalue = "plays"\n'
+        'feedback = "plays"\nduplicates = "sum"\n'
+    )
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "plays.csv").write_text("who,what,plays\na,x,1\na,y,2\nb,x,3\n")
+    return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
 
 
 class TestFirstRun:
@@ -141,7 +154,7 @@ class TestNextRun:
         version = pipeline.current()
         shutil.rmtree(pipeline.models / "synthetic" / version)
         shutil.rmtree(pipeline.data / "work" / "synthetic" / "Recommend")
-        assert pipeline.run().made == {"Recommend", "Publish", "Promote"}
+        assert pipeline.run().made == {"Recommend", "Publish"}
         assert registry.verify(pipeline.models / "synthetic" / version) == []
 
     def test_sweeps_the_debris_of_a_killed_run(self, pipeline: Roots) -> None:
@@ -162,6 +175,11 @@ class TestTheGate:
         assert "Not promoted: it has 20 users and the serving version 60" in capfd.readouterr().out
         assert pipeline.current() == first
         assert len(registry.versions(pipeline.models / "synthetic")) == 2
+
+    def test_does_not_compare_with_what_is_gone(self, pipeline: Roots) -> None:
+        shutil.rmtree(pipeline.models / "synthetic" / pipeline.current())
+        assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded
+        assert (pipeline.models / "synthetic" / pipeline.current() / SUCCESS).is_file()
 
     def test_leaves_a_pinned_dataset_alone(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         root, first = pipeline.models / "synthetic", pipeline.current()
@@ -227,21 +245,41 @@ class TestFailure:
         assert ran.record[-1]["status"] == "failed"
 
 
-class TestFingerprints:
-    @pytest.fixture
-    def plays(self, tmp_path: Path) -> dict[str, str]:
-        """A dataset of somebody's own: a description and a file."""
-        (tmp_path / "mine.toml").write_text(
-            'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "what"\nvalue = "plays"\n'
-            'feedback = "plays"\nduplicates = "sum"\n'
-        )
-        (tmp_path / "raw").mkdir()
-        (tmp_path / "raw" / "plays.csv").write_text("who,what,plays\na,x,1\na,y,2\nb,x,3\n")
-        return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
+class TestSomebodysOwnData:
+    def test_may_have_brackets_in_its_name(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
+        named = Path(plays["dataset"]).rename(tmp_path / "my [x] {y}.toml")
+        roots = Roots(tmp_path)
+        ran = roots.run(**plays | {"dataset": str(named)}, settings={"split": {"test_fraction": 0.5}})
+        assert ran.succeeded
+        assert recommend(roots.models / "my [x] {y}", "b")["track_id"].tolist() == ["y"]
 
+    def test_must_not_change_while_it_is_read(
+        self, plays: dict[str, str], spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def growing(*arguments: Any) -> Any:
+            counted = ingest(*arguments)
+            with (Path(plays["raw_dir"]) / "plays.csv").open("a") as file:
+                file.write("b,y,1\n")
+            return counted
+
+        monkeypatch.setattr("spark.ingest.ingest", growing)
+        ran = Roots(tmp_path).run(Ingest, **plays)
+        assert not ran.succeeded
+        assert "plays.csv changed while it was read" in ran.record[-2]["error"]
+        assert not list(tmp_path.glob("data/work/mine/Ingest/*/"))
+
+
+class TestFingerprints:
     def fingerprint(self, stage: type[Stage], roots: Roots, **parameters: str) -> str:
         with configured(QUICK, roots.paths):
             return stage(**parameters).fingerprint
+
+    def test_see_through_links(self, plays: dict[str, str], tmp_path: Path) -> None:
+        roots, file = Roots(tmp_path), Path(plays["raw_dir"]) / "plays.csv"
+        first = self.fingerprint(Ingest, roots, **plays)
+        file.rename(tmp_path / "elsewhere.csv")
+        file.symlink_to(tmp_path / "elsewhere.csv")
+        assert self.fingerprint(Ingest, roots, **plays) == first
 
     def test_follow_the_bytes_of_raw_files_and_not_their_times(self, plays: dict[str, str], tmp_path: Path) -> None:
         roots, file = Roots(tmp_path), Path(plays["raw_dir"]) / "plays.csv"
@@ -312,7 +350,7 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
     other.join(30)
     said = capfd.readouterr().out
     assert f"Generate waits for process {os.getpid()}" in said
-    assert "made by another run" in said
+    assert "found done" in said
     assert ran.statuses == {"Generate": "skipped"}
 
 

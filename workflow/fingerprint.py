@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from config.durable import read_json, sha256, write_atomically
+from config.durable import lock_of, locked, read_json, sha256, write_atomically
+from config.errors import MissingInput
 from config.paths import PROJECT
 
 
@@ -27,26 +28,36 @@ class RawFiles:
     """Digests of raw files, remembered so that a run with nothing to do does not read them again."""
 
     def __init__(self, memory: Path) -> None:
-        """`memory` is the JSON file that remembers."""
+        """`memory` is the JSON file that remembers; other runs may use it too."""
         self._memory = memory
-        try:
-            self._known: dict[str, Any] = read_json(memory)
-        except (FileNotFoundError, ValueError):
-            self._known = {}
 
     def digests(self, files: Iterable[Path]) -> dict[Path, str]:
-        """The sha256 of each file's bytes."""
-        found = {file.resolve(): self._stamp(file) for file in files}
-        fresh = {str(file): stamp for file, stamp in found.items() if self._recalled(file, stamp) is None}
-        if fresh:
-            self._known |= {file: {"stamp": stamp, "sha256": sha256(Path(file))} for file, stamp in fresh.items()}
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._memory, json.dumps(self._known, indent=1))
-        return {file: self._known[str(file)]["sha256"] for file in found}
+        """The sha256 of each file's bytes.
 
-    def _recalled(self, file: Path, stamp: list[int]) -> str | None:
-        known = self._known.get(str(file))
-        return known["sha256"] if known and known["stamp"] == stamp else None
+        Raises:
+            MissingInput: a file cannot be read.
+        """
+        known = self._recall()
+        digests, fresh = {}, {}
+        for file in files:
+            try:
+                stamp, name = self._stamp(file), str(file.absolute())
+                if known.get(name, {}).get("stamp") != stamp:
+                    fresh[name] = known[name] = {"stamp": stamp, "sha256": sha256(file)}
+            except OSError as error:
+                raise MissingInput(f"{file} cannot be read ({error.strerror}).") from error
+            digests[file] = known[name]["sha256"]
+        if fresh:
+            with locked(lock_of(self._memory)):
+                write_atomically(self._memory, json.dumps(self._recall() | fresh, indent=1))
+        return digests
+
+    def _recall(self) -> dict[str, Any]:
+        try:
+            known = read_json(self._memory)
+        except (FileNotFoundError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
 
     @staticmethod
     def _stamp(file: Path) -> list[int]:

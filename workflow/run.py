@@ -194,8 +194,8 @@ class Run:
             self.console.fail(f"{stage.label} failed: {line.error}")
             return
         rows = f"{line.rows_in:>11,} → {line.rows_out:,} rows" if line.rows_in is not None else ""
-        shared = "  made by another run" if line.status == "skipped" else ""
-        self.console.say(f"  {stage.label:<22}{line.duration_s:>6.1f} s{rows}{shared}")
+        found = "  found done" if line.status == "skipped" else ""
+        self.console.say(f"  {stage.label:<22}{line.duration_s:>6.1f} s{rows}{found}")
 
     def _say_interrupted(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Ctrl-C and SIGTERM are no accident: no traceback."""
@@ -270,8 +270,9 @@ def _sentence(error: BaseException, log: Path) -> str:
         return "it was interrupted; the same command goes on from here."
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
-    first = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {first[0] if first else 'no message'} (the traceback is in {log})"
+    lines = [*str(error).strip().splitlines(), "no message"]
+    first = lines[1].removeprefix(": ") if lines[0].startswith("An error occurred while calling") else lines[0]
+    return f"{type(error).__name__}: {first} (the traceback is in {log})"
 
 
 def _spark_tasks() -> Tasks:

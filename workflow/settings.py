@@ -6,6 +6,7 @@ None of the sections is named like a package of ours. What a stage's result depe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,11 +99,24 @@ class Several(OneOf):
 class Memory(Checked):
     """An amount of memory as Java writes it."""
 
-    expected = "an amount of memory such as 512m or 4g"
+    expected = "an amount of memory such as 512m or 4g, and no less than 512m"
 
     def accept(self, given: Any) -> str:
         """See `Checked`."""
-        if given[-1:] not in ("m", "g") or int(given[:-1]) < 1:
+        megabytes = int(given[:-1]) * {"m": 1, "g": 1024}.get(given[-1:], 0)
+        if megabytes < 512:
+            raise ValueError(given)
+        return str(given)
+
+
+class Master(Checked):
+    """Where Spark runs."""
+
+    expected = "local[*], local[4], or the address of a cluster such as spark://host:7077"
+
+    def accept(self, given: Any) -> str:
+        """See `Checked`."""
+        if not re.fullmatch(r"local(\[(\*|\d+)\])?|local-cluster\[\d+,\d+,\d+\]|spark://.+|k8s://.+|yarn", given):
             raise ValueError(given)
         return str(given)
 
@@ -152,7 +166,7 @@ class als(luigi.Config):
     engine = OneOf("mllib", ("mllib",), "What trains it: Spark's MLlib.")
     rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
-    reg_param = Number(0.1, 0.0, 10_000.0, "λ: how much large factors cost.")
+    reg_param = Number(0.1, 0.000001, 10_000.0, "λ: how much large factors cost.")
     alpha = Number(10.0, 0.0, 10_000.0, "How much more a heard track weighs than one that was not.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 
@@ -162,7 +176,7 @@ class als_explicit(luigi.Config):
 
     rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
-    reg_param = Number(0.1, 0.0, 10_000.0, "λ: how much large factors cost.")
+    reg_param = Number(0.1, 0.000001, 10_000.0, "λ: how much large factors cost.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 
 
@@ -184,7 +198,7 @@ class publish(luigi.Config):
 class spark_session(luigi.Config):
     """Where Spark runs; nothing here changes a result."""
 
-    master = luigi.Parameter(default="local[*]", description="`local[*]`, or a cluster's address.")
+    master = Master(default="local[*]", description="`local[*]`, or a cluster's address.")
     shuffle_partitions = Number(8, 1, 100_000, "Partitions after a shuffle, at most.")
     driver_memory = Memory(default="2g", description="Memory of Spark's Java.")
 
@@ -207,6 +221,10 @@ def resolve() -> Settings:
     Raises:
         UserError: a value is wrong, two do not go together, or a key is unknown; the sentence names them.
     """
+    ours = [section.get_task_family() for section in SECTIONS]
+    for name in get_config().sections():
+        if name not in (*ours, "retcode") and (hint := did_you_mean(name, ours)):
+            raise UserError(f"luigi.cfg has a section [{name}], which nothing reads{hint}.")
     settings = {section.get_task_family(): _values(section) for section in SECTIONS}
     made = settings["synthetic"]
     if made["num_interactions"] < made["num_users"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def _where_to_look(run: Run, version: Path) -> list[str]:
     other = "" if run.dataset.name == DEFAULT_DATASET else f" DATASET={run.dataset.name}"
     verbs = {
         "make serve": "metrics, and everybody's recommendations, at http://127.0.0.1:8000",
-        f"make recommend ID={someone}{other}": "one user's list, here",
+        f"make recommend ID={shlex.quote(someone)}{other}": "one user's list, here",
         "make luigid": "the task graph of runs with SCHEDULER=luigid, at http://127.0.0.1:8082",
         _short(run.log): "what Luigi and Spark said",
     }

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import luigi
 
 from config.dataset import find_files
-from config.durable import read_json, write_json
+from config.durable import locked, read_json, write_json
 from config.errors import UserError
 from models import registry
 from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, refusal
@@ -23,7 +24,7 @@ from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
 
 _DESCRIPTION = ("config/dataset.py",)
-_TABLES = ("spark/schemas.py",)
+_TABLES = ("spark/readers.py", "spark/schemas.py")
 _SCORING = ("spark/topk.py", "spark/algorithms/__init__.py")
 
 ALGORITHMS = {
@@ -53,30 +54,39 @@ class Ingest(Stage):
     """Turns raw rows into interactions with dense indexes, or into rejects with a reason, and profiles them."""
 
     settings = (settings.ingest,)
-    code = ("spark/ingest.py", "spark/readers.py", "spark/profile.py", *_TABLES, *_DESCRIPTION)
+    code = ("spark/ingest.py", "spark/profile.py", *_TABLES, *_DESCRIPTION)
 
     def requires(self) -> Mapping[str, Stage]:
         return {"raw": self.clone(Generate)} if self.in_run.dataset.synthetic else {}
 
     def identity(self) -> list[Any]:
         described = self.in_run.dataset.model_dump(mode="json", exclude={"name", "title", "item_label"})
-        return [described, {} if self.in_run.dataset.synthetic else self.raw_digests()]
+        return [described, self.raw_digests]
 
+    @cached_property
     def raw_digests(self) -> dict[str, str]:
-        """The sha256 of every raw file, by its path below the raw directory."""
-        raw_dir = self.in_run.raw_dir
-        tables = self.in_run.dataset.tables.values()
+        """The sha256 of every raw file when the run began, by its path below the raw directory."""
+        return self._digest()
+
+    def _digest(self) -> dict[str, str]:
+        if self.in_run.dataset.synthetic:
+            return {}
+        raw_dir, tables = self.in_run.raw_dir, self.in_run.dataset.tables.values()
         digests = self.in_run.raw_files.digests(file for table in tables for file in find_files(raw_dir, table))
-        return {str(file.relative_to(raw_dir.resolve())): digest for file, digest in digests.items()}
+        return {str(file.relative_to(raw_dir)): digest for file, digest in digests.items()}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from spark.ingest import ingest
         from spark.profile import profile
+        from spark.readers import read_parquet
 
         dataset = self.in_run.dataset
         raw_dir = inputs.get("raw", self.in_run.raw_dir)
         counted = ingest(self.spark, dataset, raw_dir, into, self.values["max_reject_fraction"])
-        interactions = self.spark.read.parquet(str(into / "interactions"))
+        if changed := sorted({name for name, _ in self._digest().items() ^ self.raw_digests.items()}):
+            raise UserError(f"{raw_dir / changed[0]} changed while it was read: run again when it is whole.")
+        write_json(into / "inputs.json", self.raw_digests)
+        interactions = read_parquet(self.spark, into / "interactions")
         described = profile(interactions, into / "users", into / "tracks", dataset.interactions)
         rejected = sum(counted.rejected.values())
         rows = {
@@ -99,9 +109,10 @@ class Split(Stage):
         return {"ingested": self.clone(Ingest)}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.readers import read_parquet
         from spark.split import deal, sizes
 
-        interactions = self.spark.read.parquet(str(inputs["ingested"] / "interactions"))
+        interactions = read_parquet(self.spark, inputs["ingested"] / "interactions")
         dealt = deal(interactions, self.values["test_fraction"], self.values["seed"])
         dealt.write.partitionBy("part").parquet(str(into / "dealt"))
         dealt_sizes = sizes(into / "dealt")
@@ -295,7 +306,7 @@ class Publish(Stage):
             "title": dataset.title,
             "item_label": dataset.item_label,
             "settings": {name: values for stage in self.in_run.stages for name, values in stage.sections.items()},
-            "inputs": self.clone(Ingest).raw_digests() if not dataset.synthetic else {},
+            "inputs": read_json(ingested / "inputs.json"),
             "code": {stage.label: stage.code_fingerprint for stage in self.in_run.stages},
             "libraries": {name: importlib.metadata.version(name) for name in ("luigi", "pyspark", "numpy", "pyarrow")},
         }
@@ -326,17 +337,22 @@ class Promote(Stage):
         return served or self.in_run.not_promoted is not None
 
     def work(self, line: StageLine) -> None:
-        serving = registry.current(self._root)
-        self.in_run.not_promoted = self._refusal(serving)
-        if self.in_run.not_promoted is None:
-            registry.promote(self._root, self._version, expected=serving, by="run")
+        with locked(self._root / "promoting.lock", self._say_waiting):
+            if self.complete():
+                line.status = "skipped"
+                return
+            serving = registry.current(self._root)
+            self.in_run.not_promoted = self._refusal(serving)
+            if self.in_run.not_promoted is None:
+                registry.promote(self._root, self._version, expected=serving, by="run")
 
     def _refusal(self, serving: str | None) -> str | None:
         """Why the version may not be promoted, in a sentence; None where it may."""
         if registry.is_pinned(self._root):
             return f"a rollback pinned {self._root.name} to version {serving}."
         limits, select_by = self.in_run.settings["publish"], self.in_run.settings["selection"]["select_by"]
-        old = self._candidate(serving) if serving else None
+        # What is no longer there cannot be compared with, and must not be in the way.
+        old = self._candidate(serving) if serving and registry.is_version(self._root, serving) else None
         return refusal(self._candidate(self._version), old, select_by=select_by, **limits)
 
     def _candidate(self, version: str) -> Candidate:

@@ -24,6 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from config.dataset import Interactions
 from config.durable import read_json, write_json
+from spark.readers import read_parquet
 
 Indexes = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -53,7 +54,7 @@ class Training:
         """From the directory that Ingest wrote, and the Parquet of those interactions that are to be learned."""
         sizes = {name: ds.dataset(ingested / name).count_rows() for name in ("users", "tracks")}
         return cls(
-            spark.read.parquet(str(interactions)),
+            read_parquet(spark, interactions),
             num_users=sizes["users"],
             num_tracks=sizes["tracks"],
             count=ds.dataset(interactions).count_rows(),
