@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
+import luigi
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,8 +23,8 @@ from models import registry
 from models.recommender import recommend
 from models.store import Store
 from spark.ingest import ingest
-from workflow import Generate, Ingest, Publish, RecommendAll, Split, Train
-from workflow.stage import Rows, Stage, may_pass
+from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
+from workflow.stage import InRun, Rows, Stage, may_pass
 
 STAGES = {
     "Generate", "Ingest", "Split", "Train popularity", "Train als", "Train als_explicit", "Evaluate popularity",
@@ -352,6 +354,18 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
     assert f"Generate waits for process {os.getpid()}" in said
     assert "found done" in said
     assert ran.statuses == {"Generate": "skipped"}
+
+
+@pytest.mark.parametrize(("meanwhile", "ending"), [(Recommend, "done"), (RecommendAll, "nothing_to_do")])
+def test_a_run_ends_well_if_another_works_ahead_of_it(pipeline: Roots, meanwhile: type[InRun], ending: str) -> None:
+    settings = {"recommend": {"k": 7}}
+    with configured(QUICK, pipeline.paths, settings):
+        mine = RecommendAll()
+        assert pipeline.run(meanwhile, settings=settings).succeeded
+        assert luigi.build([mine], local_scheduler=True)
+    record = pipeline.data / "runs" / "synthetic" / f"{mine.run_id}.jsonl"
+    last = json.loads(record.read_text().splitlines()[-1])
+    assert (last["event"], last["status"]) == ("run_finished", ending)
 
 
 def test_two_runs_with_the_same_settings_agree(finished: tuple[Roots, Ran], tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class Run:
 
     def top_is_complete(self, task: InRun) -> None:
         """Luigi found a task complete. If it is the one that was asked for, the run is over."""
-        if task is not self._top or self._total:
+        if task is not self._top:
             return
         for stage in self.stages:
             self._record.stage(StageLine(self.id, stage.name, stage.candidate, stage.fingerprint, "skipped", now()))
@@ -148,7 +148,8 @@ class Run:
 
     def _ended(self, stage: Stage, line: StageLine) -> None:
         """Closes the run after its last stage: of those left, none can run once all wait for a failed one."""
-        self._pending = [other for other in self._pending if other is not stage]
+        # Another run may have made some of the rest, which Luigi then never starts here.
+        self._pending = [other for other in self._pending if other is not stage and not other.complete()]
         if line.status == "failed":
             self._failed = True
             self._pending = [
