@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from config.durable import write_json
@@ -68,8 +69,8 @@ def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], fa
     counts = {
         "users": len(users),
         "tracks": len(tracks),
-        "interactions": pq.ParquetDataset(parts.interactions).read(columns=["user"]).num_rows,
-        "recommendations": pq.ParquetDataset(parts.recommendations).read(columns=["rank"]).num_rows,
+        "interactions": ds.dataset(parts.interactions).count_rows(),
+        "recommendations": ds.dataset(parts.recommendations).count_rows(),
     }
     seal(into, root, facts | {"counts": counts})
     return counts

@@ -11,6 +11,10 @@ import pytest
 
 import workflow
 from config.paths import PROJECT
+from models.gate import LOWER_IS_BETTER
+from spark.algorithms import _MODULES
+from spark.ranking import CUTOFFS, METRICS
+from workflow import settings
 from workflow.stage import Stage
 from workflow.tasks import _SCORING, _TABLES, ALGORITHMS
 
@@ -59,9 +63,14 @@ def test_a_stage_declares_what_its_work_imports(stage: type[Stage]) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_candidate_declares_what_its_algorithm_imports(name: str) -> None:
-    module = {"als": "implicit_als", "als_explicit": "explicit_als"}.get(name, name)
-    needed = reached(f"from spark.algorithms.{module} import fit") - FROM_DESCRIPTION
+    needed = reached(f"from {_MODULES[name]} import fit") - FROM_DESCRIPTION
     assert needed <= {*ALGORITHMS[name].code, *_SCORING, *_TABLES}
+
+
+def test_settings_offer_the_candidates_and_metrics_that_there_are() -> None:
+    assert set(settings.CANDIDATES) == set(ALGORITHMS) == set(_MODULES)
+    assert set(settings.METRICS) == {f"{name}@{k}" for k in CUTOFFS for name in METRICS}
+    assert set(settings.SELECTABLE) - set(settings.METRICS) == LOWER_IS_BETTER
 
 
 def test_what_is_declared_exists() -> None:

@@ -22,7 +22,7 @@ from luigi.interface import core
 from luigi.retcodes import retcode
 from luigi.worker import worker
 
-from config.dataset import load_dataset
+from config.dataset import find_files, load_dataset
 from config.durable import now, sweep
 from config.errors import MissingInput, UserError
 from config.paths import Paths
@@ -181,7 +181,7 @@ class Run:
     def _is_small(self) -> bool:
         if self.dataset.synthetic:
             return bool(self.settings["synthetic"]["num_interactions"] * 24 < _SMALL_BYTES)
-        files = (file for table in self.dataset.tables.values() for file in self.raw_dir.glob(table.path))
+        files = (file for table in self.dataset.tables.values() for file in find_files(self.raw_dir, table))
         return sum(file.stat().st_size for file in files) < _SMALL_BYTES
 
     def _version(self) -> str | None:

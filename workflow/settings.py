@@ -15,6 +15,7 @@ from luigi.configuration import get_config
 
 from config.errors import UserError, did_you_mean, listed
 
+# What `spark` knows as well, repeated because `import workflow` must not import pyspark; a test compares.
 CANDIDATES = ("popularity", "als", "als_explicit")
 CUTOFFS = (10, 20)
 METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "hit_rate"))
@@ -154,9 +155,7 @@ class split(luigi.Config):
 class selection(luigi.Config):
     """Which models compete, and what for."""
 
-    candidates = Several(
-        ("popularity", "als", "als_explicit"), CANDIDATES, "Models that compete; `als_explicit` only does for ratings."
-    )
+    candidates = Several(CANDIDATES, CANDIDATES, "Models that compete; `als_explicit` only does for ratings.")
     select_by = OneOf("ndcg@10", SELECTABLE, "The metric that names the champion.")
 
 
