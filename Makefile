@@ -15,13 +15,16 @@ SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),,--local-scheduler)
 export DATASET K PORT MODELS DATA ID RAW
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline test serve luigid recommend lint format bench clean
+.PHONY: help pipeline preview test serve luigid recommend lint format bench clean
 
 help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [SCHEDULER=luigid] [ARGS="…"]
 	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_DIR) $(SCHEDULED) $(ARGS)
+
+preview: .venv/.installed  ## Shows what a description makes of the first rows: DATASET=name-or.toml [RAW=dir]
+	@$(BIN)/python -m spark.preview --dataset "$$DATASET" $(RAW_DIR)
 
 test: .venv/.installed-dev  ## Runs the tests: [ARGS="-k split"]
 	$(BIN)/python -m pytest $(ARGS)

@@ -18,34 +18,38 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 _ENCODINGS = {
-    "utf-8": "utf-8", "iso8859-1": "iso-8859-1", "ascii": "us-ascii",
+    "utf-8": "UTF-8", "utf-8-sig": "UTF-8", "ascii": "US-ASCII",
+    "iso8859-1": "ISO-8859-1", "iso8859-2": "ISO-8859-2", "iso8859-15": "ISO-8859-15",
+    "cp1250": "windows-1250", "cp1251": "windows-1251", "cp1252": "windows-1252", "koi8-r": "KOI8-R",
+    "shift_jis": "Shift_JIS", "euc_jp": "EUC-JP", "euc_kr": "EUC-KR", "gbk": "GBK", "gb18030": "GB18030",
+    "big5": "Big5",
 }  # fmt: skip
-"""What Spark reads line by line, by Python's names."""
+"""Java's names of the encodings in which a line feed is one byte that nothing else contains, by Python's names."""
 
 
 def _encoding(name: str) -> str:
-    """Spark's name of an encoding."""
+    """Java's name of an encoding; Python knows it by the same."""
     try:
         return _ENCODINGS[codecs.lookup(name).name]
     except LookupError:
-        raise ValueError(f"is none that Spark reads; those are {listed(_ENCODINGS.values())}") from None
+        raise ValueError(f"is none that is read line by line; those are {listed(set(_ENCODINGS.values()))}") from None
 
 
 class Table(BaseModel):
-    """A raw file and how it is written."""
+    """Raw files, and how they are written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Text
-    """Relative to the raw directory."""
-    format: Literal["csv"] = "csv"
+    """Relative to the raw directory; a glob is allowed. Files that end in .gz or .bz2 are decompressed."""
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
     separator: Text = ","
     quote: str = '"'
-    """The quoting character; empty switches quoting off."""
+    """The quoting character; empty switches quoting off. A quoted field ends on its line."""
     header: bool = True
     columns: tuple[Text, ...] = ()
     """Names of the columns of a file without a header."""
-    encoding: Annotated[Text, AfterValidator(_encoding)] = "utf-8"
+    encoding: Annotated[Text, AfterValidator(_encoding)] = "UTF-8"
 
     @field_validator("path")
     @classmethod
@@ -59,12 +63,36 @@ class Table(BaseModel):
         return path
 
     @model_validator(mode="after")
-    def _columns_without_header(self) -> Self:
-        if self.header == bool(self.columns):
+    def _consistent_format(self) -> Self:
+        if self.format != "csv":
+            only_csv = {"separator", "quote", "header", "columns"} | (
+                {"encoding"} if self.format == "parquet" else set()
+            )
+            if misplaced := sorted(only_csv & self.model_fields_set):
+                raise ValueError(f'has {misplaced[0]}, which means nothing for format = "{self.format}"')
+        elif self.header == bool(self.columns):
             raise ValueError("needs either header = true or header = false with columns = [...]")
         if len(self.quote) > 1:
             raise ValueError("has a quote of more than one character")
+        if self.quote and self.quote in self.separator:
+            raise ValueError("has a separator that contains the quote")
+        if "\n" in self.separator or "\r" in self.separator:
+            raise ValueError("has a separator that would end the line")
+        if len({name.lower() for name in self.columns}) < len(self.columns):
+            raise ValueError("has columns with one name")
         return self
+
+
+TIME_FORMATS = ("epoch_s", "epoch_ms", "iso8601")
+
+
+def _time_format(name: str) -> str:
+    if name not in TIME_FORMATS and "yy" not in name:
+        raise ValueError(
+            f"is none of {listed(TIME_FORMATS)}{did_you_mean(name, TIME_FORMATS)}, "
+            "nor a pattern such as dd/MM/yyyy HH:mm"
+        )
+    return name
 
 
 class Interactions(Table):
@@ -76,7 +104,8 @@ class Interactions(Table):
     """Left out for events: each row then counts one."""
     feedback: Literal["rating", "plays", "events"]
     time: Text | None = None
-    time_format: Literal["epoch_s"] = "epoch_s"
+    time_format: Annotated[Text, AfterValidator(_time_format)] = "epoch_s"
+    """epoch_s, epoch_ms, iso8601, or a pattern of Spark's. Times without a zone are UTC."""
     rating_range: tuple[float, float] | None = None
     like_from: float | None = None
     """From this rating on a track counts as liked; 70 % of the range where nothing is said."""
@@ -93,6 +122,8 @@ class Interactions(Table):
             raise ValueError('needs a value, unless feedback = "events", which has none')
         if self.duplicates == "latest" and self.time is None:
             raise ValueError('needs a time for duplicates = "latest"')
+        if self.time is None and "time_format" in self.model_fields_set:
+            raise ValueError("has a time_format and no time")
         return self
 
     @property
@@ -111,10 +142,12 @@ class Tracks(Table):
     title: Text | None = None
     artist: Text | None = None
     genre: Text | None = None
+    tags: Text | None = None
+    """An array of text, or text in which `|` separates them; the first stands in for a missing genre."""
 
 
 class Tags(Table):
-    """Who tagged which track with what, one row a tag given; the commonest tag stands in for a missing genre."""
+    """Who tagged which track with what, one row a tag given: the commonest become the track's tags, if it has none."""
 
     track: Text
     tag: Text
@@ -186,18 +219,29 @@ def load_dataset(name_or_path: str) -> Dataset:
 
 
 def find_files(raw_dir: Path, table: Table) -> list[Path]:
-    """The table's files in the raw directory, sorted.
+    """The table's files in the raw directory, sorted. Of a directory of Parquet, the files that Spark would read.
 
     Raises:
         MissingInput: there is none.
     """
-    files = sorted(path for path in raw_dir.glob(table.path) if path.is_file())
-    if not files:
-        raise MissingInput(
-            f"There is no {table.path} in {raw_dir}: put the raw files there, "
-            "or name their directory with RAW= (--raw-dir)."
-        )
-    return files
+    found = sorted(raw_dir.glob(table.path))
+    files = [path for path in found if path.is_file()]
+    directories = [path for path in found if path.is_dir()]
+    if table.format == "parquet":
+        files += [
+            file
+            for directory in directories
+            for file in sorted(directory.rglob("*.parquet"))
+            if file.is_file() and not any(part[0] in "._" for part in file.relative_to(directory).parts)
+        ]
+    if files:
+        return files
+    if directories:
+        raise MissingInput(f'{directories[0]} is a directory: name the files in it, as path = "{table.path}/*".')
+    raise MissingInput(
+        f"There is no {table.path} in {raw_dir}: put the raw files there, "
+        "or name their directory with RAW= (--raw-dir)."
+    )
 
 
 def _sentence(path: Path, error: ValidationError | TypeError) -> str:

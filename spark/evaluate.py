@@ -17,9 +17,8 @@ from pyspark.sql import functions as F
 from config.errors import UserError
 from spark.algorithms import Indexes, Scorer, load
 from spark.ranking import CUTOFFS, METRICS, metrics_at
-from spark.readers import read_parquet
-from spark.schemas import Columns
 from spark.split import TEST, TRAIN, sizes
+from spark.tables import Columns, read_parquet
 from spark.topk import best, blocks, pairs_of, spread
 
 _DEPTH = max(CUTOFFS)

@@ -1,12 +1,11 @@
-"""From raw rows to interactions: cast, validate, deduplicate, index, and join with the catalogue.
+"""From raw rows to interactions: cast, validate, index, merge, and join with the catalogue.
 
-Every raw row ends in `interactions` or, with a reason, in `rejects`.
+Every raw row ends in `interactions`, alone or merged with others, or in `rejects` with a reason.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
-from config.dataset import Dataset, Interactions, Table
+from config.dataset import Dataset, Interactions, Table, Tracks, Users, find_files
 from config.errors import UserError
-from spark.readers import MALFORMED, column, quoted, read_parquet, read_table
-from spark.schemas import Columns
+from spark.chunks import KEPT, REJECTED, chunk, merge_all
+from spark.lines import LINE, REPLACEMENT
+from spark.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
+from spark.tables import Columns
 
 REASONS = (
     "malformed_row",
+    "undecodable",
     "missing_user",
     "missing_track",
     "not_a_number",
@@ -34,231 +38,336 @@ REASONS = (
 )
 """Why a row is rejected, in the order in which it is asked."""
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Values beyond it are no finite numbers to a model."""
+
+LATEST = 253_402_300_799
+"""The last second of the year 9999: a time beyond it is in another unit, milliseconds for instance."""
+
+TAGS = 10
+"""Tags a track, at most."""
+
+EXAMPLES, READABLE = 3, 200
+"""Rejected rows that are shown for each reason, and how much of a row."""
+
 
 @dataclass(frozen=True)
 class Ingested:
-    """What became of the raw rows."""
+    """What became of the raw rows, and of those of the catalogue and the users' file that were of no use."""
 
     read: int
     rejected: dict[str, int]
     kept: int
+    merged: int
+    """Kept rows of a pair that had one already."""
+    unusable: dict[str, int]
+    """Rows of `tracks` and `users` that are malformed or have no id."""
+    examples: dict[str, list[str]]
+    """A few rejected rows, by reason, cut to a readable length."""
+
+    @property
+    def interactions(self) -> int:
+        """The pairs that are left."""
+        return self.kept - self.merged
 
 
 def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max_reject_fraction: float) -> Ingested:
     """Writes `interactions`, `rejects`, `users` and `tracks` as Parquet below `into`.
 
+    Interactions lie in one file for each range of users, sorted by user and track. Users and tracks are those that
+    occur in the interactions or in their own file; `index` is a row's place in the order of the ids.
+
     Raises:
         MissingInput: a file is not there.
-        UserError: a column is not there, no row could be used, or too many were rejected.
+        UserError: a file is damaged, a column is not there, no row could be used, or too many were rejected.
     """
-    about, path = dataset.interactions, raw_dir / dataset.interactions.path
+    about = dataset.interactions
     parsed = parse(read_table(spark, raw_dir, about), about)
-    rejects = parsed.where(F.col(Columns.REASON).isNotNull()).select(Columns.REASON, Columns.ROW)
-    rejects.write.parquet(str(into / "rejects"))
-    merge(parsed.where(F.col(Columns.REASON).isNull()), about).write.parquet(str(into / "pairs"))
-    counted = _counts(into)
-    _refuse_bad_input(into / "rejects", counted, path, max_reject_fraction)
-
-    pairs = read_parquet(spark, into / "pairs")
     details = {
-        "users": with_details(pairs, Columns.USER_ID, "interactions", user_details(spark, dataset, raw_dir)),
-        "tracks": with_details(pairs, Columns.TRACK_ID, "popularity", track_details(spark, dataset, raw_dir)),
+        "users": user_details(spark, dataset, raw_dir),
+        "tracks": track_details(spark, dataset, raw_dir),
     }
-    for name, key in (("users", Columns.USER_ID), ("tracks", Columns.TRACK_ID)):
+    try:
+        heard = chunk(parsed, into)
+        known = {name: None if rows is None else rows.toArrow() for name, rows in details.items()}
+    except Exception as error:
+        if _tells_of_damage(error):
+            raise UserError(f"A file in {raw_dir} is damaged or was cut off: fetch it again.") from error
+        raise
+    in_order = {reason: heard.counts[reason] for reason in REASONS if heard.counts.get(reason)}
+    examples = {reason: _examples(into / REJECTED, reason) for reason in in_order}
+    _refuse_bad_input(heard.counts[KEPT], in_order, examples, about, raw_dir, max_reject_fraction)
+
+    users = indexed(heard.users, known["users"], Columns.USER_ID)
+    tracks = indexed(heard.tracks, known["tracks"], Columns.TRACK_ID)
+    merge_all(
+        spark,
+        into,
+        users[Columns.USER_ID].combine_chunks(),
+        tracks[Columns.TRACK_ID].combine_chunks(),
+        heard.counts[KEPT],
+        about.duplicates,
+    )
+    for name, table, counted, by in (
+        ("users", users, "interactions", Columns.USER),
+        ("tracks", tracks, "popularity", Columns.TRACK),
+    ):
         (into / name).mkdir()
-        pq.write_table(indexed(details[name].toArrow(), key), into / name / "part-0.parquet")
-    to_indexes(pairs, *(read_parquet(spark, into / name) for name in details)).write.parquet(str(into / "interactions"))
-    shutil.rmtree(into / "pairs")
-    return counted
+        occurrences = pa.array(count_by(into / "interactions", by, len(table)))
+        pq.write_table(table.append_column(counted, occurrences), into / name / "part-0.parquet")
+    interactions = ds.dataset(into / "interactions").count_rows()
+    return Ingested(
+        read=heard.counts[KEPT] + sum(in_order.values()),
+        rejected=in_order,
+        kept=heard.counts[KEPT],
+        merged=heard.counts[KEPT] - interactions,
+        unusable={name: _unusable(table) for name, table in known.items() if table is not None},
+        examples=examples,
+    )
+
+
+# -- interactions ----------------------------------------------------------------------------------------------------
 
 
 def parse(rows: DataFrame, about: Interactions) -> DataFrame:
-    """Casts each raw row to user_id, track_id, value, time; `reason` says why a row cannot be used, else null."""
+    """Casts each raw row to user_id, track_id, value, time; `reject` is null, or why it cannot be used, and the row."""
+    with lenient(rows.sparkSession):
+        cast = rows.select(
+            MALFORMED,
+            column(rows, about, "[interactions] user", about.user).cast("string").alias(Columns.USER_ID),
+            column(rows, about, "[interactions] track", about.track).cast("string").alias(Columns.TRACK_ID),
+            (_number(rows, about, "value", about.value) if about.value else F.lit(1.0)).alias(Columns.VALUE),
+            (_seconds(rows, about) if about.time else F.lit(None).cast("long")).alias(Columns.TIME),
+            LINE,
+        )
+    judged = cast.select("*", _reason(about).alias(Columns.REASON))
+    reason = F.col(Columns.REASON)
+    reject = F.when(reason.isNotNull(), F.struct(reason, F.col(LINE).alias(Columns.ROW))).alias(Columns.REJECT)
+    return judged.select(Columns.USER_ID, Columns.TRACK_ID, Columns.VALUE, Columns.TIME, reject)
 
-    def of(key: str, expression: str) -> Column:
-        return column(rows, about, f"[interactions] {key}", expression)
 
-    value = of("value", about.value).try_cast("double") if about.value else F.lit(1.0)
-    time = of("time", about.time).try_cast("long") if about.time else F.lit(None).cast("long")
-    fields = [F.coalesce(F.col(quoted(name)), F.lit("")) for name in rows.columns if name != MALFORMED]
-    cast = rows.select(
-        MALFORMED,
-        of("user", about.user).cast("string").alias(Columns.USER_ID),
-        of("track", about.track).cast("string").alias(Columns.TRACK_ID),
-        value.alias(Columns.VALUE),
-        time.alias(Columns.TIME),
-        F.coalesce(F.col(MALFORMED), F.concat_ws(about.separator, *fields)).alias(Columns.ROW),
-    )
-    return cast.select(
-        Columns.USER_ID,
-        Columns.TRACK_ID,
-        Columns.VALUE,
-        Columns.TIME,
-        _reason(about).alias(Columns.REASON),
-        Columns.ROW,
-    )
+def _number(rows: DataFrame, about: Interactions, key: str, expression: str) -> Column:
+    """A column or expression as a double, null where it is none."""
+    number = column(rows, about, f"[interactions] {key}", expression)
+    kind = rows.select(number).schema[0].dataType
+    if isinstance(kind, T.StringType):
+        whole, double = number.try_cast("long").cast("double"), number.try_cast("double")  # the first is fast
+        # Java would also take 1d, 1f and 0x1p3 for numbers; infinity and NaN are told apart later.
+        javas = F.right(number, F.lit(1)).isin(*"dDfF") | F.contains(F.lower(number), F.lit("x"))
+        return F.coalesce(whole, F.when(~javas | F.isnan(double) | (F.abs(double) == float("inf")), double))
+    if not isinstance(kind, T.NumericType | T.BooleanType):
+        raise UserError(f"[interactions] {key} = {expression!r} is of the type {kind.simpleString()}, and no number.")
+    return number.cast("double")
+
+
+def _seconds(rows: DataFrame, about: Interactions) -> Column:
+    """The time in seconds since 1970, null where it is none. What has the type of a time is taken as it is."""
+    assert about.time is not None
+    text = column(rows, about, "[interactions] time", about.time)
+    kind = rows.select(text).schema[0].dataType
+    if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
+        return text.cast("timestamp").cast("long")
+    if about.time_format.startswith("epoch"):
+        unit = 1000 if about.time_format == "epoch_ms" else 1
+        number = _number(rows, about, "time", about.time)
+        return F.when(number.between(0, unit * LATEST), F.floor(number / unit).cast("long"))
+    if about.time_format == "iso8601":
+        # A cast alone would take 12:30 for a time of today.
+        return F.when(text.rlike(r"^\d{4}-\d\d-\d\d"), text.cast("timestamp")).cast("long")
+    pattern = F.lit(about.time_format)
+    try:
+        rows.sparkSession.range(1).select(F.try_to_timestamp(F.lit("2000"), pattern)).collect()
+    except PySparkException as error:
+        raise UserError(
+            f"[interactions] time_format = {about.time_format!r} is no pattern of times that Spark knows."
+        ) from error
+    return F.try_to_timestamp(text.cast("string"), pattern).cast("long")
 
 
 def _reason(about: Interactions) -> Column:
     """The first of `REASONS` that applies to a cast row."""
-    value = F.col(Columns.VALUE)
+    user, track, value = F.col(Columns.USER_ID), F.col(Columns.TRACK_ID), F.col(Columns.VALUE)
     outside = ~value.between(*about.rating_range) if about.rating_range is not None else value <= 0
     tests = (
-        F.col(MALFORMED).isNotNull(),
-        F.coalesce(F.col(Columns.USER_ID), F.lit("")) == "",
-        F.coalesce(F.col(Columns.TRACK_ID), F.lit("")) == "",
+        F.col(MALFORMED),
+        F.contains(user, F.lit(REPLACEMENT)) | F.contains(track, F.lit(REPLACEMENT)),
+        user.isNull(),
+        track.isNull(),
         value.isNull(),
-        F.isnan(value) | (F.abs(value) == float("inf")),
+        F.isnan(value) | (F.abs(value) > LARGEST),
         outside,
         F.col(Columns.TIME).isNull() if about.time else F.lit(False),
     )
     return F.coalesce(*(F.when(test, reason) for test, reason in zip(tests, REASONS, strict=True)))
 
 
-def merge(kept: DataFrame, about: Interactions) -> DataFrame:
-    """One row a user–track pair, by the description's rule for duplicates, and how many raw rows it was made of."""
-    value = F.col(Columns.VALUE)
-    rule = {
-        "sum": F.sum(value),
-        "mean": F.mean(value),
-        "max": F.max(value),
-        "latest": F.max_by(value, F.struct(Columns.TIME, Columns.VALUE)),
-    }[about.duplicates]
-    return kept.groupBy(Columns.USER_ID, Columns.TRACK_ID).agg(
-        rule.alias(Columns.VALUE), F.max(Columns.TIME).alias(Columns.TIME), F.count(F.lit(1)).alias(Columns.ROWS)
+def _tells_of_damage(error: Exception) -> bool:
+    """Whether a file broke off, or could not be decompressed, while Spark read it."""
+    signs = (
+        "EOFException",
+        "java.util.zip",
+        "incorrect header check",
+        "invalid block type",
+        "bzip2",
+        "ParquetDecoding",
+    )
+    return any(sign in str(error) for sign in signs)
+
+
+def _examples(rejects: Path, reason: str) -> list[str]:
+    """The first few rows that were rejected for a reason."""
+    found = ds.dataset(rejects).head(EXAMPLES, filter=pc.field(Columns.REASON) == reason)[Columns.ROW].to_pylist()
+    return [row if len(row) <= READABLE else f"{row[: READABLE - 1]}…" for row in found]
+
+
+def _refuse_bad_input(
+    kept: int,
+    rejected: dict[str, int],
+    examples: dict[str, list[str]],
+    about: Interactions,
+    raw_dir: Path,
+    max_reject_fraction: float,
+) -> None:
+    """Refuses an empty input, and one with too many rejects; names the two commonest reasons with an example."""
+    bad, path = sum(rejected.values()), raw_dir / about.path
+    if kept + bad == 0:
+        raise UserError(f"{path} has no rows.")
+    if kept and bad <= max_reject_fraction * (kept + bad):
+        return
+    told = []
+    for reason in sorted(rejected, key=lambda reason: -rejected[reason])[:2]:
+        hint = ""
+        if reason == "malformed_row" and about.format == "csv":
+            fields = len(column_names(find_files(raw_dir, about)[0], about))
+            hint = f", not {fields} fields between {about.separator!r}"
+            hint += other_separator(examples[reason][0], about, fields)
+        told.append(f"{reason} {rejected[reason]:,} times, e.g. {examples[reason][0]!r}{hint}")
+    raise UserError(
+        f"{path}: {bad:,} of {kept + bad:,} rows were rejected ({'; '.join(told)}); mend the data or its description, "
+        f"or raise [ingest] max_reject_fraction = {max_reject_fraction:g}."
     )
 
 
-def with_details(pairs: DataFrame, key: str, counted_as: str, details: DataFrame | None) -> DataFrame:
-    """Every id that occurs in the pairs or in its own file, its number of pairs, and what is known of it."""
-    counts = pairs.groupBy(key).agg(F.count(F.lit(1)).alias(counted_as))
-    if details is None:
-        return counts
-    together = counts.join(details, on=key, how="full")
-    return together.select(
-        key,
-        F.coalesce(F.col(counted_as), F.lit(0)).alias(counted_as),
-        *(c for c in details.columns if c != key),
-    )
+# -- users and tracks ------------------------------------------------------------------------------------------------
 
 
 def user_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataFrame | None:
-    """user_id, age, country of each user in the users' file; None where there is no such file."""
+    """user_id, age, country of each user in the users' file, and `rows`; None where there is no such file."""
     if dataset.users is None:
         return None
-    rows = read_table(spark, raw_dir, dataset.users)
-    wanted = {Columns.USER_ID: dataset.users.id, "age": dataset.users.age, "country": dataset.users.country}
-    return _details(rows, dataset.users, "users", wanted, Columns.USER_ID, types={"age": "int"})
+    return _one_an_id(described_users(read_table(spark, raw_dir, dataset.users), dataset.users))
 
 
 def track_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataFrame | None:
-    """track_id, title, artist, genre of each track in the catalogue; None where there is none.
+    """track_id, title, artist, genre, tags of each track in the catalogue, and `rows`; None where there is none.
 
-    Where the catalogue has no genre and there are tags, a track's genre is the tag it was given most often.
+    Where the catalogue has no tags, a track has those that it was given most often in `[tags]`; where it has no
+    genre, the first tag is it.
     """
     if dataset.tracks is None:
         return None
     about = dataset.tracks
-    rows = read_table(spark, raw_dir, about)
-    wanted = {Columns.TRACK_ID: about.id, "title": about.title, "artist": about.artist, "genre": about.genre}
-    details = _details(rows, about, "tracks", wanted, Columns.TRACK_ID)
-    if about.genre or dataset.tags is None:
-        return details
-    commonest = _commonest_tags(spark, dataset, raw_dir)
-    return details.drop("genre").join(commonest, on=Columns.TRACK_ID, how="left")
+    details = _one_an_id(described_tracks(read_table(spark, raw_dir, about), about))
+    if about.tags is None and dataset.tags is not None:
+        commonest = _commonest_tags(spark, dataset, raw_dir)
+        details = details.drop("tags").join(commonest, on=Columns.TRACK_ID, how="left")
+    if about.genre is None:
+        details = details.withColumn("genre", F.get("tags", F.lit(0)))
+    return details
 
 
-def _details(
-    rows: DataFrame,
-    table: Table,
-    heading: str,
-    wanted: dict[str, str | None],
-    key: str,
-    types: dict[str, str] | None = None,
+def described_users(rows: DataFrame, about: Users) -> DataFrame:
+    """user_id, age, country of each raw row; null throughout where it is malformed."""
+    wanted = {Columns.USER_ID: about.id, "age": about.age, "country": about.country}
+    return _described(rows, about, "users", wanted, types={"age": "int"})
+
+
+def described_tracks(rows: DataFrame, about: Tracks) -> DataFrame:
+    """track_id, title, artist, genre, tags of each raw row; null throughout where it is malformed."""
+    wanted = {
+        Columns.TRACK_ID: about.id, "title": about.title, "artist": about.artist, "genre": about.genre,
+        "tags": about.tags,
+    }  # fmt: skip
+    return _described(rows, about, "tracks", wanted, types={"tags": "array<string>"})
+
+
+def _described(
+    rows: DataFrame, table: Table, heading: str, wanted: dict[str, str | None], types: dict[str, str]
 ) -> DataFrame:
-    """The wanted columns, one row an id; of several rows with one id, the first in sort order."""
-
     def of(name: str, expression: str | None) -> Column:
-        kind = (types or {}).get(name, "string")
+        kind = types.get(name, "string")
         if expression is None:
             return F.lit(None).cast(kind).alias(name)
-        return column(rows, table, f"[{heading}] {name}", expression).try_cast(kind).alias(name)
+        found = column(rows, table, f"[{heading}] {name}", expression)
+        if kind.startswith("array") and isinstance(rows.select(found).schema[0].dataType, T.StringType):
+            found = F.filter(F.transform(F.split(found, r"\|", -1), F.trim), lambda part: part != "")
+        return F.when(~F.col(MALFORMED), found.try_cast(kind)).alias(name)
 
-    selected = rows.where(F.col(MALFORMED).isNull()).select(*(of(name, value) for name, value in wanted.items()))
-    others = [name for name in wanted if name != key]
-    known = selected.where(F.coalesce(F.col(key), F.lit("")) != "")
-    unique = known.groupBy(key).agg(F.min(F.struct(*others)).alias("first"))
-    return unique.select(key, *(F.col(f"first.{name}").alias(name) for name in others))
+    with lenient(rows.sparkSession):
+        return rows.select(*(of(name, value) for name, value in wanted.items()))
+
+
+def _one_an_id(described: DataFrame) -> DataFrame:
+    """One row an id, the first column, and of how many rows it was made; the id is null for those of no use.
+
+    Of several rows with one id, each column has the first value in sort order that one of them knows.
+    """
+    key, *others = described.columns
+    return described.groupBy(key).agg(
+        *(F.min(name).alias(name) for name in others), F.count(F.lit(1)).alias(Columns.ROWS)
+    )
 
 
 def _commonest_tags(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataFrame:
-    """track_id and its commonest tag as genre; ties go to the tag that comes first in the alphabet."""
+    """track_id and its commonest tags, the commonest first; of equally common ones, by the alphabet."""
     assert dataset.tags is not None
     about, names = dataset.tags, dataset.tag_names
     rows = read_table(spark, raw_dir, about)
-    given = (
-        rows.where(F.col(MALFORMED).isNull())
-        .select(
-            column(rows, about, "[tags] track", about.track).alias(Columns.TRACK_ID),
-            column(rows, about, "[tags] tag", about.tag).alias("tag"),
-        )
-        .where(F.col("tag") != "")
+    given = rows.where(~F.col(MALFORMED)).select(
+        column(rows, about, "[tags] track", about.track).cast("string").alias(Columns.TRACK_ID),
+        column(rows, about, "[tags] tag", about.tag).cast("string").alias("tag"),
     )
     if names is not None:
         named = read_table(spark, raw_dir, names)
-        called = named.select(
-            column(named, names, "[tag_names] id", names.id).alias("tag"),
-            column(named, names, "[tag_names] name", names.name).alias("name"),
+        called = named.where(~F.col(MALFORMED)).select(
+            column(named, names, "[tag_names] id", names.id).cast("string").alias("tag"),
+            column(named, names, "[tag_names] name", names.name).cast("string").alias("name"),
         )
         given = given.join(called, on="tag", how="inner").select(Columns.TRACK_ID, F.col("name").alias("tag"))
-    counted = given.groupBy(Columns.TRACK_ID, "tag").agg(F.count(F.lit(1)).alias("times"))
-    first = F.min_by("tag", F.struct((-F.col("times")).alias("fewest"), F.col("tag")))
-    return counted.groupBy(Columns.TRACK_ID).agg(first.alias("genre"))
+    counted = given.where(F.col("tag").isNotNull()).groupBy(Columns.TRACK_ID, "tag").agg(F.count(F.lit(1)).alias("n"))
+    ranked = F.sort_array(F.collect_list(F.struct((-F.col("n")).alias("fewest"), F.col("tag"))))
+    return counted.groupBy(Columns.TRACK_ID).agg(F.slice(ranked, 1, TAGS)["tag"].alias("tags"))
 
 
-def indexed(ids: pa.Table, key: str) -> pa.Table:
-    """Adds `index`: each row's place in the order of the key, counted from 0. The key is unique.
+def indexed(heard: pa.Array, details: pa.Table | None, key: str) -> pa.Table:
+    """Every id that was heard or that has details, in the order of the ids: `index`, id, `hash`, details.
 
     Happens in the driver: whoever serves the ids holds them in memory too.
     """
-    index = pa.array(np.arange(len(ids), dtype=np.int32))
-    return ids.sort_by(key).add_column(0, Columns.INDEX, index)
+    if details is None:
+        return _with_index(heard, key)
+    described = details.filter(pc.is_valid(details[key]))
+    ids = pc.unique(pa.chunked_array([heard, *described[key].chunks], pa.string()))
+    table = _with_index(ids.take(pc.sort_indices(ids)), key)
+    places = pc.index_in(table[key], value_set=described[key].combine_chunks())
+    for name in described.drop_columns([key]).column_names:
+        table = table.append_column(name, described[name].take(places))
+    return table
 
 
-def to_indexes(pairs: DataFrame, users: DataFrame, tracks: DataFrame) -> DataFrame:
-    """The pairs with dense indexes for ids: user, track, value, time, and the pair's own hash."""
-    user = users.select(Columns.USER_ID, F.col(Columns.INDEX).alias(Columns.USER))
-    track = tracks.select(Columns.TRACK_ID, F.col(Columns.INDEX).alias(Columns.TRACK))
-    joined = pairs.join(user, on=Columns.USER_ID, how="inner").join(track, on=Columns.TRACK_ID, how="inner")
-    pair = F.xxhash64(Columns.USER_ID, Columns.TRACK_ID).alias(Columns.PAIR)
-    return joined.select(Columns.USER, Columns.TRACK, Columns.VALUE, Columns.TIME, pair)
+def _with_index(ids: pa.Array, key: str) -> pa.Table:
+    hashes = np.fromiter(map(zlib.crc32, ids.cast(pa.binary()).to_pylist()), np.uint32, len(ids))
+    return pa.table({Columns.INDEX: np.arange(len(ids), dtype=np.int32), key: ids, Columns.HASH: hashes})
 
 
-def _counts(into: Path) -> Ingested:
-    """Counts what was written, not what passed by: a task that Spark repeats would count twice."""
-    rejected: Counter[str] = Counter()
-    for batch in ds.dataset(into / "rejects").to_batches(columns=[Columns.REASON]):
-        rejected.update(
-            {entry["values"]: entry["counts"] for entry in batch[Columns.REASON].value_counts().to_pylist()}
-        )
-    batches = ds.dataset(into / "pairs").to_batches(columns=[Columns.ROWS])
-    kept = sum(pc.sum(batch[Columns.ROWS]).as_py() or 0 for batch in batches)
-    in_order = {reason: rejected[reason] for reason in REASONS if rejected[reason]}
-    return Ingested(read=kept + rejected.total(), rejected=in_order, kept=kept)
+def count_by(interactions: Path, column_name: str, size: int) -> np.ndarray:
+    """How many interactions each user, or track, has, by index; shape (size,)."""
+    counts = np.zeros(size, np.int64)
+    for batch in ds.dataset(interactions).to_batches(columns=[column_name]):
+        counts += np.bincount(batch[column_name].to_numpy(), minlength=size)
+    return counts
 
 
-def _refuse_bad_input(rejects: Path, counted: Ingested, path: Path, max_reject_fraction: float) -> None:
-    if counted.read == 0:
-        raise UserError(f"{path} has no rows.")
-    rejected = sum(counted.rejected.values())
-    if counted.kept and rejected <= max_reject_fraction * counted.read:
-        return
-    commonest = sorted(counted.rejected, key=lambda reason: -counted.rejected[reason])[:2]
-    examples = []
-    for reason in commonest:
-        first = ds.dataset(rejects).head(1, filter=pc.field(Columns.REASON) == reason)
-        examples.append(f"{reason} {counted.rejected[reason]:,} times, e.g. {first[Columns.ROW][0].as_py()!r}")
-    raise UserError(
-        f"{path}: {rejected:,} of {counted.read:,} rows were rejected ({'; '.join(examples)}); "
-        f"mend the data or its description, or raise [ingest] max_reject_fraction = {max_reject_fraction:g}."
-    )
+def _unusable(details: pa.Table) -> int:
+    """Rows that are malformed or have no id."""
+    return pc.sum(details.filter(pc.is_null(details[0]))[Columns.ROWS]).as_py() or 0

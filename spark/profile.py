@@ -1,77 +1,183 @@
-"""Describes the interactions: how many, how sparse, and how values, users and tracks are distributed."""
+"""Describes the interactions: how many, how sparse, how distributed, and whether they are fit to learn from."""
 
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
-from config.dataset import Interactions
-from spark.schemas import Columns
+from config.dataset import Dataset, Interactions
+from spark.ingest import Ingested
+from spark.quality import Facts, checks
+from spark.tables import Columns
 
 RATING_BINS = 8
+_DIGITS = 3
+"""Values are counted as they are to so many digits; sums are exact."""
 
 
-def profile(interactions: DataFrame, users: Path, tracks: Path, about: Interactions) -> dict[str, Any]:
-    """Counts, sparsity, and the distributions of the value and of interactions per user and per track."""
-    per_user = _column(users, "interactions")
-    per_track = _column(tracks, "popularity")
-    count = int(per_user.sum())
+def profile(spark: SparkSession, ingested: Path, dataset: Dataset, counted: Ingested) -> dict[str, Any]:
+    """What is published as `profile.json`: counts, sparsity, distributions, the fate of the rows, and checks.
+
+    Args:
+        ingested: a directory with `interactions`, `users`, `tracks`.
+        counted: what became of the raw rows.
+    """
+    about = dataset.interactions
+    per_user, per_track = _column(ingested / "users", "interactions"), _column(ingested / "tracks", "popularity")
+    values = Values.of(spark, ingested / "interactions")
     return {
         "feedback": about.feedback,
         "users": len(per_user),
         "tracks": len(per_track),
-        "interactions": count,
-        "sparsity": 1.0 - count / (len(per_user) * len(per_track)),
-        "value": value_distribution(interactions, about),
+        "interactions": counted.interactions,
+        "sparsity": 1.0 - counted.interactions / (len(per_user) * len(per_track)),
+        "value": values.distribution(about),
+        "times": values.times,
         "per_user": count_distribution(per_user),
         "per_track": count_distribution(per_track),
+        "rows": {
+            "read": counted.read,
+            "kept": counted.interactions,
+            "merged": counted.merged,
+            "rejected": sum(counted.rejected.values()),
+        },
+        "rejected_by_reason": counted.rejected,
+        "reject_examples": counted.examples,
+        "checks": checks(
+            Facts(
+                rows=counted.read,
+                per_user=per_user,
+                per_track=per_track,
+                without_entry=_without_entry(ingested / "tracks") if dataset.tracks is not None else None,
+                unusable=counted.unusable,
+                is_rating=about.feedback == "rating",
+                commonest=values.commonest,
+                distinct_values=len(values.counts),
+                future=values.future,
+            )
+        ),
     }
 
 
-def value_distribution(interactions: DataFrame, about: Interactions) -> dict[str, Any]:
-    """Mean, standard deviation, extremes, quartiles and histogram of the value.
+@dataclass(frozen=True)
+class Values:
+    """The values of the interactions, equal ones together."""
 
-    Ratings fall into eight bins of equal width, plays into bins that double.
-    """
-    value = F.col(Columns.VALUE)
-    summary = interactions.agg(
-        F.mean(value),
-        F.stddev_pop(value),
-        F.min(value),
-        F.max(value),
-        F.percentile_approx(value, [0.25, 0.5, 0.75]),
-    ).first()
-    assert summary is not None
-    if about.rating_range is not None:
-        low, high = about.rating_range
-        width = (high - low) / RATING_BINS
-        number = F.least(F.floor((value - low) / width), F.lit(RATING_BINS - 1))
-    else:
-        number = F.floor(F.log2(value))
-    counts = sorted(interactions.groupBy(number.cast("int").alias("bin")).count().collect())
+    values: NDArray[np.float64]
+    """Ascending, to `_DIGITS` digits after the point."""
+    counts: NDArray[np.int64]
+    mean: float
+    deviation: float
+    """Standard deviation of the population."""
+    least: float
+    most: float
+    times: dict[str, str] | None
+    """The first and the last; None where the data has no times."""
+    future: int
 
-    def edge(bin_number: int) -> float:
-        return low + bin_number * width if about.rating_range is not None else 2.0**bin_number
+    @classmethod
+    def of(cls, spark: SparkSession, interactions: Path) -> Values:
+        """Looks at value and time of every interaction, each file in a task of its own."""
+        files = sorted(interactions.glob("*.parquet"))
+        now = int(time.time())
+        seen = spark.sparkContext.parallelize(files, len(files)).map(partial(_seen, now=now)).collect()
+        values, places = np.unique(np.concatenate([each.values for each in seen]), return_inverse=True)
+        counts = np.bincount(places, np.concatenate([each.counts for each in seen])).astype(np.int64)
+        total = int(counts.sum())
+        mean, squares = (math.fsum(getattr(each, name) for each in seen) / total for name in ("sum", "squares"))
+        first = [each.first for each in seen if each.first is not None]
+        last = [each.last for each in seen if each.last is not None]
+        return cls(
+            values=values,
+            counts=counts,
+            mean=mean,
+            deviation=math.sqrt(max(squares - mean * mean, 0.0)),
+            least=min(each.least for each in seen),
+            most=max(each.most for each in seen),
+            times={"first": _moment(min(first)), "last": _moment(max(last))} if first else None,
+            future=sum(each.future for each in seen),
+        )
 
-    histogram = [{"from": edge(b), "to": edge(b + 1), "count": n} for b, n in counts]
-    mean, deviation, least, most, quartiles = summary
-    return {
-        "mean": mean,
-        "deviation": deviation,
-        "min": least,
-        "max": most,
-        "quartiles": quartiles,
-        "histogram": histogram,
-    }
+    @property
+    def commonest(self) -> tuple[float, int]:
+        """The commonest value, and how often it occurs."""
+        place = int(self.counts.argmax())
+        return float(self.values[place]), int(self.counts[place])
+
+    def distribution(self, about: Interactions) -> dict[str, Any]:
+        """Mean, standard deviation, extremes, quartiles and histogram.
+
+        Ratings fall into eight bins of equal width, plays into bins that double. A quartile is the least value that
+        at least so many quarters of the interactions do not exceed.
+        """
+        if about.rating_range is not None:
+            low, high = about.rating_range
+            width = (high - low) / RATING_BINS
+            bins = np.minimum(np.floor((self.values - low) / width), RATING_BINS - 1).astype(int)
+            edges = {int(b): (low + b * width, low + (b + 1) * width) for b in np.unique(bins)}
+        else:
+            bins = np.floor(np.log2(np.maximum(self.values, 10.0**-_DIGITS))).astype(int)
+            edges = {int(b): (2.0**b, 2.0 ** (b + 1)) for b in np.unique(bins)}
+        reached = np.cumsum(self.counts)
+        quartiles = self.values[np.searchsorted(reached, np.array([0.25, 0.5, 0.75]) * reached[-1])]
+        return {
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "min": self.least,
+            "max": self.most,
+            "quartiles": quartiles.tolist(),
+            "histogram": [
+                {"from": edge[0], "to": edge[1], "count": int(self.counts[bins == b].sum())}
+                for b, edge in edges.items()
+            ],
+        }
 
 
-def count_distribution(counts: np.ndarray) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Seen:
+    """What a task found in one file."""
+
+    values: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    sum: float
+    squares: float
+    least: float
+    most: float
+    first: int | None
+    last: int | None
+    future: int
+
+
+def _seen(file: Path, now: int) -> _Seen:
+    table = pq.read_table(file, columns=[Columns.VALUE, Columns.TIME])
+    value, times = table[Columns.VALUE].to_numpy(), table[Columns.TIME]
+    values, counts = np.unique(np.round(value, _DIGITS), return_counts=True)
+    return _Seen(
+        values,
+        counts,
+        sum=float(value.sum()),
+        squares=float(value @ value),
+        least=float(value.min(initial=np.inf)),
+        most=float(value.max(initial=-np.inf)),
+        first=pc.min(times).as_py(),
+        last=pc.max(times).as_py(),
+        future=pc.sum(pc.greater(times, now)).as_py() or 0,
+    )
+
+
+def count_distribution(counts: NDArray[np.int64]) -> dict[str, Any]:
     """The same of a count per user or track; bins double, and those with none come first."""
     bins = np.where(counts > 0, np.floor(np.log2(np.maximum(counts, 1))), -1).astype(int)
     numbers, sizes = np.unique(bins, return_counts=True)
@@ -87,5 +193,15 @@ def count_distribution(counts: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _column(parquet: Path, name: str) -> np.ndarray:
+def _without_entry(tracks: Path) -> int:
+    """Tracks that were heard and that no row of the catalogue describes."""
+    heard, described = pc.field("popularity") > 0, pc.field(Columns.ROWS).is_valid()
+    return int(ds.dataset(tracks).count_rows(filter=heard & ~described))
+
+
+def _column(parquet: Path, name: str) -> NDArray[np.int64]:
     return np.asarray(ds.dataset(parquet).to_table(columns=[name])[name])
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -57,8 +57,11 @@ def open_session(options: SessionOptions) -> SparkSession:
         "spark.sql.shuffle.partitions": str(options.shuffle_partitions),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        # The CSV reader must look at every column to tell a malformed row from a whole one.
-        "spark.sql.csv.parser.columnPruning.enabled": "false",
+        # Raw files may have any encoding that Java knows, and bytes that are none of its characters.
+        "spark.sql.legacy.javaCharsets": "true",
+        "spark.sql.legacy.codingErrorAction": "true",
+        "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+        "spark.sql.legacy.parquet.nanosAsLong": "true",
     }
     builder = SparkSession.builder.master(options.master).appName("encore")
     for key, value in settings.items():

@@ -2,32 +2,84 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
-from spark.schemas import Columns
+from spark.tables import Columns, written
 
 TRAIN = "train"
 TEST = "test"
 
 _BUCKETS = 1 << 30
 
+Hashes = NDArray[np.uint64]
 
-def deal(interactions: DataFrame, test_fraction: float, seed: int) -> DataFrame:
-    """Adds `part`: "test" for about `test_fraction` of the rows, "train" for the rest.
 
-    The part depends on the user's and track's own ids and the seed alone, through a hash: the same rows fall into
-    the same part whatever the partitioning, and whatever other rows there are.
+def deal(spark: SparkSession, ingested: Path, test_fraction: float, seed: int, into: Path) -> dict[str, int]:
+    """Writes the interactions as Parquet, in a directory `part=train` and one `part=test`; returns their sizes.
+
+    Each file of interactions is dealt by a task of its own and keeps its name and order.
+
+    Args:
+        ingested: the directory that Ingest wrote.
+        test_fraction: share of the interactions that goes to the test part, about.
+        seed: another one deals otherwise.
+        into: the directory that is to hold the parts, at a path that every worker can write.
     """
-    bucket = F.pmod(F.xxhash64(Columns.PAIR, F.lit(seed)), F.lit(_BUCKETS))
-    part = F.when(bucket < F.lit(round(test_fraction * _BUCKETS)), TEST).otherwise(TRAIN)
-    return interactions.select("*", part.alias(Columns.PART))
+    for part in (TRAIN, TEST):
+        _directory(into, part).mkdir(parents=True)
+    files = sorted((ingested / "interactions").glob("*.parquet"))
+
+    def deal_file(file: Path) -> None:
+        interactions = pq.read_table(file)
+        users, tracks = (
+            hashes(ingested / name)[interactions[column].to_numpy()]
+            for name, column in (("users", Columns.USER), ("tracks", Columns.TRACK))
+        )
+        chosen = held_out(users, tracks, test_fraction, seed)
+        for part, rows in ((TRAIN, ~chosen), (TEST, chosen)):
+            table = interactions.filter(pa.array(rows))
+            written(_directory(into, part) / file.name, partial(pq.write_table, table))
+
+    spark.sparkContext.parallelize(files, len(files)).foreach(deal_file)
+    return sizes(into)
+
+
+def held_out(users: Hashes, tracks: Hashes, test_fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Whether each pair, by the hashes of its ids, is in the test part; shape (pairs,).
+
+    It depends on the ids and the seed alone: the same pair falls into the same part whatever other rows there are.
+    """
+    start = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    mixed = _scrambled(_scrambled(users + start) ^ tracks)
+    bucket = mixed >> np.uint64(64 - 30)
+    return np.asarray(bucket < np.uint64(round(test_fraction * _BUCKETS)))
+
+
+def hashes(described: Path) -> Hashes:
+    """The hash of each user's or track's own id, by index."""
+    table = ds.dataset(described).to_table(columns=[Columns.INDEX, Columns.HASH]).sort_by(Columns.INDEX)
+    return np.asarray(table[Columns.HASH]).astype(np.uint64)
 
 
 def sizes(dealt: Path) -> dict[str, int]:
-    """How many interactions each part has, from Parquet written with `partitionBy("part")`."""
-    parts = {part: dealt / f"{Columns.PART}={part}" for part in (TRAIN, TEST)}
-    return {part: ds.dataset(files).count_rows() if files.is_dir() else 0 for part, files in parts.items()}
+    """How many interactions each part has."""
+    return {part: ds.dataset(_directory(dealt, part)).count_rows() for part in (TRAIN, TEST)}
+
+
+def _directory(dealt: Path, part: str) -> Path:
+    return dealt / f"{Columns.PART}={part}"
+
+
+def _scrambled(bits: Hashes) -> Hashes:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): each bit of the result depends on every bit given."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

@@ -15,8 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark.algorithms import Floats, Indexes, Scorer, load
-from spark.readers import read_parquet
-from spark.schemas import RECOMMENDATIONS, Columns
+from spark.tables import RECOMMENDATIONS, Columns, read_parquet
 
 _BLOCK_BYTES = 64 << 20
 _SCORES_PER_TASK = 20_000_000

@@ -16,7 +16,7 @@ from config.dataset import Dataset, load_dataset
 from config.errors import MissingInput, UserError
 from models.publish import Parts, assemble
 from models.recommender import recommend
-from spark.ingest import REASONS, Ingested, indexed, ingest, merge, parse, track_details, user_details
+from spark.ingest import REASONS, Ingested, indexed, ingest, parse, track_details, user_details
 from spark.readers import read_table
 
 LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
@@ -86,7 +86,14 @@ def ingested(spark: SparkSession, dataset: Dataset, raw: Path, max_reject_fracti
     return Outcome(ingest(spark, dataset, raw, into, max_reject_fraction), into)
 
 
-DIRTY_ROWS = {
+def understood(spark: SparkSession, raw: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows as `parse` has them, `reason` among their columns."""
+    interactions = described(about).interactions
+    rows = parse(read_table(spark, raw, interactions), interactions).collect()
+    return [row.asDict() | {"reason": row["reject"] and row["reject"]["reason"]} for row in rows]
+
+
+DIRTY_ROWS: dict[str, str | None] = {
     "u1,t1,4,100": None,
     "u2,t1,5.0,100": None,
     " u2 , t2 , 3 , 100 ": None,
@@ -96,14 +103,21 @@ DIRTY_ROWS = {
     ",t1,4,100": "missing_user",
     "   ,t2,4,100": "missing_user",
     "u1,,4,100": "missing_track",
+    "u\ufffd,t2,4,100": "undecodable",
     "u1,t2,four,100": "not_a_number",
+    "u1,t2,1d,100": "not_a_number",
+    "u1,t2,0x1p1,100": "not_a_number",
     "u1,t3,,100": "not_a_number",
     "u1,t4,NaN,100": "not_finite",
     "u1,t5,-Infinity,100": "not_finite",
+    "u1,t5,1e400,100": "not_finite",
+    "u1,t5,1e39,100": "not_finite",
     "u1,t6,0.99,100": "out_of_range",
     "u1,t7,5.01,100": "out_of_range",
     "u1,t8,4,yesterday": "bad_time",
     "u1,t9,4,": "bad_time",
+    "u1,t9,4,-1": "bad_time",
+    "u1,t9,4,1262304000000": "bad_time",
     ",,four,never": "missing_user",
 }
 """Raw rows and why they are rejected; None where they are kept."""
@@ -113,7 +127,7 @@ DIRTY_ROWS = {
 def dirty(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Ratings with each kind of dirt."""
     text = "user,track,rating,time\n" + "\n".join(DIRTY_ROWS) + "\n"
-    raw = put(tmp_path_factory.mktemp("dirty") / "raw", ratings=text)
+    raw = put(tmp_path_factory.mktemp("dirty") / "raw", ratings=text.encode().replace("\ufffd".encode(), b"\xff"))
     return ingested(spark, described(RATINGS), raw, max_reject_fraction=0.9)
 
 
@@ -141,9 +155,9 @@ def test_kept_rows_are_trimmed_and_unquoted(dirty: Outcome) -> None:
 
 def test_the_outputs_have_their_columns_and_types(dirty: Outcome) -> None:
     types = dirty.table("interactions").dtypes.astype(str).to_dict()
-    assert types == {"user": "int32", "track": "int32", "value": "float64", "time": "int64", "pair": "int64"}
-    assert dirty.table("users").columns.tolist() == ["index", "user_id", "interactions"]
-    assert dirty.table("tracks").columns.tolist() == ["index", "track_id", "popularity"]
+    assert types == {"user": "int32", "track": "int32", "value": "float64", "time": "int64"}
+    assert dirty.table("users").columns.tolist() == ["index", "user_id", "hash", "interactions"]
+    assert dirty.table("tracks").columns.tolist() == ["index", "track_id", "hash", "popularity"]
 
 
 TWICE = """user,track,rating,time
@@ -170,37 +184,71 @@ u4,t1,2,100
 def test_a_pair_that_occurs_twice_becomes_one_by_the_rule(
     spark: SparkSession, tmp_path: Path, rule: str, values: dict[str, float]
 ) -> None:
-    about = described(RATINGS | {"duplicates": rule}).interactions
-    rows = read_table(spark, put(tmp_path, ratings=TWICE), about)
-    merged = merge(parse(rows, about), about).toPandas()
-    assert dict(zip(merged["user_id"], merged["value"], strict=True)) == values
-    assert dict(zip(merged["user_id"], merged["time"], strict=True)) == {"u1": 300, "u2": 100, "u3": 100, "u4": 100}
+    outcome = ingested(
+        spark, described(RATINGS | {"duplicates": rule}), put(tmp_path / "raw", ratings=TWICE + "u1,t2,1,1\n")
+    )
+    assert outcome.pairs() == {(user, "t1"): value for user, value in values.items()} | {("u1", "t2"): 1}
+    times = outcome.table("interactions").query("track == 0")["time"].tolist()
+    assert times == [300, 100, 100, 100]
+    assert (outcome.counted.kept, outcome.counted.merged, outcome.counted.interactions) == (9, 4, 5)
 
 
 def test_the_latest_is_the_latest_and_not_the_highest(spark: SparkSession, tmp_path: Path) -> None:
-    about = described(RATINGS).interactions
-    rows = read_table(spark, put(tmp_path, ratings="user,track,rating,time\nu,t,5,100\nu,t,1,200\n"), about)
-    assert merge(parse(rows, about), about).select("value").collect() == [(1.0,)]
+    raw = put(tmp_path / "raw", ratings="user,track,rating,time\nu,t,5,100\nu,t,1,200\n")
+    assert ingested(spark, described(RATINGS), raw).pairs() == {("u", "t"): 1.0}
 
 
 def test_events_count_one_each(spark: SparkSession, tmp_path: Path) -> None:
     events = {key: value for key, value in PLAYS.items() if key != "value"} | {"feedback": "events"}
-    about = described(events).interactions
-    rows = read_table(spark, put(tmp_path, plays="user,track\nu,t\nu,t\nu,s\n"), about)
-    merged = merge(parse(rows, about), about).select("track_id", "value").collect()
-    assert sorted(merged) == [("s", 1.0), ("t", 2.0)]
+    raw = put(tmp_path / "raw", plays="user,track\nu,t\nu,t\nu,s\n")
+    assert ingested(spark, described(events), raw).pairs() == {("u", "s"): 1.0, ("u", "t"): 2.0}
 
 
-def test_plays_below_one_play_are_out_of_range(spark: SparkSession, tmp_path: Path) -> None:
-    about = described(PLAYS).interactions
-    rows = read_table(spark, put(tmp_path, plays="user,track,plays\nu,a,0\nu,b,-3\nu,c,0.5\n"), about)
-    found = dict(parse(rows, about).select("track_id", "reason").collect())
+def test_plays_of_no_more_than_nothing_are_out_of_range(spark: SparkSession, tmp_path: Path) -> None:
+    raw = put(tmp_path, plays="user,track,plays\nu,a,0\nu,b,-3\nu,c,0.5\n")
+    found = {row["track_id"]: row["reason"] for row in understood(spark, raw, PLAYS)}
     assert found == {"a": "out_of_range", "b": "out_of_range", "c": None}
+
+
+def test_interactions_are_sorted_in_ranges_of_users_whatever_the_files(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"u{n * 7919 % 101:03},t{n % 13},{n % 5 + 1},{n % 17}\n" for n in range(2_000)]
+    raw = put(tmp_path / "raw", ratings="user,track,rating,time\n" + "".join(lines))
+    mean = described(RATINGS | {"duplicates": "mean"})
+    whole = ingested(spark, mean, raw)
+    shuffled = put(tmp_path / "more", ratings="".join(["user,track,rating,time\n", *reversed(lines)]))
+    monkeypatch.setattr("spark.chunks.RANGE_ROWS", 300)
+    monkeypatch.setattr("spark.chunks.CHUNK_ROWS", 1)
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 170)
+    try:
+        cut = ingested(spark, mean, shuffled)
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+    files = sorted((cut.into / "interactions").iterdir())
+    assert len(files) == 6
+    together = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    pd.testing.assert_frame_equal(together, whole.table("interactions"))
+    assert together.sort_values(["user", "track"]).index.tolist() == list(range(len(together)))
+    assert not list(cut.into.glob("chunks")) + list(cut.into.glob("dealt")) + list(cut.into.glob("ids"))
+
+
+def test_users_of_the_file_need_not_have_listened(spark: SparkSession, tmp_path: Path) -> None:
+    users = "id\n" + "".join(f"silent{n}\n" for n in range(50))
+    dataset = described(RATINGS, users={"path": "users.csv", "id": "id"})
+    raw = put(tmp_path / "raw", ratings="user,track,rating,time\nz,a,4,1\nz,b,2,1\n", users=users)
+    outcome = ingested(spark, dataset, raw)
+    assert outcome.pairs() == {("z", "a"): 4.0, ("z", "b"): 2.0}
+    assert len(outcome.table("users")) == 51
 
 
 def test_indexes_are_dense_and_in_the_order_of_the_ids() -> None:
     ids = [str(number) for number in range(200)] + ["é", "Z", "a" * 500, "00", " ", "\U0001f3b5", "\uffee"]
-    found = indexed(pa.table({"user_id": list(reversed(ids))}), "user_id")
+    details = pa.table({"user_id": [*reversed(ids[100:]), None], "age": [*range(len(ids) - 100), 1]})
+    found = indexed(pa.array(ids[:150]), details, "user_id")
+    ages = dict(zip(found["user_id"].to_pylist(), found["age"].to_pylist(), strict=True))
+    assert ages[ids[-1]] == 0
+    assert ages[ids[0]] is None
     assert found["index"].to_pylist() == list(range(len(ids)))
     assert found["user_id"].to_pylist() == sorted(ids, key=lambda name: name.encode("utf-8"))
 
@@ -236,26 +284,30 @@ def test_ids_stay_the_strings_that_they_are(catalogued: Outcome) -> None:
 
 
 def test_tracks_are_those_of_the_catalogue_and_those_that_were_heard(catalogued: Outcome) -> None:
-    tracks = catalogued.by_index("tracks")
-    assert tracks.columns.tolist() == ["index", "track_id", "popularity", "title", "artist", "genre"]
-    # t2's two tags were given once each: the first in the alphabet. t3's tag has no name. tX is in no catalogue.
-    assert tracks.values.tolist() == [
-        [0, "t1", 2, "AMBER DAWN", "The Lanterns", "folk"],
-        [1, "t2", 1, None, None, "ambient"],
-        [2, "t3", 0, 'NEVER, "HEARD"', "Nobody", None],
-        [3, "tX", 1, None, None, None],
+    tracks = catalogued.by_index("tracks").drop(columns="hash")
+    assert tracks.columns.tolist() == ["index", "track_id", "title", "artist", "genre", "rows", "tags", "popularity"]
+    rows = tracks.astype(object).where(tracks.notna(), None)
+    # t2's two tags were given once each: by the alphabet. t3's tag has no name. tX is in no catalogue.
+    tags = [None if each is None else list(each) for each in rows.pop("tags")]
+    assert tags == [["folk", "jazz"], ["ambient", "jazz"], None, None]
+    assert rows.values.tolist() == [
+        [0, "t1", "AMBER DAWN", "The Lanterns", "folk", 1, 2],
+        [1, "t2", None, None, "ambient", 2, 1],
+        [2, "t3", 'NEVER, "HEARD"', "Nobody", None, 1, 0],
+        [3, "tX", None, None, None, None, 1],
     ]
+    assert catalogued.counted.unusable == {"users": 0, "tracks": 2}
 
 
 def test_users_are_those_of_the_file_and_those_who_listened(catalogued: Outcome) -> None:
-    users = catalogued.by_index("users")
-    assert users.columns.tolist() == ["index", "user_id", "interactions", "age", "country"]
+    users = catalogued.by_index("users").drop(columns=["hash", "rows"])
+    assert users.columns.tolist() == ["index", "user_id", "age", "country", "interactions"]
     rows = users.astype(object).where(users.notna(), None).values.tolist()
     assert rows == [
-        [0, "00042", 2, None, None],
-        [1, "42", 1, 33, "SE"],
-        [2, LONG, 1, None, None],
-        [3, "silent", 0, 20, "NG"],
+        [0, "00042", None, None, 2],
+        [1, "42", 33, "SE", 1],
+        [2, LONG, None, None, 1],
+        [3, "silent", 20, "NG", 0],
     ]
 
 
@@ -267,18 +319,16 @@ def plain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outc
 
 
 def test_rejects_up_to_the_fraction_are_accepted(plain: Outcome) -> None:
-    assert plain.counted == Ingested(read=4, rejected={"not_a_number": 1}, kept=3)
+    assert plain.counted == Ingested(
+        read=4, rejected={"not_a_number": 1}, kept=3, merged=0, unusable={},
+        examples={"not_a_number": ["42,t0,many"]},
+    )  # fmt: skip
 
 
-def test_a_pair_has_the_same_hash_in_another_dataset(catalogued: Outcome, plain: Outcome) -> None:
-    hashes = []
-    for outcome in (catalogued, plain):
-        user = outcome.by_index("users")["user_id"].tolist().index("42")
-        interactions = outcome.table("interactions")
-        hashes.append(interactions.loc[interactions["user"] == user, "pair"].tolist())
-    assert len(hashes[0]) == 1
-    assert hashes[0] == hashes[1]
-    assert plain.table("interactions")["pair"].is_unique
+def test_an_id_has_the_same_hash_in_another_dataset(catalogued: Outcome, plain: Outcome) -> None:
+    first, other = (outcome.table("users").set_index("user_id")["hash"] for outcome in (catalogued, plain))
+    assert first["42"] == other["42"]
+    assert first.is_unique
 
 
 def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Outcome, tmp_path: Path) -> None:
@@ -302,7 +352,7 @@ def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> N
     put(tmp_path, tracks="id,x\nt,\n", tags="user,track,tag\na,t,\nb,t,\nc,t,jazz\nd,t\n")
     details = track_details(spark, dataset, tmp_path)
     assert details is not None
-    assert [row["genre"] for row in details.collect()] == ["jazz"]
+    assert [(row["genre"], row["tags"]) for row in details.collect()] == [("jazz", ["jazz"])]
 
 
 def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> None:
@@ -333,9 +383,8 @@ def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> Non
 def test_files_as_people_write_them_are_read(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes
 ) -> None:
-    interactions = described(about).interactions
-    rows = parse(read_table(spark, put(tmp_path, plays=content), interactions), interactions)
-    found = {row["user_id"]: (row["track_id"], row["value"], row["reason"]) for row in rows.collect()}
+    rows = understood(spark, put(tmp_path, plays=content), about)
+    found = {row["user_id"]: (row["track_id"], row["value"], row["reason"]) for row in rows}
     assert found["u"] == ("t", 3.0, None)
 
 
@@ -385,7 +434,7 @@ def test_too_many_rejects_are_refused_with_reasons_and_an_example(spark: SparkSe
         ingested(spark, described(PLAYS), raw, max_reject_fraction=0.74)
     said = str(caught.value)
     assert said.startswith(f"{raw / 'plays.csv'}: 3 of 4 rows were rejected (not_a_number 2 times, e.g. 'u,")
-    assert "malformed_row 1 times, e.g. 'u')" in said
+    assert "malformed_row 1 times, e.g. 'u', not 3 fields between ',')" in said
     assert said.endswith("raise [ingest] max_reject_fraction = 0.74.")
 
 
@@ -401,7 +450,7 @@ def test_a_file_of_nothing_but_rejects_is_refused(spark: SparkSession, tmp_path:
         (PLAYS, "user,track,plays\n", "has no rows"),
         (PLAYS, "", "is empty; its first line should name the columns"),
         (HEADERLESS, "", "has no rows"),
-        (PLAYS, "user,tr\u00e4ck,plays\n".encode("latin-1"), "is not utf-8 text; set the encoding"),
+        (PLAYS, "user,tr\u00e4ck,plays\n".encode("latin-1"), "is not UTF-8 text; set the encoding"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(
@@ -418,7 +467,8 @@ def test_lastfm_2k_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
     into = tmp_path / "out"
     into.mkdir()
     outcome = Outcome(ingest(spark, load_dataset("lastfm-2k"), LASTFM, into, 0.01), into)
-    assert outcome.counted == Ingested(read=92_834, rejected={}, kept=92_834)
+    assert (outcome.counted.read, outcome.counted.interactions) == (92_834, 92_834)
+    assert outcome.counted.rejected == {}
     users, artists = outcome.table("users"), outcome.table("tracks")
     assert (len(users), len(artists), len(outcome.table("interactions"))) == (1_892, 17_632, 92_834)
     assert artists["title"].notna().all()

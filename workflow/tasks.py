@@ -23,8 +23,8 @@ from workflow import settings
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
 
-_DESCRIPTION = ("config/dataset.py",)
-_TABLES = ("spark/readers.py", "spark/schemas.py")
+_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
+_TABLES = ("spark/tables.py",)
 _SCORING = ("spark/topk.py", "spark/algorithms/__init__.py")
 
 ALGORITHMS = {
@@ -54,7 +54,7 @@ class Ingest(Stage):
     """Turns raw rows into interactions with dense indexes, or into rejects with a reason, and profiles them."""
 
     settings = (settings.ingest,)
-    code = ("spark/ingest.py", "spark/profile.py", *_TABLES, *_DESCRIPTION)
+    code = (*_INGESTING, *_TABLES, "config/dataset.py")
 
     def requires(self) -> Mapping[str, Stage]:
         return {"raw": self.clone(Generate)} if self.in_run.dataset.synthetic else {}
@@ -78,7 +78,7 @@ class Ingest(Stage):
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from spark.ingest import ingest
         from spark.profile import profile
-        from spark.readers import read_parquet
+        from spark.quality import refuse
 
         dataset = self.in_run.dataset
         raw_dir = inputs.get("raw", self.in_run.raw_dir)
@@ -86,17 +86,10 @@ class Ingest(Stage):
         if changed := sorted({name for name, _ in self._digest().items() ^ self.raw_digests.items()}):
             raise UserError(f"{raw_dir / changed[0]} changed while it was read: run again when it is whole.")
         write_json(into / "inputs.json", self.raw_digests)
-        interactions = read_parquet(self.spark, into / "interactions")
-        described = profile(interactions, into / "users", into / "tracks", dataset.interactions)
-        rejected = sum(counted.rejected.values())
-        rows = {
-            "read": counted.read,
-            "kept": described["interactions"],
-            "merged": counted.kept - described["interactions"],
-            "rejected": rejected,
-        }
-        write_json(into / "profile.json", described | {"rows": rows, "rejected_by_reason": counted.rejected})
-        return Rows(read=counted.read, written=described["interactions"])
+        described = profile(self.spark, into, dataset, counted)
+        refuse(described["checks"], raw_dir / dataset.interactions.path)
+        write_json(into / "profile.json", described)
+        return Rows(read=counted.read, written=counted.interactions)
 
 
 class Split(Stage):
@@ -109,13 +102,10 @@ class Split(Stage):
         return {"ingested": self.clone(Ingest)}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.readers import read_parquet
-        from spark.split import deal, sizes
+        from spark.split import deal
 
-        interactions = read_parquet(self.spark, inputs["ingested"] / "interactions")
-        dealt = deal(interactions, self.values["test_fraction"], self.values["seed"])
-        dealt.write.partitionBy("part").parquet(str(into / "dealt"))
-        dealt_sizes = sizes(into / "dealt")
+        fraction, seed = self.values["test_fraction"], self.values["seed"]
+        dealt_sizes = deal(self.spark, inputs["ingested"], fraction, seed, into / "dealt")
         if 0 in dealt_sizes.values():
             raise UserError(
                 f"The split left {dealt_sizes} interactions: bring more data, or change [split] test_fraction."

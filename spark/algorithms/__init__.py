@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from config.dataset import Interactions
 from config.durable import read_json, write_json
-from spark.readers import read_parquet
+from spark.tables import read_parquet
 
 Indexes = NDArray[np.int32]
 Floats = NDArray[np.float32]

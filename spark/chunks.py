@@ -1,0 +1,223 @@
+"""The way of interactions from text to numbers, through files that every worker sees.
+
+    parsed rows ─ chunk ─▶ chunks: ids dictionary-encoded ─ deal ─▶ ranges of users ─ merge ─▶ interactions
+
+Spark hands each row to Python once. From there on an interaction is two indexes, a value and a time in Arrow files
+that the next task maps into memory. Shuffling rows with their ids in Spark takes more than twice as long.
+
+A task writes beside its file and renames; one that Spark repeats writes the same again.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, SparkSession
+
+from spark.tables import Columns, written
+
+KEPT = "kept"
+REJECTED = "rejects"
+CHUNK_ROWS = 2_000_000
+"""Rows that a task holds before it writes them down."""
+
+CHUNK_BYTES = 256 << 20
+RANGE_ROWS = 2_000_000
+"""Rows that a range of users has, about: what is sorted and merged at a time."""
+
+_CHUNKS, _DEALT, _IDS, _INTERACTIONS = "chunks", "dealt", "ids", "interactions"
+
+Rule = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+MERGE: dict[str, Rule] = {
+    "sum": lambda values, starts: np.add.reduceat(values, starts),
+    "mean": lambda values, starts: np.add.reduceat(values, starts) / np.diff(starts, append=len(values)),
+    "max": lambda values, starts: np.maximum.reduceat(values, starts),
+    "latest": lambda values, starts: values[np.append(starts[1:], len(values)) - 1],
+}
+"""The value of each group of rows that begins at `starts`; within a group rows are in order of time, then value."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What occurs in the rows: the ids, in their order; and how many rows were kept, or rejected and why."""
+
+    users: pa.Array
+    tracks: pa.Array
+    counts: Counter[str]
+
+
+def chunk(parsed: DataFrame, into: Path) -> Heard:
+    """Writes kept rows to `chunks` and rejects to Parquet.
+
+    Args:
+        parsed: user_id, track_id, value, time; and reject, the reason and the raw row, null where a row is kept.
+        into: the directory in which `chunks` and `rejects` will be.
+    """
+    for name in (_CHUNKS, REJECTED):
+        (into / name).mkdir()
+
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        assert context is not None
+        for number, table in enumerate(_tables(batches)):
+            counts = _write_chunk(table, into, f"{context.partitionId():05}-{number:03}")
+            yield pa.record_batch([list(counts), list(counts.values())], names=["reason", "rows"])
+
+    counts: Counter[str] = Counter()
+    for reason, rows in parsed.mapInArrow(write, "reason string, rows long").collect():
+        counts[reason] += rows
+    users, tracks = (_all_ids(parsed.sparkSession, into, name) for name in (Columns.USER, Columns.TRACK))
+    return Heard(users, tracks, counts)
+
+
+def _all_ids(spark: SparkSession, into: Path, name: str) -> pa.Array:
+    """The ids in all the chunks, each once: tasks unite those of a few chunks, the driver what they found."""
+    files = sorted((into / _CHUNKS).glob("*.arrow"))
+    groups = [files[start :: max(1, math.isqrt(len(files)))] for start in range(max(1, math.isqrt(len(files))))]
+
+    def unite(group: list[Path]) -> pa.Array:
+        return _united(_batches(file)[0][name].dictionary for file in group)
+
+    found = spark.sparkContext.parallelize(groups, len(groups)).map(unite).collect() if files else []
+    ids = _united(found)
+    return ids.take(pc.sort_indices(ids))
+
+
+def _united(ids: Iterable[pa.Array]) -> pa.Array:
+    return pc.unique(pa.chunked_array(list(ids), pa.string()))
+
+
+def merge_all(spark: SparkSession, into: Path, users: pa.Array, tracks: pa.Array, kept: int, rule: str) -> None:
+    """Turns the chunks into `interactions`: Parquet of user, track, value, time, one file a range of users.
+
+    Args:
+        into: the directory in which `chunks` are and `interactions` will be.
+        users: the users' ids by index; `tracks` likewise.
+        kept: the number of rows in the chunks.
+        rule: how several rows of a pair become one, a key of `MERGE`.
+    """
+    for name in (_DEALT, _IDS, _INTERACTIONS):
+        (into / name).mkdir()
+    for name, ids in ((Columns.USER, users), (Columns.TRACK, tracks)):
+        _write_arrow(into / _IDS / name, pa.table({"id": ids}).to_batches())
+    sizes = (len(users), len(tracks))
+    ranges = max(1, kept // RANGE_ROWS)
+    chunks = sorted((into / _CHUNKS).glob("*.arrow"))
+    context = spark.sparkContext
+    context.parallelize(chunks, len(chunks)).foreach(lambda chunk: _deal(chunk, into, sizes[0], ranges))
+    context.parallelize(range(ranges), ranges).foreach(lambda number: _merge(into, number, sizes[1], rule))
+    for name in (_CHUNKS, _DEALT, _IDS):
+        shutil.rmtree(into / name)
+
+
+def _tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The batches, as many at a time as make a chunk."""
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+        if rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
+            yield pa.Table.from_batches(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _write_chunk(table: pa.Table, into: Path, name: str) -> Counter[str]:
+    """Writes one chunk and its rejects; returns how many rows were kept, or rejected, by reason."""
+    reject = table[Columns.REJECT]
+    kept, rejects = table, table.slice(0, 0)
+    if reject.null_count < len(table):
+        kept, rejects = table.filter(pc.is_null(reject)), reject.combine_chunks().drop_null()
+        reasons, rows = pc.struct_field(rejects, Columns.REASON), pc.struct_field(rejects, Columns.ROW)
+        rejected = pa.table({Columns.REASON: reasons, Columns.ROW: rows})
+        written(into / REJECTED / f"{name}.parquet", partial(pq.write_table, rejected))
+    if len(kept):
+        user, track, value, time = (
+            kept[key].combine_chunks() for key in (Columns.USER_ID, Columns.TRACK_ID, Columns.VALUE, Columns.TIME)
+        )
+        encoded = [user.dictionary_encode(), track.dictionary_encode(), value, time]
+        names = [Columns.USER, Columns.TRACK, Columns.VALUE, Columns.TIME]
+        _write_arrow(into / _CHUNKS / f"{name}.arrow", [pa.record_batch(encoded, names=names)])
+    return Counter({KEPT: len(kept)}) + Counter(reasons.to_pylist() if len(rejects) else [])
+
+
+def _deal(chunk: Path, into: Path, num_users: int, ranges: int) -> None:
+    """Rewrites a chunk with the ids' indexes, one batch a range of users."""
+    (rows,) = _batches(chunk)
+    indexes = {}
+    for name in (Columns.USER, Columns.TRACK):
+        known = pa.Table.from_batches(_batches(into / _IDS / name))["id"].combine_chunks()
+        local = pc.index_in(rows[name].dictionary, value_set=known)
+        indexes[name] = local.take(rows[name].indices)
+    columns = {**indexes, Columns.VALUE: rows[Columns.VALUE], Columns.TIME: rows[Columns.TIME]}
+    table = pa.table(columns)
+    number = range_of(indexes[Columns.USER].to_numpy(), num_users, ranges)
+    order = np.argsort(number, kind="stable")
+    ends = np.cumsum(np.bincount(number, minlength=ranges))
+    table = table.take(pa.array(order)).combine_chunks()
+    batches = [
+        batch
+        for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
+        for batch in table.slice(start, end - start).to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+    ]
+    _write_arrow(into / _DEALT / chunk.name, batches)
+
+
+def range_of(users: NDArray[np.int32], num_users: int, ranges: int) -> NDArray[np.uint16]:
+    """The number of the range that each user is in: ranges follow the indexes and have equally many users, about."""
+    return (users.astype(np.int64) * ranges // num_users).astype(np.uint16)
+
+
+def _merge(into: Path, number: int, num_tracks: int, rule: str) -> None:
+    """Sorts the rows of a range of users, merges those of one pair, and writes them as Parquet."""
+    table = pa.Table.from_batches([_batches(file, number)[0] for file in sorted((into / _DEALT).glob("*.arrow"))])
+    user, track, value = (table[name].to_numpy() for name in (Columns.USER, Columns.TRACK, Columns.VALUE))
+    has_times = table[Columns.TIME].null_count < len(table)
+    time = table[Columns.TIME].to_numpy() if has_times else np.zeros(len(table), np.int64)
+    pair = user.astype(np.int64) * num_tracks + track
+    order = np.argsort(pair, kind="stable")
+    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    # Within a group, an order that does not depend on the files: sums of floats would.
+    several = order[np.repeat(sizes > 1, sizes)]
+    order[np.repeat(sizes > 1, sizes)] = several[np.lexsort((value[several], time[several], pair[several]))]
+    first = order[starts]
+    merged = {
+        Columns.USER: user[first],
+        Columns.TRACK: track[first],
+        Columns.VALUE: MERGE[rule](value[order], starts) if len(starts) else value,
+        Columns.TIME: pa.array(np.maximum.reduceat(time[order], starts))
+        if has_times
+        else pa.nulls(len(starts), pa.int64()),
+    }
+    written(into / _INTERACTIONS / f"part-{number:05}.parquet", partial(pq.write_table, pa.table(merged)))
+
+
+def _batches(file: Path, *numbers: int) -> list[pa.RecordBatch]:
+    """Batches of an Arrow file, mapped into memory: those of the numbers, or all."""
+    with pa.memory_map(str(file)) as mapped:
+        reader = pa.ipc.open_file(mapped)
+        return [reader.get_batch(number) for number in numbers or range(reader.num_record_batches)]
+
+
+def _write_arrow(file: Path, batches: list[pa.RecordBatch]) -> None:
+    def write(path: Path) -> None:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batches[0].schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+    written(file, write)

@@ -1,0 +1,84 @@
+"""Ingest and split beside Spark copying the same CSV to Parquet: same Java, same session settings, taking turns.
+
+python tests/benchmarks/ingest.py [--interactions 20000000 --users 1000000 --tracks 100000] [--rounds 3]
+
+Java's start is in neither time. Ingest and split read, check, index, merge and describe the rows, and write them twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measure import Measured, measured, table
+
+from config.dataset import load_dataset
+from spark.synthetic import Sizes, generate
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--interactions", type=int, default=20_000_000)
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--tracks", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        return work(*given.work)
+    with tempfile.TemporaryDirectory() as directory:
+        print(f"making {given.interactions:,} ratings …", file=sys.stderr)
+        raw = Path(directory) / "raw"
+        raw.mkdir()
+        generate(Sizes(given.users, given.tracks, given.interactions, seed=42), raw)
+        results: dict[str, list[Measured]] = {"copy": [], "ingest": []}
+        for number in range(given.rounds):
+            for what, found in results.items():
+                print(f"round {number + 1} of {given.rounds}: {what} …", file=sys.stderr)
+                out = Path(directory) / "out"
+                shutil.rmtree(out, ignore_errors=True)
+                found.append(measured([sys.executable, __file__, "--work", what, str(raw), str(out)]))
+    copy, ingest = (statistics.median(each.said["seconds"] for each in results[what]) for what in results)
+    rows = [
+        [name, f"{seconds:.1f}", f"{seconds / copy:.2f}", f"{max(each.peak_bytes for each in found) / 2**30:.2f}"]
+        for name, seconds, found in (
+            ("Spark copies the CSV to Parquet", copy, results["copy"]),
+            ("Ingest and Split", ingest, results["ingest"]),
+        )
+    ]
+    print(table([f"{given.interactions:,} rows of CSV", "seconds", "ratio", "peak GB"], rows))
+
+
+def work(what: str, raw: str, out: str) -> None:
+    """One of the two, in a process of its own; prints its seconds."""
+    from spark.ingest import ingest
+    from spark.profile import profile
+    from spark.session import SessionOptions, close_session, open_session
+    from spark.split import deal
+
+    into = Path(out)
+    into.mkdir()
+    spark = open_session(SessionOptions(short_run=False, log=into / "spark.log"))
+    began = time.perf_counter()
+    if what == "copy":
+        spark.read.csv(f"{raw}/ratings.csv", header=True).write.parquet(f"{out}/parquet")
+    else:
+        dataset = load_dataset("synthetic")
+        (into / "ingested").mkdir()
+        counted = ingest(spark, dataset, Path(raw), into / "ingested", 0.05)
+        profile(spark, into / "ingested", dataset, counted)
+        deal(spark, into / "ingested", 0.2, 42, into / "dealt")
+    seconds = time.perf_counter() - began
+    close_session()
+    print(json.dumps({"seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

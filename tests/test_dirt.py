@@ -1,0 +1,281 @@
+"""Dirty data: every row is accounted for, and what cannot be used is refused with one sentence."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from config.dataset import Dataset
+from config.errors import MissingInput, UserError
+from spark.ingest import REASONS, Ingested, ingest
+
+RATINGS: dict[str, Any] = {
+    "path": "ratings.csv", "user": "user", "track": "track", "value": "rating", "time": "time",
+    "feedback": "rating", "rating_range": [1, 5], "duplicates": "mean",
+}  # fmt: skip
+PLAYS: dict[str, Any] = {
+    "path": "plays.csv", "user": "user", "track": "track", "value": "plays", "feedback": "plays", "duplicates": "sum",
+}  # fmt: skip
+HEADERLESS = PLAYS | {"header": False, "columns": ["user", "track", "plays"]}
+
+
+def described(interactions: dict[str, Any], **tables: dict[str, Any]) -> Dataset:
+    """A dataset with these interactions."""
+    return Dataset.model_validate({"name": "mine", "title": "Mine", "interactions": interactions, **tables})
+
+
+def read(
+    spark: SparkSession, directory: Path, about: dict[str, Any], content: bytes, most_rejects: float = 1.0
+) -> Ingested:
+    """Ingests a file of this content."""
+    (directory / about["path"]).write_bytes(content)
+    (directory / "out").mkdir()
+    return ingest(spark, described(about), directory, directory / "out", most_rejects)
+
+
+def pairs(directory: Path) -> dict[tuple[str, str], float]:
+    """What `read` kept, by the ids."""
+    users, tracks, rows = (pd.read_parquet(directory / "out" / name) for name in ("users", "tracks", "interactions"))
+    ids = zip(users["user_id"].take(rows["user"]), tracks["track_id"].take(rows["track"]), strict=True)
+    return dict(zip(ids, rows["value"], strict=True))
+
+
+FIELDS = st.one_of(
+    st.sampled_from(["", " ", "u1", "u2", "5", "4.5", "1e3", "NaN", "inf", "-1", "1d", "0x1p1", "1e999", '"', '""']),
+    st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=6),
+    st.integers(-(2**70), 2**70).map(str),
+)  # fmt: skip
+ROWS = st.lists(FIELDS, min_size=1, max_size=6).map(",".join).map(str.encode) | st.binary(max_size=12).filter(
+    lambda line: b"\n" not in line
+)
+GOOD = [b"u1,t1,4,100", b"u1,t1,2,101", b"u2,t2,5,1"]
+
+
+@settings(max_examples=15)
+@given(st.lists(ROWS, max_size=40), st.sampled_from([b"\n", b"\r\n"]))
+def test_kept_rejected_and_merged_rows_add_up_to_those_read(spark: SparkSession, dirt: list[bytes], end: bytes) -> None:
+    # So many good rows that the file is text; and all that comes from the dirt is text that has a line.
+    lines = [*GOOD * 40, *dirt]
+    with TemporaryDirectory() as directory:
+        counted = read(spark, Path(directory), RATINGS, end.join([b"user,track,rating,time", *lines, b""]))
+        interactions = len(pd.read_parquet(Path(directory) / "out" / "interactions"))
+        rejects = list(Path(directory).glob("out/rejects/*.parquet"))
+        reasons = pd.concat(map(pd.read_parquet, rejects))["reason"].value_counts().to_dict() if rejects else {}
+    rows = sum(line not in (b"", b"\r", b"user,track,rating,time", b"\xef\xbb\xbf") for line in lines)
+    assert counted.read == rows
+    assert interactions + counted.merged + sum(counted.rejected.values()) == rows
+    assert counted.rejected == reasons
+    assert set(reasons) <= set(REASONS)
+
+
+def test_ids_may_be_any_text_and_longer_than_numbers(spark: SparkSession, tmp_path: Path) -> None:
+    ids = ["9" * 30, "2147483648", "-1", "0007", "7", "7.0", "ü/%2f..", "a b", "🎵", "NULL", "null", "x" * 10_000]
+    text = "user,track,plays\n" + "".join(f"{each},{each},1\n" for each in ids)
+    read(spark, tmp_path, PLAYS, text.encode())
+    assert set(pairs(tmp_path)) == {(each, each) for each in ids}
+
+
+def test_a_truncated_last_line_is_a_reject(spark: SparkSession, tmp_path: Path) -> None:
+    counted = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nv,t,2\nw,t")
+    assert counted.rejected == {"malformed_row": 1}
+    assert counted.examples == {"malformed_row": ["w,t"]}
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
+@pytest.mark.parametrize("about", [PLAYS, HEADERLESS], ids=["header", "no header"])
+def test_marks_and_ends_of_lines_are_read_rightly(
+    spark: SparkSession, tmp_path: Path, about: dict[str, Any], mark: bytes, end: bytes
+) -> None:
+    header = [b"user,track,plays"] if about is PLAYS else []
+    counted = read(spark, tmp_path, about, mark + end.join([*header, b"u,t,1", b'v,"t",2', b"", b""]), 0.0)
+    assert counted.read == 2
+    assert pairs(tmp_path) == {("u", "t"): 1.0, ("v", "t"): 2.0}
+
+
+def test_a_stray_carriage_return_ends_no_line(spark: SparkSession, tmp_path: Path) -> None:
+    read(spark, tmp_path, HEADERLESS | {"separator": "\t", "quote": ""}, b"u\tt\r1\t3\nv\tt\t1\n", 0.0)
+    assert pairs(tmp_path) == {("u", "t1"): 3.0, ("v", "t"): 1.0}
+
+
+def test_a_header_that_is_repeated_is_no_row(spark: SparkSession, tmp_path: Path) -> None:
+    counted = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nuser,track,plays\nv,t,2\n", 0.0)
+    assert counted.read == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("latin-1", "Café"), ("cp1252", "“quoted”"), ("cp1251", "Песня"), ("shift_jis", "音楽")]
+)
+def test_text_is_decoded_as_described(spark: SparkSession, tmp_path: Path, encoding: str, name: str) -> None:
+    content = f"user,track,plays\n{name},t,1\nv,t,2\n".encode(encoding)
+    read(spark, tmp_path, PLAYS | {"encoding": encoding}, content, 0.0)
+    assert set(pairs(tmp_path)) == {(name, "t"), ("v", "t")}
+
+
+def test_text_of_another_encoding_is_undecodable(spark: SparkSession, tmp_path: Path) -> None:
+    content = "user,track,plays,note\nCafé,t,1,x\nv,t,2,é\nw,t,2,x\n".encode("latin-1")
+    counted = read(spark, tmp_path, PLAYS, content)
+    assert counted.rejected == {"undecodable": 1}  # that of a column that nobody asks for does no harm
+    assert counted.examples == {"undecodable": ["Caf\ufffd,t,1,x"]}
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_compressed_files_are_read(spark: SparkSession, tmp_path: Path, ending: str, compress: Any) -> None:
+    about = PLAYS | {"path": f"plays.csv{ending}"}
+    read(spark, tmp_path, about, compress(b"user,track,plays\nu,t,1\nv,t,2\n"), 0.0)
+    assert pairs(tmp_path) == {("u", "t"): 1.0, ("v", "t"): 2.0}
+
+
+def test_quoting_can_be_switched_off(spark: SparkSession, tmp_path: Path) -> None:
+    read(spark, tmp_path, PLAYS | {"quote": ""}, b'user,track,plays\n"u,t",1\nu,"t,2\n', 0.0)
+    assert pairs(tmp_path) == {('"u', 't"'): 1.0, ("u", '"t'): 2.0}
+
+
+@pytest.mark.parametrize(
+    ("time_format", "given", "seconds"),
+    [
+        ("epoch_s", "1241478537", 1241478537),
+        ("epoch_s", "1241478537.9", 1241478537),
+        ("epoch_s", "0", 0),
+        ("epoch_ms", "1241478537999", 1241478537),
+        ("iso8601", "2009-05-04T23:08:57Z", 1241478537),
+        ("iso8601", "2009-05-05 01:08:57+02:00", 1241478537),
+        ("iso8601", "2009-05-04 23:08:57.123", 1241478537),
+        ("iso8601", "2009-05-04", 1241395200),
+        ("dd/MM/yyyy HH:mm", "04/05/2009 23:08", 1241478480),
+        ("epoch_s", "1241478537000", None),
+        ("epoch_s", "4 May 2009", None),
+        ("iso8601", "23:08", None),
+        ("iso8601", "2009", None),
+        ("iso8601", "2009-13-01", None),
+        ("dd/MM/yyyy HH:mm", "2009-05-04", None),
+    ],
+)
+def test_times_are_understood(
+    spark: SparkSession, tmp_path: Path, time_format: str, given: str, seconds: int | None
+) -> None:
+    content = f"user,track,rating,time\nu,t,1,{given}\nv,t,2,{given}\n".encode()
+    about = RATINGS | {"time_format": time_format}
+    if seconds is None:
+        with pytest.raises(UserError, match="bad_time 2 times"):
+            read(spark, tmp_path, about, content)
+    else:
+        read(spark, tmp_path, about, content, 0.0)
+        assert pd.read_parquet(tmp_path / "out" / "interactions")["time"].tolist() == [seconds, seconds]
+
+
+def test_json_lines_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    lines = [
+        {"who": 7, "listened_at": 1241478537, "meta": {"id": "t", "info": {"ms": 3}}},
+        {"who": "8", "listened_at": "1241478537", "meta": {"id": None}},
+        {"who": "9", "meta": {"id": "s", "info": {"ms": "4.5"}}, "listened_at": 1, "later": [1]},
+        {"who": "9"},
+    ]
+    text = "\n".join([*map(json.dumps, lines), '{"who": ', "[]", ""])
+    about = PLAYS | {
+        "path": "listens.jsonl", "format": "jsonl", "user": "who", "track": "meta.id", "value": "meta.info.ms",
+    }  # fmt: skip
+    counted = read(spark, tmp_path, about, text.encode())
+    assert pairs(tmp_path) == {("7", "t"): 3.0, ("9", "s"): 4.5}
+    assert counted.rejected == {"malformed_row": 2, "missing_track": 2}
+    assert '{"who": ' in counted.examples["malformed_row"]
+
+
+def test_parquet_is_read_with_the_types_that_it_has(spark: SparkSession, tmp_path: Path) -> None:
+    moment = pd.Timestamp("2009-05-04T23:08:57Z")
+    table = pa.table({
+        "user": pa.array([1, 2, None], pa.int64()), "track": ["t", " s ", "t"],
+        "rating": pa.array([1.5, float("nan"), 2.0]), "time": pa.array([moment, moment, None]),
+    })  # fmt: skip
+    (tmp_path / "ratings").mkdir()
+    pq.write_table(table, tmp_path / "ratings" / "part-0.parquet")
+    pq.write_table(table.slice(0, 1).set_column(0, "user", pa.array([3])), tmp_path / "ratings" / "part-1.parquet")
+    (tmp_path / "out").mkdir()
+    about = described(RATINGS | {"path": "ratings", "format": "parquet"})
+    counted = ingest(spark, about, tmp_path, tmp_path / "out", 1.0)
+    assert counted.rejected == {"missing_user": 1, "not_finite": 1}
+    assert pairs(tmp_path) == {("1", "t"): 1.5, ("3", "t"): 1.5}
+    assert set(pd.read_parquet(tmp_path / "out" / "interactions")["time"]) == {1241478537}
+    assert counted.examples["missing_user"] == ['{"track":"t","rating":2.0}']
+
+
+def test_an_expression_over_bad_text_rejects_the_row(spark: SparkSession, tmp_path: Path) -> None:
+    about = PLAYS | {"value": "2 * plays + int(boolean(liked))"}
+    content = b"user,track,plays,liked\nu,t,1.5,true\nv,t,many,1\nw,t,2,maybe\nx,t,1,0\n"
+    counted = read(spark, tmp_path, about, content)
+    assert pairs(tmp_path) == {("u", "t"): 4.0, ("x", "t"): 2.0}
+    assert counted.rejected == {"not_a_number": 2}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
+    "an empty file": (PLAYS, b"", "plays.csv is empty; its first line should name the columns"),
+    "an empty file without a header": (HEADERLESS, b"", "plays.csv has no rows"),
+    "a header alone": (PLAYS, b"user,track,plays\n", "plays.csv has no rows"),
+    "a wrong separator": (
+        PLAYS, b"user;track;plays\nu;t;1\n", r"no column 'user' .*\(is the separator ';'\?\); it has user;track;plays"
+    ),
+    "a wrong separator without a header": (
+        HEADERLESS, b"u\tt\t1\n", r"malformed_row 1 times, e.g. 'u\\tt\\t1', not 3 fields between ',' \(is the"
+    ),
+    "a renamed column": (PLAYS, b"user,track,playz\nu,t,1\n", r"no column 'plays' .*\(did you mean 'playz'\?\)"),
+    "a renamed column in an expression": (
+        PLAYS | {"value": "2 * plays"}, b"user,track,playz\nu,t,1\n",
+        r"no column 'plays' \(\[interactions\] value\) \(did you mean 'playz'\?\)",
+    ),
+    "no expression": (PLAYS | {"value": "2 *"}, b"user,track,plays\nu,t,1\n", r"\[interactions\] value = '2 \*' is no"),
+    "an aggregate": (PLAYS | {"value": "sum(plays)"}, b"user,track,plays\nu,t,1\n", "is no expression that Spark"),
+    "no number": (PLAYS | {"value": "array(plays)"}, b"user,track,plays\nu,t,1\n", "type array<string>, and no number"),
+    "no pattern of times": (
+        RATINGS | {"time_format": "yy bogus"}, b"user,track,rating,time\nu,t,1,1\n", "is no pattern of times"
+    ),
+    "a binary file": (PLAYS, bytes(range(256)) * 4, "plays.csv is not text"),
+    "an archive": (PLAYS, b"PK\x03\x04rest", "plays.csv is a ZIP archive: unpack it"),
+    "a compressed file": (PLAYS, gzip.compress(b"user,track,plays\n"), r"give it a name that ends in \.gz"),
+    "UTF-16": (PLAYS, "user,track,plays\n".encode("utf-16"), "plays.csv is UTF-16"),
+    "Parquet": (PLAYS, b"PAR1rest", "plays.csv is Parquet"),
+    "no Parquet": (PLAYS | {"format": "parquet"}, b"user,track,plays\nu,t,1\n", "plays.csv is no Parquet file"),
+    "a wrong encoding": (
+        PLAYS, "user,track,plays\né,t,1\nü,t,2\n".encode("latin-1"), "2 of 2 rows were rejected .*undecodable 2 times"
+    ),
+    "all rows rejected": (PLAYS, b"user,track,plays\nu,t,x\n,t,1\n", "2 of 2 rows were rejected"),
+    "one JSON array": (PLAYS | {"format": "jsonl"}, b'[\n{"user": 1}\n]\n', "one object a line"),
+    "no JSON": (PLAYS | {"format": "jsonl"}, b"user,track,plays\n", "has no JSON object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("about", "content", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_used_is_refused_with_one_sentence(
+    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: bytes, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        read(spark, tmp_path, about, content)
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("kept", [200, 200_000], ids=["at its beginning", "later"])
+def test_a_compressed_file_that_was_cut_off_is_damaged(spark: SparkSession, tmp_path: Path, kept: int) -> None:
+    lines = "".join(f"u{n * n % 99991},t{n * 31 % 9973},{n % 7 + 1}\n" for n in range(200_000))
+    whole = gzip.compress(f"user,track,plays\n{lines}".encode())
+    assert len(whole) > 2 * kept
+    with pytest.raises(UserError, match=r"cannot be read|is damaged or was cut off"):
+        read(spark, tmp_path, PLAYS | {"path": "plays.csv.gz"}, whole[:kept])
+
+
+def test_a_directory_in_place_of_a_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "plays.csv").mkdir()
+    with pytest.raises(MissingInput, match=r"plays.csv is a directory: name the files in it"):
+        ingest(spark, described(PLAYS), tmp_path, tmp_path, 1.0)
