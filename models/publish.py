@@ -32,6 +32,7 @@ _TRACKS = pa.schema(
         ("title", pa.string()),
         ("artist", pa.string()),
         ("genre", pa.string()),
+        ("tags", pa.list_(pa.string())),
     ]
 )
 

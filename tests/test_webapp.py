@@ -79,6 +79,10 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
     profile = {
         "feedback": "plays", "users": 12, "tracks": 3, "interactions": 12, "sparsity": 0.98765, "rows": rows,
         "rejected_by_reason": {"not_a_number": 23},
+        "checks": [
+            {"check": "future", "verdict": "ok", "figure": 0, "sentence": "Nothing to say."},
+            {"check": "without_entry", "verdict": "notice", "figure": 0.5, "sentence": "Half of <b> is missing."},
+        ],
         **{name: spread(name) for name in ("value", "per_user", "per_track")},
     }  # fmt: skip
     write_json(made / "profile.json", profile)
@@ -142,6 +146,8 @@ def test_overview_shows_what_is_served(client: FlaskClient) -> None:
     assert "Sparsity 98.8 %" in text
     assert "Songs 3" in text
     assert "Read 10,500 Kept 10,000 Merged 477 Rejected 23 not a number 23" in text
+    assert "Half of &lt;b&gt; is missing." in text
+    assert "Nothing to say." not in text
     assert "Measured on 321 users: 2,000 interactions held out" in text
 
 

@@ -36,6 +36,7 @@ def summary(run: Run, version: str | None, duration: float) -> str:
         f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
         f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
         f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
+        *_worth_knowing(read_json(directory / "profile.json")),
         "",
         *_where_to_look(run, directory),
     ]
@@ -56,6 +57,12 @@ def _against_popularity(metrics: dict[str, Any]) -> list[str]:
         ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
         lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
     return lines
+
+
+def _worth_knowing(profile: dict[str, Any]) -> list[str]:
+    """What looks odd about the data."""
+    said = [check["sentence"] for check in profile["checks"] if check["verdict"] != "ok"]
+    return ["", "Worth knowing of the data:", *(f"  {sentence}" for sentence in said)] if said else []
 
 
 def _where_to_look(run: Run, version: Path) -> list[str]:
