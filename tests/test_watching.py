@@ -19,6 +19,7 @@ from pipeline import PATIENCE_S, Roots, eventually
 
 from config.paths import PROJECT, SUCCESS
 from workflow import Split
+from workflow.__main__ import main
 from workflow.luigid import LastingScheduler, Reporter
 from workflow.progress import Progress, State
 from workflow.run import Run
@@ -87,6 +88,12 @@ def test_luigid_shows_the_graph_the_progress_and_the_history(luigid: int, tmp_pa
     with sqlite3.connect(tmp_path / "luigid" / "history.sqlite") as history:
         assert history.execute("SELECT count(*) FROM tasks").fetchone() == (15,)
     history.close()
+
+
+def test_a_port_that_is_taken_is_named(luigid: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["luigid", "--port", str(luigid), "--data", str(tmp_path)]) == 2
+    said = f"Error: luigid cannot listen on 127.0.0.1, port {luigid}: Address already in use.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_run_goes_on_when_luigid_is_gone(

@@ -91,9 +91,8 @@ def _luigid(asked: argparse.Namespace) -> str:
     try:
         socket.create_server((asked.address, asked.port)).close()
     except (OSError, OverflowError) as error:
-        raise UserError(
-            f"luigid cannot listen on {asked.address}, port {asked.port} ({getattr(error, 'strerror', None) or error})."
-        ) from error
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise UserError(f"luigid cannot listen on {asked.address}, port {asked.port}: {why}.") from error
     print(f"The task graph of runs with SCHEDULER=luigid is at http://{asked.address}:{asked.port}/,", flush=True)
     print("tasks that have ended are at /history (Ctrl-C ends).", flush=True)
     serve(asked.address, asked.port, asked.data / "luigid")
