@@ -6,16 +6,19 @@ K        ?= 10
 PORT     ?= 8000
 MODELS   ?= models
 DATA     ?= data
+LUIGID_PORT ?= 8082
 
 BIN      := .venv/bin
 RAW_DIR   = $(if $(RAW),--raw-dir "$$RAW")
-SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),,--local-scheduler)
+SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),--scheduler-port "$$LUIGID_PORT",--local-scheduler)
+# Runs of all datasets are meant, unless somebody names one.
+ONLY      = $(if $(filter file,$(origin DATASET)),,--dataset "$$DATASET")
 
 # Recipes take what the user gives from the environment, so that a quote in an id or a path is just a character.
-export DATASET K PORT MODELS DATA ID RAW
+export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid recommend lint format bench clean
+.PHONY: help pipeline preview test serve luigid runs run graph recommend lint format bench clean
 
 help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,10 +35,17 @@ test: .venv/.installed-dev  ## Runs the tests: [ARGS="-k split"]
 serve: .venv/.installed  ## Serves the page on 127.0.0.1: [PORT=8000] [MODELS=dir] [DATA=dir]
 	@$(BIN)/python -m webapp --port "$$PORT" --models "$$MODELS" --data "$$DATA"
 
-luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task graph, on 127.0.0.1:8082
-	@mkdir -p data/luigid
-	@echo "The task graph of runs with SCHEDULER=luigid is at http://127.0.0.1:8082 (Ctrl-C ends)."
-	@$(BIN)/luigid --address 127.0.0.1 --port 8082 --state-path data/luigid/state.pickle --logdir data/luigid
+luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task graph, on 127.0.0.1: [LUIGID_PORT=8082]
+	@$(BIN)/python -m workflow luigid --port "$$LUIGID_PORT" --data "$$DATA"
+
+runs: .venv/.installed  ## Lists the runs, newest first: [DATASET=name]
+	@$(BIN)/python -m workflow runs --data "$$DATA" $(ONLY)
+
+run: .venv/.installed  ## Shows a run, its stages, settings and errors; the last one, or: [ID=…] [DATASET=name]
+	@$(BIN)/python -m workflow run --data "$$DATA" $(ONLY) -- "$$ID"
+
+graph: .venv/.installed  ## Draws the stages of the last run, or of: [ID=…] [DATASET=name]
+	@$(BIN)/python -m workflow graph --data "$$DATA" $(ONLY) -- "$$ID"
 
 recommend: .venv/.installed  ## Prints one user's list: ID=42 [K=10] [DATASET=name]
 	@$(BIN)/python -m models recommend -k "$$K" --models "$$MODELS" --dataset "$$DATASET" -- "$$ID"

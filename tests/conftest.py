@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +14,11 @@ import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pipeline import Ran, Roots
+from pipeline import Ran, Roots, eventually
 from pyspark.sql import SparkSession
 
 from config.durable import write_json
-from config.paths import SUCCESS
+from config.paths import PROJECT, SUCCESS
 from models.registry import seal
 from models.store import build_store
 from spark.session import SessionOptions, close_session, open_session
@@ -59,6 +62,36 @@ def pipeline(finished: tuple[Roots, Ran], tmp_path: Path) -> Roots:
     """A pipeline of the test's own, which ran once."""
     shutil.copytree(finished[0].root, tmp_path / "own")
     return Roots(tmp_path / "own")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def luigid_process(free_port: int, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A real luigid on loopback. What it keeps is in `tmp_path / "luigid"`."""
+    command = [sys.executable, "-m", "workflow", "luigid", "--port", str(free_port), "--data", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", free_port)) == 0
+
+    eventually(answers)
+    yield process
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def luigid(luigid_process: subprocess.Popen[bytes], free_port: int) -> int:
+    """The port of a real luigid."""
+    return free_port
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ QUICK = {
     "core": {"local_scheduler": "true"},
 }
 """Settings that make a run short."""
+
+PATIENCE_S = 120
 
 Sections = dict[str, dict[str, Any]]
 
@@ -112,6 +115,14 @@ class Roots:
         """The served version's `metrics.json`."""
         found: dict[str, Any] = read_json(self.models / dataset / self.current(dataset) / "metrics.json")
         return found
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Waits until something holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @contextmanager

@@ -9,14 +9,11 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pipeline import Ran, Roots
+from pipeline import PATIENCE_S, Ran, Roots, eventually
 
 from config.durable import locked
 from config.paths import PROJECT, SUCCESS
@@ -24,15 +21,6 @@ from spark.session import active_tasks
 from workflow import Generate, Ingest
 
 MISSING_DATA, TASK_FAILED, SCHEDULING_ERROR = 20, 30, 35
-PATIENCE_S = 120
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Waits until something holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_run_with_nothing_to_do_needs_no_java(pipeline: Roots) -> None:
@@ -193,33 +181,10 @@ def test_two_runs_that_promote_the_same_version_agree(pipeline: Roots) -> None:
 
 
 class TestScheduler:
-    @pytest.fixture
-    def luigid(self, tmp_path: Path) -> Iterator[int]:
-        """A real luigid on loopback; its port."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [Path(sys.executable).with_name("luigid"), "--address", "127.0.0.1", "--port", str(port)]
-        process = subprocess.Popen(
-            [*command, "--state-path", tmp_path / "state.pickle"],
-            cwd=PROJECT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-        def answers() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        eventually(answers)
-        yield port
-        process.terminate()
-        process.wait()
-
     def test_registers_with_a_luigid_that_answers(self, luigid: int, tmp_path: Path) -> None:
         with_graph = Roots(tmp_path)
         ran = subprocess.run(
-            [*with_graph.command(f"--scheduler-port={luigid}")[:3], "Generate", f"--scheduler-port={luigid}",
+            [*with_graph.command()[:3], "Generate", f"--scheduler-port={luigid}",
              f"--paths-data-root={with_graph.data}", f"--paths-models-root={with_graph.models}"],
             cwd=PROJECT, capture_output=True, text=True, check=False,
         )  # fmt: skip

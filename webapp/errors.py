@@ -5,14 +5,18 @@ from __future__ import annotations
 import secrets
 
 from flask import Flask, current_app, render_template
+from flask.logging import default_handler
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from config.errors import StoreError
+from config.logs import LineFormatter
+from config.redaction import redact
 
 
 def register(app: Flask) -> None:
-    """Installs the handlers."""
+    """Installs the handlers, and keeps secrets out of the log."""
+    default_handler.setFormatter(LineFormatter("[%(asctime)s] %(levelname)s in %(module)s: %(message)s"))
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(StoreError, _unreadable)
     app.register_error_handler(Exception, _failed)
@@ -22,14 +26,16 @@ def _refused(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error
     response = error.get_response()
-    response.set_data(render_template("message.html", code=error.code, heading=error.name, text=error.description))
+    text = redact(error.description or "")
+    response.set_data(render_template("message.html", code=error.code, heading=error.name, text=text))
     response.content_type = "text/html; charset=utf-8"
     return response
 
 
 def _unreadable(error: StoreError) -> ResponseReturnValue:
     current_app.logger.error("%s", error)
-    return render_template("message.html", code=503, heading="The served version cannot be read", text=str(error)), 503
+    text = redact(str(error))
+    return render_template("message.html", code=503, heading="The served version cannot be read", text=text), 503
 
 
 def _failed(error: Exception) -> ResponseReturnValue:

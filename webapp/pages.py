@@ -7,10 +7,11 @@ from typing import Any
 from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from config import runs
 from config.paths import Paths
 from models import registry
 from models.store import Listed, Store, User
-from webapp import charts, runs
+from webapp import charts
 from webapp.reading import Published, health, published
 from webapp.routing import fits_in_path
 

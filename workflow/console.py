@@ -1,19 +1,16 @@
-"""What a run says on the terminal: a line a stage, and a live bar where somebody watches."""
+"""What a run says on the terminal: a line a stage, and a live bar where somebody watches; never a secret."""
 
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-_POLL_S = 0.25
-
-Tasks = tuple[int, int]
-"""How many of Spark's tasks are done, and how many there are."""
+from config.redaction import redact
+from workflow.progress import Show
 
 
 class Console:
@@ -35,41 +32,30 @@ class Console:
         _write(self._err, f"Error: {sentence}")
 
     @contextmanager
-    def progress(self, label: str, stages: Tasks, tasks: Callable[[], Tasks]) -> Iterator[None]:
-        """Shows a bar while the block runs: the stages of the run, and Spark's tasks in this one."""
+    def bar(self, label: str, done: int, total: int) -> Iterator[list[Show]]:
+        """Shows a bar while the block runs: the stages of the run. What it yields wants to know how this one gets on.
+
+        Where nobody watches, there is no bar and nobody who wants to know.
+        """
         if not self._live:
-            yield
+            yield []
             return
         from tqdm import tqdm
 
-        done, total = stages
         bar = tqdm(
             total=total, initial=done, desc=label, file=self._out, leave=False,
             bar_format="  {desc:<22} {bar:30} {n_fmt}/{total_fmt} stages, {elapsed}{postfix}",
         )  # fmt: skip
-        ended = threading.Event()
-
-        def watch() -> None:
-            finished = running = 0
-            while not ended.wait(_POLL_S):
-                with suppress(Exception):  # a JVM that dies is the stage's to report
-                    finished, running = tasks()
-                bar.set_postfix_str(f"{finished}/{running} Spark tasks" if running else "", refresh=True)
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
         try:
-            yield
+            yield [lambda state: bar.set_postfix_str(redact(state.words), refresh=True)]
         finally:
-            ended.set()
-            watcher.join()
             bar.close()
 
 
 def _write(out: TextIO, text: str) -> None:
     """Writes a line. Where nobody reads any more (`| head`, a closed terminal), the run goes on all the same."""
     try:
-        print(text, file=out, flush=True)
+        print(redact(text), file=out, flush=True)
     except OSError:
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), out.fileno())

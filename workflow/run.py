@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import signal
 import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -23,13 +23,18 @@ from luigi.retcodes import retcode
 from luigi.worker import worker
 
 from config.dataset import find_files, load_dataset
-from config.durable import now, sweep
+from config.durable import now, read_json, sweep
 from config.errors import MissingInput, UserError
-from config.paths import Paths
-from workflow.console import Console, Tasks
+from config.logs import BETWEEN, Prefix
+from config.paths import SUCCESS, Paths
+from config.redaction import redact
+from workflow.console import Console
 from workflow.fingerprint import RawFiles
-from workflow.runlog import RunRecord, StageLine
-from workflow.settings import resolve
+from workflow.logs import redact_terminal, start_logging
+from workflow.luigid import Reporter, outlive_luigid
+from workflow.progress import Progress
+from workflow.runlog import RunRecord, StageLine, Status
+from workflow.settings import changed, resolve
 from workflow.summary import nothing_to_do, summary
 
 if TYPE_CHECKING:
@@ -48,10 +53,6 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
-class _LogFile(logging.FileHandler):
-    """The log of the run that began last in this process."""
-
-
 class Run:
     """What the tasks of one invocation share. The first of them to be constructed begins it."""
 
@@ -62,6 +63,7 @@ class Run:
             task.in_run = _runs[task.run_id]
             return
         console = Console()
+        redact_terminal()
         try:
             task.in_run = _runs[task.run_id] = cls(task, console)
             task.in_run._begin()
@@ -84,6 +86,8 @@ class Run:
         self.raw_dir = Path(top.raw_dir) if top.raw_dir else self.paths.raw(self.dataset.name)
         self.raw_files = RawFiles(self.paths.work(self.dataset.name) / "raw-files.json")
         self.log = self.paths.runs(self.dataset.name) / f"{self.id}.log"
+        self.progress = Progress()
+        """What the stage that is being made says of itself."""
         self.not_promoted: str | None = None
         """Why the run's version was published and not promoted."""
         self._top = top
@@ -91,6 +95,8 @@ class Run:
         self._pending: list[Stage] = []
         self._total = 0
         self._failed = False
+        self._prefix = Prefix(self.id)
+        self._registered = False
 
     # -- from the beginning to the end ------------------------------------------------------------------------
 
@@ -105,12 +111,22 @@ class Run:
             self._total = len(self._pending)
             sweep(self.paths.work(self.dataset.name), "*/*")
             sweep(self.paths.versions(self.dataset.name), "*")
-            self._record = RunRecord(self.log.with_suffix(".jsonl"), self.id, self.dataset.name)
+            self._record = RunRecord(
+                self.log.with_suffix(".jsonl"),
+                self.id,
+                self.dataset.name,
+                settings=self.settings,
+                changed=changed(self.settings),
+                stages=[
+                    {"stage": stage.label, "requires": _before(stage), "to_do": stage in self._pending}
+                    for stage in self.stages
+                ],
+            )
         except OSError as error:
             raise UserError(
                 f"{error.filename} cannot be written ({error.strerror}): see [paths] data_root and models_root."
             ) from error
-        self._start_logging()
+        start_logging(self.log, self._prefix)
         self._choose_scheduler()
         if self._pending:
             self.console.say(f"Run {self.id} of {self.dataset.name}: {self._total} stages to do.")
@@ -123,7 +139,7 @@ class Run:
         if task is not self._top:
             return
         for stage in self.stages:
-            self._record.stage(StageLine(self.id, stage.name, stage.candidate, stage.fingerprint, "skipped", now()))
+            self._record.stage(self._line(stage, "skipped"))
         version = self._version()
         self._record.finished("nothing_to_do", version)
         self.console.say(nothing_to_do(self.dataset, version))
@@ -131,20 +147,41 @@ class Run:
     @contextmanager
     def recording(self, stage: Stage) -> Iterator[StageLine]:
         """Shows and records a stage while it runs; the line's rows and status are the stage's to set."""
-        line = StageLine(self.id, stage.name, stage.candidate, stage.fingerprint, "done", now())
+        line = self._line(stage, "done")
         began = time.monotonic()
         done = self._total - len(self._pending)
+        reporter = Reporter(stage, stage.label, _reads(stage))
+        self._at(stage.label)
         try:
-            with self.console.progress(stage.label, (done, self._total), _spark_tasks):
-                yield line
+            with self.console.bar(stage.label, done, self._total) as watchers:
+                if self._registered:
+                    watchers.append(reporter.show)
+                with self.progress.shown_to(watchers):
+                    yield line
         except BaseException as error:
-            line.status, line.error = "failed", _sentence(error, self.log)
+            line.status, line.error = "failed", redact(_sentence(error, self.log))
             raise
         finally:
             line.duration_s = round(time.monotonic() - began, 3)
             self._record.stage(line)
             self._say(stage, line)
+            if self._registered:
+                reporter.ended(_result(line), None if line.status == "failed" else 100)
             self._ended(stage, line)
+            self._at(BETWEEN)
+
+    def _line(self, stage: Stage, status: Status) -> StageLine:
+        return StageLine(
+            self.id, stage.name, stage.candidate, stage.fingerprint, status, now(), requires=tuple(_before(stage))
+        )
+
+    def _at(self, stage: str) -> None:
+        """From here on, the log's lines are of this stage."""
+        self._prefix.stage = stage
+        if "pyspark" in sys.modules:
+            from spark.output import mark
+
+            mark(str(self._prefix))
 
     def _ended(self, stage: Stage, line: StageLine) -> None:
         """Closes the run after its last stage: of those left, none can run once all wait for a failed one."""
@@ -171,8 +208,16 @@ class Run:
         """The run's session, opened when first asked for, and again if its JVM has died."""
         from spark.session import SessionOptions, open_session
 
-        options = SessionOptions(**self.settings["spark_session"], short_run=self._is_small(), log=self.log)
-        return open_session(options)
+        small = self._is_small()
+        return open_session(
+            SessionOptions(
+                **self.settings["spark_session"],
+                short_run=small,
+                page=self._registered or not small,
+                log=self.log,
+                prefix=str(self._prefix),
+            )
+        )
 
     def stage(self, name: str) -> Stage | None:
         """The run's stage of that name; None where the run has none."""
@@ -201,18 +246,7 @@ class Run:
     def _say_interrupted(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Ctrl-C and SIGTERM are no accident: no traceback."""
         if not issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-
-    def _start_logging(self) -> None:
-        """Sends everything that is logged to the run's file."""
-        root = logging.getLogger()
-        for earlier in [handler for handler in root.handlers if isinstance(handler, _LogFile)]:
-            root.removeHandler(earlier)
-            earlier.close()
-        handler = _LogFile(self.log, encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-        root.addHandler(handler)
-        logging.getLogger("luigi-interface").setLevel(logging.INFO)
+            sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
 
     def _choose_scheduler(self) -> None:
         """Runs locally where no luigid answers, instead of a minute and a half of connection retries."""
@@ -223,6 +257,8 @@ class Run:
         address = (url.hostname or "localhost", url.port or 8082)
         try:
             socket.create_connection(address, timeout=1).close()
+            self._registered = True
+            outlive_luigid(self.console.say)
             self.console.say(f"The task graph is at http://{address[0]}:{address[1]}/")
         except OSError:
             get_config().set("core", "local_scheduler", "true")
@@ -276,10 +312,21 @@ def _sentence(error: BaseException, log: Path) -> str:
     return f"{type(error).__name__}: {first} (the traceback is in {log})"
 
 
-def _spark_tasks() -> Tasks:
-    """Spark's tasks that are done, and all, in the stages that it works on now."""
-    if "pyspark" not in sys.modules:
-        return (0, 0)
-    from spark.session import active_tasks
+def _before(stage: Stage) -> list[str]:
+    """The labels of the stages that a stage requires."""
+    return [before.label for before in stage.requires().values()]
 
-    return active_tasks()
+
+def _reads(stage: Stage) -> str:
+    """What a stage works on, and how many rows that has: reads Ingest (4,931 rows)."""
+    named = []
+    for before in stage.requires().values():
+        with suppress(OSError, ValueError, KeyError):  # Promote has no rows, and makes no directory
+            named.append(f"{before.label} ({read_json(before.directory / SUCCESS)['written']:,} rows)")
+    return f"reads {', '.join(named)}" if named else ""
+
+
+def _result(line: StageLine) -> str:
+    """How a stage ended, for luigid, which has the sentence of an error elsewhere."""
+    rows = f", {line.rows_in:,} rows in, {line.rows_out:,} out" if line.rows_in is not None else ""
+    return f"{line.status} after {line.duration_s:.1f} s{rows}"

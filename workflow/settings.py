@@ -234,6 +234,20 @@ def resolve() -> Settings:
     return settings
 
 
+def changed(settings: Settings) -> dict[str, list[str]]:
+    """The keys that do not have their default, by section."""
+    defaults = {
+        section.get_task_family(): {
+            key: parameter.normalize(parameter._default) for key, parameter in section.get_params()
+        }
+        for section in SECTIONS
+    }
+    differing = {
+        name: [key for key in values if values[key] != defaults[name][key]] for name, values in settings.items()
+    }
+    return {name: keys for name, keys in differing.items() if keys}
+
+
 def _values(section: type[luigi.Config]) -> dict[str, Any]:
     name = section.get_task_family()
     parameters = dict(section.get_params())

@@ -15,6 +15,7 @@ import luigi
 from config.durable import lock_of, locked, made_whole, write_json
 from config.errors import UserError
 from config.paths import SUCCESS
+from config.redaction import redact
 from workflow import fingerprint
 from workflow.run import Run, new_run_id
 from workflow.runlog import StageLine
@@ -37,11 +38,19 @@ class Dependencies(NamedTuple):
     code: tuple[str, ...]
 
 
+class Shown(luigi.Parameter[str]):
+    """A text that luigid shows: without secrets."""
+
+    def serialize(self, text: str) -> str:
+        """Luigi's hook for what it shows of a value."""
+        return redact(super().serialize(text))
+
+
 class InRun(luigi.Task):
     """A task of a run. Luigi tells tasks apart by `run_id`, the file system by fingerprints."""
 
-    dataset = luigi.Parameter(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
-    raw_dir = luigi.Parameter(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
+    dataset = Shown(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
+    raw_dir = Shown(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
     run_id = luigi.Parameter(default="", description="Names the run; made up where it is left out.")
 
     is_stage: ClassVar[bool] = False
@@ -118,9 +127,17 @@ class Stage(InRun):
     def spark(self) -> SparkSession:
         """The run's Spark session."""
         session = self.in_run.spark
-        if (page := session.sparkContext.uiWebUrl) is not None:
-            self.set_tracking_url(page)  # type: ignore[misc]  # Luigi sets it while the task runs
+        if (page := session.sparkContext.uiWebUrl) is not None and self.set_tracking_url is not None:
+            self.set_tracking_url(page)
         return session
+
+    def report(self, text: str, fraction: float | None = None) -> None:
+        """Says how far `make` is, such as "iteration 3 of 10", and the share of the work that is done.
+
+        Cheap, and safe to call from anywhere at any rate: the terminal and luigid are told now and then. The text must
+        hold nothing from the data. It can be passed on as it is: `fit(…, report=self.report)`.
+        """
+        self.in_run.progress.report(text, fraction)
 
     def identity(self) -> list[Any]:
         """What else determines the result, beyond name, code, settings and what comes before."""
@@ -184,8 +201,7 @@ class Stage(InRun):
 
     def on_failure(self, exception: BaseException) -> str:
         """What luigid shows: the sentence alone where the user can put it right."""
-        shown: str = str(exception) if isinstance(exception, UserError) else super().on_failure(exception)
-        return shown
+        return redact(str(exception) if isinstance(exception, UserError) else super().on_failure(exception))
 
     def _say_waiting(self, holder: str) -> None:
         self.in_run.console.say(f"  {self.label} waits for {holder}")

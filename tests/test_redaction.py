@@ -1,0 +1,165 @@
+"""No secret of the environment is written, printed or shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flask.logging import default_handler
+
+from config import redaction
+from config.errors import StoreError
+from config.logs import LineFormatter, Prefix
+from config.redaction import copy, redact, redacted, secrets_of
+from spark.output import finish_output, mark, output_to
+from webapp import create_app
+from workflow.console import Console
+from workflow.runlog import RunRecord, StageLine
+
+SECRET = 'p4ss"wörd/\\'
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PASSWORD", SECRET)
+
+
+@pytest.mark.parametrize(
+    "name", "DB_PASSWORD MYSQL_PASSWD my_secret GITHUB_TOKEN API_KEY AWS_ACCESS_KEY_ID PRIVATE_KEY CREDENTIALS".split()
+)
+def test_a_name_may_suggest_a_secret(name: str) -> None:
+    assert secrets_of({name: "123456", "HOME": "/home/me", "KEYBOARD": "qwertz"}) == ("123456",)
+
+
+def test_short_values_are_left_alone() -> None:
+    assert secrets_of({"TOKEN": "12345", "EMPTY_TOKEN": ""}) == ()
+
+
+def test_the_longest_comes_first_and_each_line_counts() -> None:
+    assert secrets_of({"A_TOKEN": "abcdef", "B_TOKEN": "abcdefgh", "PRIVATE_KEY": "first line\nsecond line\n"})[-1] == (
+        "abcdef"
+    )
+    assert "second line" in secrets_of({"PRIVATE_KEY": "first line\nsecond line\n"})
+
+
+def test_a_secret_is_found_however_it_is_escaped() -> None:
+    for form in (SECRET, json.dumps(SECRET), repr(SECRET), json.dumps(SECRET, ensure_ascii=False)):
+        assert SECRET[:5] not in redact(f"The file /x/{form} is gone.")
+    assert redact("http://me:p4ss%22w%C3%B6rd%2F%5C@host") == "http://me:***@host"
+
+
+def test_without_secrets_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_PASSWORD")
+    for name in [name for name in os.environ if secrets_of({name: "123456"})]:
+        monkeypatch.delenv(name)
+    assert redact(SECRET) == SECRET
+
+
+def test_of_what_json_can_hold_every_text_is_redacted() -> None:
+    value = {SECRET: [SECRET, 1, None, True, {"x": (f"a {SECRET} b",)}]}
+    assert redacted(value) == {"***": ["***", 1, None, True, {"x": ["a *** b"]}]}
+
+
+def test_a_run_record_holds_none(tmp_path: Path) -> None:
+    record = RunRecord(tmp_path / "r.jsonl", "r", "d", settings={"paths": {"data_root": f"/{SECRET}"}})
+    record.stage(StageLine("r", "Split", None, "f", "failed", "now", error=f"{SECRET} is wrong."))
+    record.finished("failed", None)
+    first, stage, _ = (json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines())
+    assert first["settings"] == {"paths": {"data_root": "/***"}}
+    assert stage["error"] == "*** is wrong."
+
+
+def test_the_terminal_shows_none(capfd: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.say(f"in /{SECRET}")
+    console.fail(f"{SECRET} is wrong.")
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("in /***\n", "Error: *** is wrong.\n")
+
+
+def test_every_line_of_a_log_has_its_run_and_stage_and_no_secret() -> None:
+    prefix = Prefix("run-1")
+    prefix.stage = "Train als"
+    formatter = LineFormatter("%(levelname)s: %(message)s", prefix)
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "over\ntwo lines", (), sys.exc_info())
+    lines = formatter.format(record).splitlines()
+    assert lines[0] == "run-1 Train:als ERROR: over"
+    assert lines[-1] == "run-1 Train:als ValueError: ***"
+    assert all(line.startswith("run-1 Train:als ") for line in lines)
+    prefix.stage = "-"
+    assert formatter.format(record).startswith("run-1 - ERROR")
+
+
+def test_what_is_copied_gets_the_prefix_of_the_moment(tmp_path: Path) -> None:
+    source = io.BytesIO(f"one {SECRET}\n".encode() + redaction.NEW_PREFIX + b"run Split \ntwo\nnot ended \xff".strip())
+    copy(source, tmp_path / "log", "run - ")
+    assert (tmp_path / "log").read_text() == "run - one ***\nrun Split two\nrun Split not ended \ufffd\n"
+
+
+def test_the_page_and_its_log_show_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    (models / "d").mkdir(parents=True)
+    app = create_app(models, tmp_path)
+
+    @app.get("/broken")
+    def broken() -> str:
+        raise StoreError(f"{SECRET} cannot be read.")
+
+    @app.get("/bug")
+    def bug() -> str:
+        raise KeyError(SECRET)
+
+    monkeypatch.setattr(app.logger, "handlers", [default_handler])
+    assert "*** cannot be read." in app.test_client().get("/broken").text
+    assert app.test_client().get("/bug").status_code == 500
+    said = capfd.readouterr().err
+    assert "KeyError: " in said
+    assert SECRET not in said
+    assert json.dumps(SECRET)[1:-1] not in said
+
+
+class TestWhatJavaPrints:
+    @pytest.fixture(autouse=True)
+    def alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Leaves the output of the tests' own session alone."""
+        monkeypatch.setattr("spark.output._outputs", [])
+
+    def test_is_all_in_the_log_in_the_end(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        script = f"for i in $(seq 20000); do echo line $i {SECRET!r}; done; echo last >&2"
+        with output_to(tmp_path / "log", "run Split "):
+            process = subprocess.Popen(["sh", "-c", script])
+        print("back on the terminal")
+        assert process.wait() == 0
+        mark("run - ")
+        finish_output()
+        lines = (tmp_path / "log").read_text().splitlines()
+        assert lines[0] == "run Split line 1 ***"
+        assert lines[-1] == "run Split last"
+        assert len(lines) == 20_001
+        assert capfd.readouterr().out == "back on the terminal\n"
+
+    def test_ends_nobody_when_the_reader_is_gone(self, tmp_path: Path) -> None:
+        from spark import output
+
+        with output_to(tmp_path / "log", ""):
+            process = subprocess.Popen(
+                [sys.executable, "-c", "import time; time.sleep(1)\nfor i in range(9999): print('x' * 99)"],
+                stderr=subprocess.DEVNULL,
+            )
+        (opened,) = output._outputs
+        opened.reader.kill()
+        opened.reader.wait()
+        mark("run - ")
+        process.wait(timeout=30)  # the write fails, which Java takes calmly; it does not wait for ever
+        finish_output()

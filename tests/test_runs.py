@@ -1,0 +1,183 @@
+"""The run records, read and shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline import Ran, Roots
+
+from config.errors import UserError
+from config.paths import PROJECT
+from config.runs import find_run, last_runs, read_run, recorded
+from workflow.__main__ import main
+from workflow.history import took
+
+
+def write(root: Path, run: str, *events: dict[str, Any] | str, dataset: str = "tiny") -> Path:
+    """Writes a record; a string stands for a line as it is."""
+    (root / dataset).mkdir(parents=True, exist_ok=True)
+    file = root / dataset / f"{run}.jsonl"
+    file.write_text("\n".join(event if isinstance(event, str) else json.dumps(event) for event in events))
+    return file
+
+
+def begun(at: str, **facts: Any) -> dict[str, Any]:
+    return {"event": "run_started", "at": at, **facts}
+
+
+def ended(stage: str, status: str, **facts: Any) -> dict[str, Any]:
+    return {"event": "stage", "stage": stage, "model": None, "status": status, **facts}
+
+
+PLAN = [
+    {"stage": "Ingest", "requires": [], "to_do": False},
+    {"stage": "Split", "requires": ["Ingest"], "to_do": True},
+    {"stage": "Train als", "requires": ["Ingest", "Split"], "to_do": True},
+]
+STARTED = begun(
+    "2026-01-02T03:04:05Z",
+    stages=PLAN,
+    settings={"als": {"rank": 64, "alpha": 10.0}, "split": {"seed": 42}},
+    changed={"als": ["rank"]},
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Run records of two datasets."""
+    root = tmp_path / "runs"
+    write(root, "20260101-aa", begun("2026-01-01T00:00:00Z"), {"event": "run_finished", "status": "nothing_to_do"})
+    failed = ended("Train", "failed", model="als", error="It is broken.", duration_s=1.0)
+    done = ended("Split", "done", duration_s=75.4, rows_in=1200, rows_out=1100)
+    write(root, "20260102-ab", STARTED, done, failed, {"event": "run_finished", "status": "failed", "duration_s": 76.0})
+    write(root, "20260103-ac", begun("2026-01-03T00:00:00Z", stages=PLAN), '{"event": "stage", "sta', dataset="other")
+    return root
+
+
+class TestReading:
+    def test_a_stage_is_done_failed_skipped_or_not_run(self, root: Path) -> None:
+        run = read_run(root / "tiny" / "20260102-ab.jsonl")
+        assert [(step.label, step.status) for step in run.steps] == [
+            ("Ingest", "skipped"), ("Split", "done"), ("Train als", "failed"),
+        ]  # fmt: skip
+        assert run.steps[2].requires == ("Ingest", "Split")
+        assert run.error == "Train of als: It is broken."
+        assert (run.settings["als"]["rank"], run.changed) == (64, {"als": ["rank"]})
+
+    def test_a_line_that_was_cut_off_is_as_good_as_not_written(self, root: Path) -> None:
+        run = read_run(root / "other" / "20260103-ac.jsonl")
+        assert run.status == "unfinished"
+        assert [step.status for step in run.steps] == ["skipped", "not run", "not run"]
+
+    def test_records_from_before_there_was_a_plan_can_be_read(self, tmp_path: Path) -> None:
+        run = read_run(write(tmp_path, "r", begun("2026"), ended("Split", "done"), ended("Split", "failed")))
+        assert [(step.label, step.status) for step in run.steps] == [("Split", "failed")]
+        assert (run.settings, run.changed) == ({}, {})
+
+    def test_the_newest_come_first(self, root: Path) -> None:
+        assert [run.run for run in last_runs(root / "tiny")] == ["20260102-ab", "20260101-aa"]
+
+    def test_a_run_of_the_pipeline_says_all_of_it(self, finished: tuple[Roots, Ran]) -> None:
+        run = find_run(finished[0].data / "runs", "synthetic")
+        assert run.stages == {"done": 14}
+        assert all(step.requires for step in run.steps[1:])
+        assert run.settings["synthetic"]["num_users"] == 60
+        assert run.changed["als"] == ["rank", "max_iter"]
+        assert "split" not in run.changed
+        closing = [line for line in finished[1].record if line["event"] == "stage"]
+        assert {line["stage"]: line["requires"] for line in closing}["Split"] == ["Ingest"]
+
+
+class TestFinding:
+    def test_by_what_its_id_begins_with(self, root: Path) -> None:
+        assert find_run(root, None, "20260103").run == "20260103-ac"
+        assert find_run(root, "tiny").run == "20260102-ab"
+        assert find_run(root).run == "20260103-ac"
+
+    def test_a_whole_id_is_enough_though_another_begins_so(self, root: Path) -> None:
+        write(root, "20260102-abc", begun("2026"))
+        assert find_run(root, None, "20260102-ab").run == "20260102-ab"
+
+    @pytest.mark.parametrize(
+        ("dataset", "wanted", "sentence"),
+        [
+            (None, "2027", "No run's id begins with '2027'"),
+            (None, "2026", r"3 runs' ids begin with '2026' \(20260103-ac, 20260101-aa, 20260102-ab\)"),
+            (None, "../tiny/20260101-aa", "No run's id begins with"),
+            ("tniy", "", r"No run of 'tniy' .* \(did you mean 'tiny'\?\); there are runs of other, tiny"),
+            ("..", "", r"No run of '\.\.'"),
+        ],
+    )
+    def test_says_what_is_wrong(self, root: Path, dataset: str | None, wanted: str, sentence: str) -> None:
+        with pytest.raises(UserError, match=sentence):
+            find_run(root, dataset, wanted)
+
+    def test_where_nothing_ran(self, tmp_path: Path) -> None:
+        assert recorded(tmp_path / "nowhere") == []
+        with pytest.raises(UserError, match=r"No run is recorded in .*: make pipeline makes one"):
+            find_run(tmp_path / "nowhere")
+
+
+class TestCommands:
+    def test_runs_lists_them(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["runs", "--data", str(root.parent)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == ["run", "20260103-ac", "20260102-ab", "20260101-aa"]
+        assert lines[1].endswith("unfinished")
+        assert "2026-01-02 03:04:05" in lines[2]
+        assert lines[2].endswith("1 min 16 s  1 of 3 stages  failed (Train als)")
+        assert lines[3].endswith("nothing to do")
+        assert main(["runs", "--data", str(root.parent), "--dataset", "other"]) == 0
+        assert "tiny" not in capsys.readouterr().out
+
+    def test_run_shows_one(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "--data", str(root.parent), "--", "20260102"]) == 0
+        shown = capsys.readouterr().out
+        assert "Split      1 min 15 s    1,200     1,100\n" in shown
+        assert "Ingest              –        –         –  found done\n" in shown
+        assert "Settings other than the defaults:\n  [als] rank = 64\n" in shown
+        assert "alpha" not in shown
+        assert "\nError: Train als: It is broken.\n" in shown
+        assert shown.endswith(f"{root}/tiny/20260102-ab.log\n")
+
+    def test_graph_draws_one_and_says_where(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["graph", "--data", str(root.parent), "--dataset", "tiny"]) == 0
+        drawn = root / "tiny" / "20260102-ab.svg"
+        assert capsys.readouterr().out == f"{drawn}\n"
+        assert drawn.read_text().startswith("<svg")
+
+    @pytest.mark.parametrize("verb", ["run", "graph"])
+    def test_an_unknown_id_is_one_sentence(self, verb: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([verb, "--data", str(root.parent), "--", "-x"]) == 2
+        assert capsys.readouterr().err == "Error: No run's id begins with '-x': make runs lists them.\n"
+
+    def test_make_takes_an_id_and_a_dataset(self, root: Path) -> None:
+        def make(*words: str) -> subprocess.CompletedProcess[str]:
+            called = ["make", "--no-print-directory", "-o", ".venv/.installed", f"BIN={Path(sys.executable).parent}"]
+            return subprocess.run(
+                [*called, *words, f"DATA={root.parent}"], cwd=PROJECT, capture_output=True, text=True, check=False
+            )
+
+        assert "20260103-ac" in make("runs").stdout
+        assert "20260103-ac" not in make("runs", "DATASET=tiny").stdout
+        assert make("run").stdout.startswith("Run 20260103-ac of other")
+        assert make("run", "ID=20260101").stdout.startswith("Run 20260101-aa of tiny")
+        refused = make("run", "ID='; x")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("Error: No run's id begins with")
+
+    def test_no_spark_is_loaded(self) -> None:
+        script = "import sys, workflow.__main__; print({'pyspark', 'pandas', 'numpy', 'sqlalchemy'} & set(sys.modules))"
+        ran = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+        assert ran.stdout == "set()\n"
+
+
+def test_durations_read_well() -> None:
+    assert [took(seconds) for seconds in (None, 0.04, 9.94, 42.4, 59.6, 3599, 3700.0)] == [
+        "–", "0.0 s", "9.9 s", "42 s", "1 min 0 s", "59 min 59 s", "1 h 1 min",
+    ]  # fmt: skip

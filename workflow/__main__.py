@@ -1,0 +1,103 @@
+"""`python -m workflow VERB`: lists runs, shows one, draws one; and starts luigid. Needs no Spark."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from config.durable import write_atomically
+from config.errors import UserError
+from config.paths import Paths
+from config.redaction import redact
+from config.runs import find_run, last_runs, newest_first, recorded
+from workflow.history import show_run, table_of_runs
+
+MISUSED = 2
+"""Exit code for what the user can put right."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse."""
+        self.exit(MISUSED, f"Error: {message[:1].upper()}{message[1:].rstrip('.')}.\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    asked = _parser().parse_args(arguments)
+    try:
+        print(redact(asked.answer(asked)), flush=True)
+    except UserError as error:
+        print(redact(f"Error: {error}"), file=sys.stderr)
+        return MISUSED
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m workflow", description="What the runs did.", allow_abbrev=False)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, answer, text in (
+        ("runs", _runs, "lists the runs, newest first"),
+        ("run", _run, "shows a run, by default the last one"),
+        ("graph", _graph, "draws the stages of a run, by default of the last one, as an SVG file"),
+    ):
+        verb = verbs.add_parser(name, help=text, allow_abbrev=False)
+        verb.set_defaults(answer=answer)
+        verb.add_argument("--data", type=Path, default=Paths().data_root, help="run records are in its runs/")
+        verb.add_argument("--dataset", help="only runs of this one")
+        if name != "runs":
+            verb.add_argument("id", nargs="?", default="", help="the run's id, or as much of it as tells it apart")
+    verb = verbs.add_parser("luigid", help="starts the scheduler that has a page", allow_abbrev=False)
+    verb.set_defaults(answer=_luigid)
+    verb.add_argument("--data", type=Path, default=Paths().data_root, help="its state is kept in its luigid/")
+    verb.add_argument("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    verb.add_argument("--port", type=int, default=8082, help="default: %(default)s")
+    return parser
+
+
+def _runs(asked: argparse.Namespace) -> str:
+    directories = recorded(asked.data / "runs", asked.dataset)
+    runs = newest_first([run for directory in directories for run in last_runs(directory)])
+    return table_of_runs(runs) if runs else "There are no runs yet: make pipeline makes one."
+
+
+def _run(asked: argparse.Namespace) -> str:
+    return show_run(find_run(asked.data / "runs", asked.dataset, asked.id), asked.data / "runs")
+
+
+def _graph(asked: argparse.Namespace) -> str:
+    from config.graph import draw
+
+    run = find_run(asked.data / "runs", asked.dataset, asked.id)
+    file: Path = asked.data / "runs" / run.dataset / f"{run.run}.svg"
+    try:
+        write_atomically(file, draw(run))
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}).") from error
+    return str(file)
+
+
+def _luigid(asked: argparse.Namespace) -> str:
+    from workflow.luigid import serve
+
+    try:
+        socket.create_server((asked.address, asked.port)).close()
+    except (OSError, OverflowError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise UserError(f"luigid cannot listen on {asked.address}, port {asked.port}: {why}.") from error
+    print(f"The task graph of runs with SCHEDULER=luigid is at http://{asked.address}:{asked.port}/,", flush=True)
+    print("tasks that have ended are at /history (Ctrl-C ends).", flush=True)
+    serve(asked.address, asked.port, asked.data / "luigid")
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Runs as text: a table of them, and one in detail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from config.runs import NOT_RUN, Run, StageRun
+
+_OUTCOMES = {"nothing_to_do": "nothing to do"}
+
+
+def table_of_runs(runs: Sequence[Run]) -> str:
+    """When, how long, of which dataset, what was made, and how it ended."""
+    rows = [("run", "dataset", "started (UTC)", "took", "made", "outcome")]
+    for run in runs:
+        made = f"{run.stages['done']} of {len(run.steps)} stages" if run.stages["done"] else "–"
+        rows.append((run.run, run.dataset, _moment(run.started), took(run.duration_s), made, _outcome(run)))
+    return _table(rows, numbers={3})
+
+
+def show_run(run: Run, root: Path) -> str:
+    """The stages of a run with times and rows, the settings that were not the default, and what went wrong."""
+    after = f" after {took(run.duration_s)}" if run.duration_s is not None else ""
+    told = [
+        f"Run {run.run} of {run.dataset}, begun {_moment(run.started)} UTC: {_outcome(run)}{after}.",
+        *([f"Version {run.version}."] if run.version else []),
+        "",
+        _table([("stage", "took", "rows in", "rows out", ""), *map(_row, run.steps)], numbers={1, 2, 3}),
+        "",
+        *_settings(run),
+        "",
+    ]
+    errors = [f"{step.label}: {step.error}" for step in run.steps if step.error]
+    told += [*(f"Error: {error}" for error in errors), *([""] if errors else [])]
+    return "\n".join([*told, f"What Luigi and Spark said is in {root / run.dataset / run.run}.log"])
+
+
+def took(seconds: float | None) -> str:
+    """0.4 s, 42 s, 2 min 5 s, 1 h 12 min."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _row(step: StageRun) -> tuple[str, ...]:
+    rows = ["–" if count is None else f"{count:,}" for count in (step.rows_in, step.rows_out)]
+    status = {"done": "", "skipped": "found done", NOT_RUN: NOT_RUN}.get(step.status, step.status)
+    return (step.label, took(step.duration_s) if step.status in ("done", "failed") else "–", *rows, status)
+
+
+def _outcome(run: Run) -> str:
+    failed = [step.label for step in run.steps if step.status == "failed"]
+    return _OUTCOMES.get(run.status, run.status) + (f" ({', '.join(failed)})" if failed else "")
+
+
+def _settings(run: Run) -> list[str]:
+    if not run.settings:
+        return ["The record does not say which settings it used."]
+    changed = [
+        f"  [{section}] {key} = {_written(run.settings[section][key])}"
+        for section, keys in run.changed.items()
+        for key in keys
+        if key in run.settings.get(section, {})
+    ]
+    return ["Settings other than the defaults:", *changed] if changed else ["Every setting had its default."]
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _moment(stamp: str | None) -> str:
+    if stamp is None:
+        return "–"
+    try:
+        return f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return stamp
+
+
+def _table(rows: Sequence[Sequence[str]], numbers: set[int]) -> str:
+    """Columns: numbers to the right, words to the left."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place in numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

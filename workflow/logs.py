@@ -1,0 +1,30 @@
+"""Where the log of a run goes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from config.logs import LineFormatter, Prefix
+
+
+class _LogFile(logging.FileHandler):
+    """The log of the run that began last in this process."""
+
+
+def start_logging(log: Path, prefix: Prefix) -> None:
+    """Sends everything that is logged to a run's file."""
+    root = logging.getLogger()
+    for earlier in [handler for handler in root.handlers if isinstance(handler, _LogFile)]:
+        root.removeHandler(earlier)
+        earlier.close()
+    handler = _LogFile(log, encoding="utf-8", delay=True)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", prefix))
+    root.addHandler(handler)
+    logging.getLogger("luigi-interface").setLevel(logging.INFO)
+
+
+def redact_terminal() -> None:
+    """What is logged before there is a file goes to the terminal: without secrets, too."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LineFormatter())

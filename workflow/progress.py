@@ -1,0 +1,84 @@
+"""How far a stage is: one poll of Spark, seen by the terminal's bar and by luigid."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+_POLL_S = 0.25
+_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known at a moment of the stage that is being made."""
+
+    tasks_done: int = 0
+    tasks: int = 0
+    """Spark's tasks, of the jobs that it works on now."""
+    note: str = ""
+    """What the stage says itself: iteration 3 of 10."""
+    fraction: float | None = None
+    """How much of its work is done, from 0 to 1, where the stage says so."""
+
+    @property
+    def words(self) -> str:
+        """In a line: iteration 3 of 10, 12/40 Spark tasks."""
+        tasks = f"{self.tasks_done}/{self.tasks} Spark tasks" if self.tasks else ""
+        return ", ".join(part for part in (self.note, tasks) if part)
+
+    @property
+    def percentage(self) -> int | None:
+        """Of the work, where the stage says it; otherwise of Spark's tasks; None where there is nothing to go by."""
+        share = self.fraction if self.fraction is not None else self.tasks_done / self.tasks if self.tasks else None
+        return None if share is None else round(100 * min(max(share, 0.0), 1.0))
+
+
+Show = Callable[[State], None]
+"""Somebody who is shown the state, a few times a second."""
+
+
+class Progress:
+    """The state of the stage that is being made."""
+
+    def __init__(self) -> None:
+        self._note, self._fraction = "", None  # type: tuple[str, float | None]
+
+    def report(self, text: str, fraction: float | None = None) -> None:
+        """What a stage says of itself while it works."""
+        self._note, self._fraction = text, fraction
+
+    @contextmanager
+    def shown_to(self, watchers: Sequence[Show]) -> Iterator[None]:
+        """Shows the state to all of them while the block runs. What goes wrong with it is no matter of the stage."""
+        self.report("")
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(_POLL_S):
+                with suppress(Exception):  # a JVM that dies is the stage's to report
+                    state = State(*_spark_tasks(), self._note, self._fraction)
+                    for show in watchers:
+                        show(state)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        if watchers:
+            watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if watchers:
+                watcher.join(_PATIENCE_S)
+
+
+def _spark_tasks() -> tuple[int, int]:
+    """Spark's tasks that are done, and all, in the stages that it works on now."""
+    if "pyspark" not in sys.modules:
+        return (0, 0)
+    from spark.session import active_tasks
+
+    return active_tasks()
