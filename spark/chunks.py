@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
+from spark.arrow_files import read_batches, write_arrow
 from spark.tables import Columns, written
 
 KEPT = "kept"
@@ -88,7 +89,7 @@ def _all_ids(spark: SparkSession, into: Path, name: str) -> pa.Array:
     groups = [files[start :: max(1, math.isqrt(len(files)))] for start in range(max(1, math.isqrt(len(files))))]
 
     def unite(group: list[Path]) -> pa.Array:
-        return _united(_batches(file)[0][name].dictionary for file in group)
+        return _united(read_batches(file)[0][name].dictionary for file in group)
 
     found = spark.sparkContext.parallelize(groups, len(groups)).map(unite).collect() if files else []
     ids = _united(found)
@@ -111,7 +112,7 @@ def merge_all(spark: SparkSession, into: Path, users: pa.Array, tracks: pa.Array
     for name in (_DEALT, _IDS, _INTERACTIONS):
         (into / name).mkdir()
     for name, ids in ((Columns.USER, users), (Columns.TRACK, tracks)):
-        _write_arrow(into / _IDS / name, pa.table({"id": ids}).to_batches())
+        write_arrow(into / _IDS / name, pa.table({"id": ids}), [len(ids)])
     sizes = (len(users), len(tracks))
     ranges = max(1, kept // RANGE_ROWS)
     chunks = sorted((into / _CHUNKS).glob("*.arrow"))
@@ -151,30 +152,23 @@ def _write_chunk(table: pa.Table, into: Path, name: str) -> Counter[str]:
         )
         encoded = [user.dictionary_encode(), track.dictionary_encode(), value, time]
         names = [Columns.USER, Columns.TRACK, Columns.VALUE, Columns.TIME]
-        _write_arrow(into / _CHUNKS / f"{name}.arrow", [pa.record_batch(encoded, names=names)])
+        write_arrow(into / _CHUNKS / f"{name}.arrow", pa.table(encoded, names=names), [len(kept)])
     return Counter({KEPT: len(kept)}) + Counter(reasons.to_pylist() if len(rejects) else [])
 
 
 def _deal(chunk: Path, into: Path, num_users: int, ranges: int) -> None:
     """Rewrites a chunk with the ids' indexes, one batch a range of users."""
-    (rows,) = _batches(chunk)
+    (rows,) = read_batches(chunk)
     indexes = {}
     for name in (Columns.USER, Columns.TRACK):
-        known = pa.Table.from_batches(_batches(into / _IDS / name))["id"].combine_chunks()
+        known = pa.Table.from_batches(read_batches(into / _IDS / name))["id"].combine_chunks()
         local = pc.index_in(rows[name].dictionary, value_set=known)
         indexes[name] = local.take(rows[name].indices)
     columns = {**indexes, Columns.VALUE: rows[Columns.VALUE], Columns.TIME: rows[Columns.TIME]}
     table = pa.table(columns)
     number = range_of(indexes[Columns.USER].to_numpy(), num_users, ranges)
-    order = np.argsort(number, kind="stable")
-    ends = np.cumsum(np.bincount(number, minlength=ranges))
-    table = table.take(pa.array(order)).combine_chunks()
-    batches = [
-        batch
-        for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
-        for batch in table.slice(start, end - start).to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
-    ]
-    _write_arrow(into / _DEALT / chunk.name, batches)
+    table = table.take(pa.array(np.argsort(number, kind="stable")))
+    write_arrow(into / _DEALT / chunk.name, table, np.bincount(number, minlength=ranges))
 
 
 def range_of(users: NDArray[np.int32], num_users: int, ranges: int) -> NDArray[np.uint16]:
@@ -184,7 +178,7 @@ def range_of(users: NDArray[np.int32], num_users: int, ranges: int) -> NDArray[n
 
 def _merge(into: Path, number: int, num_tracks: int, rule: str) -> None:
     """Sorts the rows of a range of users, merges those of one pair, and writes them as Parquet."""
-    table = pa.Table.from_batches([_batches(file, number)[0] for file in sorted((into / _DEALT).glob("*.arrow"))])
+    table = pa.Table.from_batches([read_batches(file, number)[0] for file in sorted((into / _DEALT).glob("*.arrow"))])
     user, track, value = (table[name].to_numpy() for name in (Columns.USER, Columns.TRACK, Columns.VALUE))
     has_times = table[Columns.TIME].null_count < len(table)
     time = table[Columns.TIME].to_numpy() if has_times else np.zeros(len(table), np.int64)
@@ -205,19 +199,3 @@ def _merge(into: Path, number: int, num_tracks: int, rule: str) -> None:
         else pa.nulls(len(starts), pa.int64()),
     }
     written(into / _INTERACTIONS / f"part-{number:05}.parquet", partial(pq.write_table, pa.table(merged)))
-
-
-def _batches(file: Path, *numbers: int) -> list[pa.RecordBatch]:
-    """Batches of an Arrow file, mapped into memory: those of the numbers, or all."""
-    with pa.memory_map(str(file)) as mapped:
-        reader = pa.ipc.open_file(mapped)
-        return [reader.get_batch(number) for number in numbers or range(reader.num_record_batches)]
-
-
-def _write_arrow(file: Path, batches: list[pa.RecordBatch]) -> None:
-    def write(path: Path) -> None:
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batches[0].schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-
-    written(file, write)

@@ -23,7 +23,7 @@ from workflow import settings
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
 
-_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
+_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks arrow_files profile quality".split())
 _TABLES = ("spark/tables.py",)
 _SCORING = ("spark/topk.py", "spark/algorithms/__init__.py")
 
