@@ -43,6 +43,26 @@ def test_another_seed_gives_other_bytes(made: Path, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() != (made / name).read_bytes()
 
 
+def test_the_chunks_in_which_it_is_made_change_no_byte(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark.synthetic.CHUNK", 1_777)
+    told: list[float] = []
+    generate(SIZES, tmp_path, told.append)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
+    assert len(told) == 7
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_a_larger_catalogue_has_finer_tastes_and_few_pairs_twice(tmp_path: Path) -> None:
+    generate(Sizes(num_users=5_000, num_tracks=20_000, num_interactions=100_000, seed=3), tmp_path)
+    ratings = read(tmp_path, "ratings.csv")
+    assert ratings.duplicated(["user_id", "track_id"]).mean() < 0.1
+    assert set(ratings["rating"]) == {1, 2, 3, 4, 5}
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 100), st.integers(0, 2**32))
 def test_sizes_are_exact_and_every_user_rates(users: int, tracks: int, more: int, seed: int) -> None:
