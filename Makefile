@@ -59,8 +59,9 @@ format: .venv/.installed-dev  ## Puts the code into shape.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.installed-dev  ## Times the default run beside a plain PySpark script, and recommend().
+bench: .venv/.installed-dev  ## Times the default run and look-ups, then ingest at 20M rows, beside plain Spark: [ARGS="--rounds 1"]
 	$(BIN)/python tests/benchmarks/default_run.py
+	$(BIN)/python tests/benchmarks/ingest.py $(ARGS)
 
 clean:  ## Removes stage outputs and caches; raw data, run records and models stay.
 	rm -rf data/work build .pytest_cache .mypy_cache .ruff_cache .hypothesis
