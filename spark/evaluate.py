@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
 from config.errors import UserError
 from spark.algorithms import Indexes, Scorer, load
+from spark.blocks import USER, Rows, rows_of
 from spark.ranking import CUTOFFS, METRICS, metrics_at
-from spark.split import TEST, TRAIN, sizes
-from spark.tables import Columns, read_parquet
-from spark.topk import best, blocks, pairs_of, spread
+from spark.split import TEST, sizes
+from spark.tables import Columns, written
+from spark.topk import best
 
 _DEPTH = max(CUTOFFS)
 _RANKED = [f"{metric}@{k}" for k in CUTOFFS for metric in METRICS]
-_SCHEMA = (
-    "user int, relevant int, top array<int>, squared_error double, absolute_error double, rated int, "
-    + ", ".join(f"`{name}` double" for name in _RANKED)
-)
 
 
 @dataclass(frozen=True)
@@ -43,58 +41,81 @@ class Measured:
 
 
 def evaluate(
-    spark: SparkSession, ingested: Path, dealt: Path, model: Path, liked_from: float | None, into: Path
+    spark: SparkSession, ingested: Path, split: Path, model: Path, liked_from: float | None, into: Path
 ) -> Measured:
     """Measures a saved model and writes the metrics of each user as Parquet.
 
     Args:
         ingested: the directory that Ingest wrote.
-        dealt: Parquet of interactions with their part.
+        split: the directory that Split wrote.
         model: a saved model, at a path that every worker can read.
         liked_from: see `per_user`.
         into: where the Parquet goes.
     """
-    num_users, num_tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
-    interactions = read_parquet(spark, dealt)
-    per_user(interactions, num_users, num_tracks, model, liked_from).write.parquet(str(into))
+    into.mkdir()
+    files = sorted((split / "dealt" / f"{Columns.PART}={TEST}").glob("*.parquet"))
+
+    def measure(file: Path) -> None:
+        held_out = HeldOut.read(file, liked_from)
+        table = per_user(load(model), held_out, rows_of(split / "blocks", USER))
+        written(into / file.name, partial(pq.write_table, table))
+
+    spark.sparkContext.parallelize(files, len(files)).foreach(measure)
     measured = ds.dataset(into)
     return Measured(
-        summarise(into, num_tracks),
+        summarise(into, ds.dataset(ingested / "tracks").count_rows()),
         users=measured.count_rows(),
         users_ranked=users_ranked(into),
-        held_out=sizes(dealt)[TEST],
+        held_out=sizes(split / "dealt")[TEST],
     )
 
 
-def per_user(dealt: DataFrame, num_users: int, num_tracks: int, model: Path, liked_from: float | None) -> DataFrame:
-    """Every metric of every user who has something in the test part, one row each.
+@dataclass(frozen=True)
+class HeldOut:
+    """Interactions of the test part, sorted by user."""
+
+    users: Indexes
+    tracks: Indexes
+    values: NDArray[np.float64]
+    relevant: NDArray[np.bool_]
+    """Whether each is a track that the user likes."""
+
+    @classmethod
+    def read(cls, file: Path, liked_from: float | None) -> HeldOut:
+        """From a file of the test part; `liked_from` is the rating from which a track is relevant, None: all are."""
+        table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
+        users, tracks, values = (table[name].to_numpy() for name in table.column_names)
+        return cls(users, tracks, values, np.ones(len(values), bool) if liked_from is None else values >= liked_from)
+
+
+def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows) -> pa.Table:
+    """Every metric of every user who has something held out, one row each.
 
     The list is drawn from the whole catalogue without what the user heard in training. Where nothing held out is
     relevant to a user, the ranking metrics are null.
 
     Args:
-        dealt: user, track, value, part.
-        num_users: number of users in all.
-        num_tracks: size of the catalogue.
-        model: a saved model, at a path that every worker can read.
-        liked_from: the rating from which a held-out track is relevant; None: all held-out tracks are.
+        heard: what each user heard in training.
     """
-    in_training, in_test = F.col(Columns.PART) == TRAIN, F.col(Columns.PART) == TEST
-    relevant = in_test if liked_from is None else in_test & (F.col(Columns.VALUE) >= liked_from)
-    by_user = dealt.groupBy(Columns.USER).agg(
-        F.collect_list(F.when(in_training, F.col(Columns.TRACK))).alias("heard"),
-        F.collect_list(F.when(relevant, F.col(Columns.TRACK))).alias("relevant"),
-        F.collect_list(F.when(in_test, F.struct(Columns.TRACK, Columns.VALUE))).alias("held_out"),
-    )
-    tested = by_user.where(F.size("held_out") > 0)
-
-    def measure(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        scorer = load(model)
-        for batch in batches:
-            for block in blocks(batch, num_tracks):
-                yield _measured(block, scorer, num_tracks)
-
-    return spread(tested, num_users, num_tracks).mapInArrow(measure, _SCHEMA)
+    users, rows = np.unique(held_out.users, return_inverse=True)
+    lists = best(scorer, users.astype(np.int32), heard, min(_DEPTH, scorer.num_tracks))
+    relevant = held_out.relevant
+    hits = np.zeros((len(users), _DEPTH), bool)
+    places = np.arange(len(users))[:, None] * scorer.num_tracks + lists.tracks
+    wanted = rows[relevant] * scorer.num_tracks + held_out.tracks[relevant]
+    hits[:, : lists.tracks.shape[1]] = np.isin(places, wanted) & lists.taken
+    counts = np.bincount(rows[relevant], minlength=len(users))
+    ends = np.concatenate([[0], np.cumsum(lists.sizes)]).astype(np.int32)
+    columns: dict[str, Any] = {
+        "user": users.astype(np.int32),
+        "relevant": counts.astype(np.int32),
+        "top": pa.ListArray.from_arrays(ends, lists.tracks[lists.taken]),
+        **_rating_errors(scorer, held_out, rows, len(users)),
+    }
+    for k in CUTOFFS:
+        for name, values in metrics_at(hits, np.maximum(counts, 1), k).items():
+            columns[f"{name}@{k}"] = pa.array(np.where(counts > 0, values, np.nan), from_pandas=True)
+    return pa.table(columns)
 
 
 def summarise(measured: Path, num_tracks: int) -> dict[str, float]:
@@ -113,8 +134,8 @@ def summarise(measured: Path, num_tracks: int) -> dict[str, float]:
         )
     summary = {name: float(pc.mean(ranked[name]).as_py()) for name in _RANKED}
     lists = ranked["top"].combine_chunks()
-    rows, tracks = pairs_of(lists)
-    places = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    lengths, tracks = lists.value_lengths().to_numpy(), lists.flatten().to_numpy()
+    places = np.arange(len(tracks)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     for k in CUTOFFS:
         summary[f"coverage@{k}"] = len(np.unique(tracks[places < k])) / num_tracks
     rated = pc.sum(table["rated"]).as_py()
@@ -129,53 +150,19 @@ def users_ranked(measured: Path) -> int:
     return int(ds.dataset(measured).count_rows(filter=pc.field("relevant") > 0))
 
 
-def _measured(block: pa.RecordBatch, scorer: Scorer, num_tracks: int) -> pa.RecordBatch:
-    """The row of each user in a block (columns user, heard, relevant, held_out)."""
-    top, scores = best(scorer, block, _DEPTH)
-    listed = np.isfinite(scores)
-    hits, counts = _hits(block.column("relevant"), top, num_tracks)
-    hits[:, : top.shape[1]] &= listed
-    ranked = {
-        f"{name}@{k}": np.where(counts > 0, values, np.nan)
-        for k in CUTOFFS
-        for name, values in metrics_at(hits, np.maximum(counts, 1), k).items()
-    }
-    lists = pa.ListArray.from_arrays(np.concatenate([[0], listed.sum(axis=1).cumsum()]).astype(np.int32), top[listed])
-    columns: dict[str, Any] = {
-        "user": block.column(Columns.USER),
-        "relevant": counts.astype(np.int32),
-        "top": lists,
-    }
-    columns |= _rating_errors(block, scorer)
-    columns |= {name: pa.array(values, from_pandas=True) for name, values in ranked.items()}
-    return pa.record_batch(columns)
-
-
-def _hits(relevant: pa.ListArray, top: Indexes, num_tracks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which places of the lists hold a relevant track, shape (users, _DEPTH); and how many tracks are relevant."""
-    rows, tracks = pairs_of(relevant)
-    places = np.arange(len(top))[:, None] * num_tracks + top
-    hits = np.zeros((len(top), _DEPTH), bool)
-    hits[:, : top.shape[1]] = np.isin(places, rows * num_tracks + tracks)
-    return hits, np.bincount(rows, minlength=len(top))
-
-
-def _rating_errors(block: pa.RecordBatch, scorer: Scorer) -> dict[str, np.ndarray]:
+def _rating_errors(
+    scorer: Scorer, held_out: HeldOut, rows: NDArray[np.int64], users: int
+) -> dict[str, NDArray[np.generic]]:
     """Sums of squared and absolute errors over each user's held-out ratings, and their number."""
-    num_users = block.num_rows
     if not scorer.predicts_ratings:
         return {
-            "squared_error": np.zeros(num_users),
-            "absolute_error": np.zeros(num_users),
-            "rated": np.zeros(num_users, np.int32),
+            "squared_error": np.zeros(users),
+            "absolute_error": np.zeros(users),
+            "rated": np.zeros(users, np.int32),
         }
-    held_out = block.column("held_out")
-    rows = np.repeat(np.arange(num_users), held_out.value_lengths().to_numpy())
-    pairs = held_out.flatten()
-    users = block.column(Columns.USER).to_numpy()[rows]
-    errors = scorer.ratings(users, pairs.field(Columns.TRACK).to_numpy()) - pairs.field(Columns.VALUE).to_numpy()
+    errors = scorer.ratings(held_out.users, held_out.tracks) - held_out.values
     return {
-        "squared_error": np.bincount(rows, errors**2, num_users),
-        "absolute_error": np.bincount(rows, np.abs(errors), num_users),
-        "rated": np.bincount(rows, minlength=num_users).astype(np.int32),
+        "squared_error": np.bincount(rows, errors**2, users),
+        "absolute_error": np.bincount(rows, np.abs(errors), users),
+        "rated": np.bincount(rows, minlength=users).astype(np.int32),
     }

@@ -21,6 +21,7 @@ from pyspark.sql import types as T
 
 from config.dataset import Dataset, Interactions, Table, Tracks, Users, find_files
 from config.errors import UserError
+from spark.blocks import build
 from spark.chunks import KEPT, REJECTED, chunk, merge_all
 from spark.lines import LINE, REPLACEMENT
 from spark.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
@@ -72,7 +73,7 @@ class Ingested:
 
 
 def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max_reject_fraction: float) -> Ingested:
-    """Writes `interactions`, `rejects`, `users` and `tracks` as Parquet below `into`.
+    """Writes `interactions`, `rejects`, `users` and `tracks` as Parquet below `into`, and `blocks`.
 
     Interactions lie in one file for each range of users, sorted by user and track. Users and tracks are those that
     occur in the interactions or in their own file; `index` is a row's place in the order of the ids.
@@ -115,6 +116,7 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
         (into / name).mkdir()
         occurrences = pa.array(count_by(into / "interactions", by, len(table)))
         pq.write_table(table.append_column(counted, occurrences), into / name / "part-0.parquet")
+    build(spark, into / "interactions", len(users), len(tracks), into / "blocks")
     interactions = ds.dataset(into / "interactions").count_rows()
     return Ingested(
         read=heard.counts[KEPT] + sum(in_order.values()),

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from spark.blocks import build
 from spark.tables import Columns, written
 
 TRAIN = "train"
@@ -23,18 +24,20 @@ Hashes = NDArray[np.uint64]
 
 
 def deal(spark: SparkSession, ingested: Path, test_fraction: float, seed: int, into: Path) -> dict[str, int]:
-    """Writes the interactions as Parquet, in a directory `part=train` and one `part=test`; returns their sizes.
+    """Deals the interactions; returns how many each part has.
 
-    Each file of interactions is dealt by a task of its own and keeps its name and order.
+    Writes `dealt`, Parquet in a directory `part=train` and one `part=test`, and `blocks` of the training part. Each
+    file of interactions is dealt by a task of its own and keeps its name and order.
 
     Args:
         ingested: the directory that Ingest wrote.
         test_fraction: share of the interactions that goes to the test part, about.
         seed: another one deals otherwise.
-        into: the directory that is to hold the parts, at a path that every worker can write.
+        into: an empty directory that every worker can write.
     """
+    dealt = into / "dealt"
     for part in (TRAIN, TEST):
-        _directory(into, part).mkdir(parents=True)
+        _directory(dealt, part).mkdir(parents=True)
     files = sorted((ingested / "interactions").glob("*.parquet"))
 
     def deal_file(file: Path) -> None:
@@ -46,10 +49,12 @@ def deal(spark: SparkSession, ingested: Path, test_fraction: float, seed: int, i
         chosen = held_out(users, tracks, test_fraction, seed)
         for part, rows in ((TRAIN, ~chosen), (TEST, chosen)):
             table = interactions.filter(pa.array(rows))
-            written(_directory(into, part) / file.name, partial(pq.write_table, table))
+            written(_directory(dealt, part) / file.name, partial(pq.write_table, table))
 
     spark.sparkContext.parallelize(files, len(files)).foreach(deal_file)
-    return sizes(into)
+    num_users, num_tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
+    build(spark, _directory(dealt, TRAIN), num_users, num_tracks, into / "blocks")
+    return sizes(dealt)
 
 
 def held_out(users: Hashes, tracks: Hashes, test_fraction: float, seed: int) -> NDArray[np.bool_]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import types as T
 
 
 class Columns:
@@ -34,14 +33,8 @@ class Columns:
     ROW = "row"
 
 
-RECOMMENDATIONS = T.StructType(
-    [
-        T.StructField(Columns.USER_ID, T.StringType(), nullable=False),
-        T.StructField("rank", T.IntegerType(), nullable=False),
-        T.StructField(Columns.TRACK_ID, T.StringType(), nullable=False),
-        T.StructField("score", T.FloatType(), nullable=False),
-    ]
-)
+RECOMMENDATIONS = (Columns.USER_ID, "rank", Columns.TRACK_ID, "score")
+"""Columns of the lists: text, int32 from 1, text, float32."""
 
 
 def read_parquet(spark: SparkSession, path: Path) -> DataFrame:

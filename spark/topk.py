@@ -1,24 +1,47 @@
-"""The best k tracks of every user, without what they have heard: products of blocks, over Arrow batches.
+"""The best k tracks of every user, without what they have heard: each task takes some users and writes their lists.
 
-Memory: a block holds at most `_BLOCK_BYTES` of scores at a time, whatever the number of users.
+Whatever scores users in blocks goes through the same selection. Models of factors go a shorter way, where the products
+are never written out, and tracks that cannot get into a list are passed over. Memory: a block of users holds at most
+`_BLOCK_BYTES` of scores at a time, whatever the number of users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
 from spark.algorithms import Floats, Indexes, Scorer, load
-from spark.tables import RECOMMENDATIONS, Columns, read_parquet
+from spark.algorithms.factors import FactorScorer
+from spark.blocks import USER, Rows, rows_of
+from spark.tables import RECOMMENDATIONS, Columns, written
 
-_BLOCK_BYTES = 64 << 20
-_SCORES_PER_TASK = 20_000_000
+_BLOCK_BYTES = 16 << 20
+_USERS_PER_TASK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of some users, best track first."""
+
+    tracks: Indexes
+    """Shape (users, k)."""
+    scores: Floats
+    sizes: NDArray[np.int64]
+    """How many places of each list are taken; those behind hold nothing."""
+
+    @property
+    def taken(self) -> NDArray[np.bool_]:
+        """Which places are, shape (users, k)."""
+        taken: NDArray[np.bool_] = np.arange(self.tracks.shape[1]) < self.sizes[:, None]
+        return taken
 
 
 def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int, into: Path) -> tuple[int, int]:
@@ -28,121 +51,125 @@ def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int,
         ingested: the directory that Ingest wrote.
         model: a saved model, at a path that every worker can read.
         k: the length of the lists.
-        into: where the Parquet goes.
+        into: the directory to be made, at a path that every worker can write.
 
     Raises:
         RuntimeError: the number of rows written is not the sum of min(k, unheard tracks) over the users.
     """
-    tracks = track_ids(ingested / "tracks")
-    heard = ds.dataset(ingested / "users").to_table(columns=["interactions"])["interactions"].to_numpy()
-    interactions, users = (read_parquet(spark, ingested / name) for name in ("interactions", "users"))
-    recommend_all(interactions, users, len(heard), tracks, model, k).write.parquet(str(into))
-    written, expected = ds.dataset(into).count_rows(), int(np.minimum(k, len(tracks) - heard).sum())
-    if written != expected:
-        raise RuntimeError(f"{written:,} recommendations were written instead of {expected:,}.")
-    return len(heard), written
+    into.mkdir()
+    heard = rows_of(ingested / "blocks", USER)
+    users, tracks = len(heard), len(_ids(ingested / "tracks", Columns.TRACK_ID))
+
+    def recommend(first: int) -> None:
+        some = np.arange(first, min(first + _USERS_PER_TASK, users), dtype=np.int32)
+        lists = best(load(model), some, rows_of(ingested / "blocks", USER), min(k, tracks))
+        names = [_ids(ingested / name, key) for name, key in (("users", Columns.USER_ID), ("tracks", Columns.TRACK_ID))]
+        # Ids are dictionaries in memory, so that they are written as such; the file says that they are text.
+        name = f"part-{first // _USERS_PER_TASK:05}.parquet"
+        written(into / name, partial(pq.write_table, _as_rows(some, lists, *names), store_schema=False))
+
+    firsts = range(0, users, _USERS_PER_TASK)
+    spark.sparkContext.parallelize(firsts, len(firsts)).foreach(recommend)
+    rows, expected = ds.dataset(into).count_rows(), int(np.minimum(k, tracks - np.diff(heard.starts)).sum())
+    if rows != expected:
+        raise RuntimeError(f"{rows:,} recommendations were written instead of {expected:,}.")
+    return users, rows
 
 
-def recommend_all(
-    interactions: DataFrame, users: DataFrame, num_users: int, tracks: pa.Array, model: Path, k: int
-) -> DataFrame:
-    """Each user's `min(k, unheard tracks)` best tracks: user_id, rank from 1, track_id, score.
+def best(scorer: Scorer, users: Indexes, heard: Rows, k: int, eligible: NDArray[np.bool_] | None = None) -> Lists:
+    """The best k tracks of some users that they have not heard.
 
     Args:
-        interactions: what was heard: user, track.
-        users: index, user_id; every one of them gets a list.
-        num_users: how many they are.
-        tracks: the tracks' own ids by index.
-        model: a saved model, at a path that every worker can read.
-        k: the length of the lists.
+        heard: the tracks that each user heard, by user.
+        k: at most the number of tracks.
+        eligible: which tracks may be listed, shape (num_tracks,); all where it is None.
     """
-    heard = interactions.groupBy(Columns.USER).agg(F.collect_list(Columns.TRACK).alias("heard"))
-    everyone = users.select(F.col(Columns.INDEX).alias(Columns.USER), Columns.USER_ID)
-    rows = everyone.join(heard, on=Columns.USER, how="left")
-
-    def recommend(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        scorer = load(model)
-        for batch in batches:
-            for block in blocks(batch, len(tracks)):
-                yield _as_rows(block, *best(scorer, block, k), tracks)
-
-    return spread(rows, num_users, len(tracks)).mapInArrow(recommend, RECOMMENDATIONS)
-
-
-def spread(rows: DataFrame, num_users: int, num_tracks: int) -> DataFrame:
-    """Deals the users over as many tasks as their scores are worth."""
-    return rows.repartition(max(1, num_users * num_tracks // _SCORES_PER_TASK), Columns.USER)
-
-
-def blocks(batch: pa.RecordBatch, num_tracks: int) -> Iterator[pa.RecordBatch]:
-    """Cuts a batch so that the scores of each piece fit into a block."""
-    size = max(1, _BLOCK_BYTES // (4 * num_tracks))
-    for start in range(0, batch.num_rows, size):
-        yield batch.slice(start, size)
-
-
-def best(scorer: Scorer, block: pa.RecordBatch, k: int) -> tuple[Indexes, Floats]:
-    """The best k unheard tracks of the users in a block (columns user, heard) and their scores, shape (users, k).
-
-    Where fewer than k are unheard, the places after the last have a score of −∞.
-    """
-    scores = scorer.scores(block.column(Columns.USER).to_numpy())
-    rows, heard = pairs_of(block.column("heard"))
-    scores[rows, heard] = -np.inf
-    return top_k(scores, k)
-
-
-def pairs_of(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """The row number and the item of every item in a column of lists; null lists have none."""
-    lengths = lists.value_lengths().fill_null(0).to_numpy()
-    return np.repeat(np.arange(len(lists)), lengths), lists.flatten().to_numpy(zero_copy_only=False)
-
-
-def top_k(scores: Floats, k: int) -> tuple[Indexes, Floats]:
-    """Columns and values of the k highest scores of each row, descending; equal scores by column, ascending.
-
-    Shape (rows, min(k, columns)).
-    """
-    num_rows, num_columns = scores.shape
-    k = min(k, num_columns)
-    if k == num_columns:
-        chosen = np.broadcast_to(np.arange(k), (num_rows, k))
+    lists = Lists(
+        np.zeros((len(users), k), np.int32), np.zeros((len(users), k), np.float32), np.zeros(len(users), np.int64)
+    )
+    if isinstance(scorer, FactorScorer):
+        factors, known = scorer.user_factors(users)
+        _by_products(scorer, factors, known, users, heard, eligible, lists)
+        rest = np.flatnonzero(~known | (lists.sizes < k))
     else:
-        chosen = np.argpartition(scores, num_columns - k, axis=1)[:, num_columns - k :]
-        _settle_ties(scores, chosen)
-    values = np.take_along_axis(scores, chosen, axis=1)
-    order = np.lexsort((chosen, -values), axis=1)
-    return np.take_along_axis(chosen, order, axis=1).astype(np.int32), np.take_along_axis(values, order, axis=1)
+        rest = np.arange(len(users))
+    _by_scores(scorer, rest, users, heard, eligible, lists)
+    return lists
 
 
-def _settle_ties(scores: Floats, chosen: np.ndarray) -> None:
-    """Where the k-th score occurs outside the chosen too, chooses the first columns that have it."""
-    k = chosen.shape[1]
-    least = np.take_along_axis(scores, chosen, axis=1).min(axis=1)
-    at_least = (scores >= least[:, None]).sum(axis=1)
-    for row in np.flatnonzero(at_least > k):
-        candidates = np.flatnonzero(scores[row] >= least[row])
-        order = np.argsort(-scores[row, candidates], kind="stable")
-        chosen[row] = candidates[order[:k]]
+def _by_products(
+    scorer: FactorScorer,
+    factors: Floats,
+    known: NDArray[np.bool_],
+    users: Indexes,
+    heard: Rows,
+    eligible: NDArray[np.bool_] | None,
+    lists: Lists,
+) -> None:
+    """Lists of the known users, out of known tracks."""
+    from spark import selection
+
+    order, sorted_factors, norms = scorer.by_norm
+    if eligible is not None:
+        order, sorted_factors, norms = order[eligible[order]], sorted_factors[eligible[order]], norms[eligible[order]]
+    mine = np.flatnonzero(known)
+    for start in range(0, len(mine), selection.TILE_ROWS):
+        block = mine[start : start + selection.TILE_ROWS]
+        scores, tracks, sizes = lists.scores[block], lists.tracks[block], lists.sizes[block]
+        selection.offer_products(
+            factors[block], order, sorted_factors, norms, users[block].astype(np.int64), heard.starts, heard.columns,
+            scores, tracks, sizes,
+        )  # fmt: skip
+        selection.rescore(factors[block], scorer.track_factors, scores, tracks, sizes)
+        selection.sort_lists(scores, tracks, sizes)
+        lists.scores[block], lists.tracks[block], lists.sizes[block] = scores, tracks, sizes
 
 
-def track_ids(tracks: Path) -> pa.Array:
-    """The tracks' own ids by index."""
-    table = ds.dataset(tracks).to_table(columns=[Columns.INDEX, Columns.TRACK_ID]).sort_by(Columns.INDEX)
-    return table[Columns.TRACK_ID].combine_chunks()
+def _by_scores(
+    scorer: Scorer,
+    places: NDArray[np.int64],
+    users: Indexes,
+    heard: Rows,
+    eligible: NDArray[np.bool_] | None,
+    lists: Lists,
+) -> None:
+    """Lists of the users at some places, out of all tracks, with every score written out."""
+    from spark import selection
+
+    size = max(1, min(selection.TILE_ROWS, _BLOCK_BYTES // (4 * scorer.num_tracks)))
+    for start in range(0, len(places), size):
+        block = places[start : start + size]
+        scores, tracks = scorer.scores(users[block]), np.arange(scorer.num_tracks, dtype=np.int32)
+        if eligible is not None:
+            scores, tracks = np.ascontiguousarray(scores[:, eligible]), tracks[eligible]
+        found, which, sizes = (np.zeros_like(part[block]) for part in (lists.scores, lists.tracks, lists.sizes))
+        selection.offer(
+            scores, tracks, np.arange(len(block)), users[block].astype(np.int64), heard.starts, heard.columns,
+            found, which, sizes,
+        )  # fmt: skip
+        selection.sort_lists(found, which, sizes)
+        lists.scores[block], lists.tracks[block], lists.sizes[block] = found, which, sizes
 
 
-def _as_rows(block: pa.RecordBatch, tracks: Indexes, scores: Floats, ids: pa.Array) -> pa.RecordBatch:
+@lru_cache(maxsize=4)
+def _ids(described: Path, key: str) -> pa.Array:
+    """The users' or tracks' own ids by index."""
+    table = ds.dataset(described).to_table(columns=[Columns.INDEX, key]).sort_by(Columns.INDEX)
+    return table[key].combine_chunks()
+
+
+def _as_rows(users: Indexes, lists: Lists, user_ids: pa.Array, track_ids: pa.Array) -> pa.Table:
     """One row a recommendation."""
-    listed = np.isfinite(scores)
-    users = np.repeat(np.arange(block.num_rows), listed.sum(axis=1))
-    ranks = np.broadcast_to(np.arange(1, scores.shape[1] + 1, dtype=np.int32), scores.shape)
-    return pa.record_batch(
+    taken = lists.taken
+    ranks = np.broadcast_to(np.arange(1, taken.shape[1] + 1, dtype=np.int32), taken.shape)
+    own = user_ids.slice(int(users[0]), len(users))
+    who = np.repeat(np.arange(len(users), dtype=np.int32), lists.sizes)
+    return pa.table(
         [
-            block.column(Columns.USER_ID).take(users),
-            pa.array(ranks[listed]),
-            ids.take(tracks[listed]),
-            pa.array(scores[listed]),
+            pa.DictionaryArray.from_arrays(who, own),
+            ranks[taken],
+            pa.DictionaryArray.from_arrays(lists.tracks[taken], track_ids),
+            lists.scores[taken],
         ],
-        names=RECOMMENDATIONS.names,
+        names=RECOMMENDATIONS,
     )

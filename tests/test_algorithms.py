@@ -13,18 +13,30 @@ from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
 
 from spark.algorithms import Scorer, Training, fit, label_of, load
-from spark.algorithms.mllib import FactorScorer
+from spark.algorithms.factors import FactorScorer
+from spark.blocks import build
 
 NUM_USERS, NUM_TRACKS = 24, 16
 SILENT, UNHEARD = 7, 5
 """A user who heard nothing, and a track that nobody heard."""
 
-ALS_SETTINGS: dict[str, Any] = {"rank": 3, "max_iter": 2, "reg_param": 0.05, "seed": 1}
+ALS: dict[str, Any] = {
+    "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "steps": 3, "seed": 1,
+}  # fmt: skip
+IMPLICIT = ALS | {"alpha": 10.0, "value": "binary"}
+EXPLICIT = ALS | {"biases": True, "steps": 0}
 SETTINGS: dict[str, dict[str, Any]] = {
     "popularity": {},
-    "als": ALS_SETTINGS | {"alpha": 10.0},
-    "als_explicit": ALS_SETTINGS,
+    "als": IMPLICIT,
+    "als by MLlib": IMPLICIT | {"engine": "mllib"},
+    "als_explicit": EXPLICIT,
+    "als_explicit by MLlib": EXPLICIT | {"engine": "mllib"},
 }
+
+
+def algorithm(name: str) -> str:
+    """Of one of the `SETTINGS`."""
+    return name.split()[0]
 
 
 def random_ratings() -> pd.DataFrame:
@@ -42,17 +54,22 @@ RATINGS = random_ratings()
 POPULARITY = np.bincount(RATINGS["track"], minlength=NUM_TRACKS)
 
 
-def training(spark: SparkSession, ratings: pd.DataFrame, num_users: int, num_tracks: int) -> Training:
-    """The ratings, ready to be trained on."""
-    return Training(spark.createDataFrame(ratings), num_users, num_tracks, len(ratings), (1.0, 5.0))
+def training(spark: SparkSession, ratings: pd.DataFrame, num_users: int, num_tracks: int, directory: Path) -> Training:
+    """The ratings, ready to be trained on; they are written to the directory."""
+    (directory / "interactions").mkdir(parents=True)
+    ordered = ratings.sort_values(["user", "track"])
+    ordered.to_parquet(directory / "interactions" / "part-0.parquet", index=False)
+    build(spark, directory / "interactions", num_users, num_tracks, directory / "blocks")
+    return Training(spark, directory / "interactions", directory / "blocks", num_users, num_tracks, (1.0, 5.0))
 
 
 @pytest.fixture(scope="module")
 def models(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A saved model of each algorithm, trained on `RATINGS`."""
     into = tmp_path_factory.mktemp("models")
+    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, into / "training")
     for name, settings in SETTINGS.items():
-        fit(name, training(spark, RATINGS, NUM_USERS, NUM_TRACKS), settings, into / name)
+        fit(algorithm(name), learned, settings, into / name)
     return {name: into / name for name in SETTINGS}
 
 
@@ -87,8 +104,8 @@ class TestEveryAlgorithm:
     def test_the_same_seed_gives_the_same_scores(
         self, spark: SparkSession, scorer: Scorer, name: str, tmp_path: Path
     ) -> None:
-        again = RATINGS.sample(frac=1, random_state=1) if name == "popularity" else RATINGS
-        fit(name, training(spark, again, NUM_USERS, NUM_TRACKS), SETTINGS[name], tmp_path / "again")
+        learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+        fit(algorithm(name), learned, SETTINGS[name], tmp_path / "again")
         np.testing.assert_array_equal(load(tmp_path / "again").scores(EVERYONE), scorer.scores(EVERYONE))
 
     def test_a_user_without_a_history_gets_the_order_of_popularity(self, scorer: Scorer) -> None:
@@ -101,17 +118,17 @@ class TestEveryAlgorithm:
 
     def test_the_model_says_what_it_is(self, models: dict[str, Path], name: str) -> None:
         label = label_of(models[name])
-        assert label["name"] == name
+        assert label["name"] == algorithm(name)
         assert label["num_users"] == NUM_USERS
 
     def test_only_the_explicit_one_predicts_ratings(self, scorer: Scorer, name: str) -> None:
-        assert scorer.predicts_ratings == (name == "als_explicit")
+        assert scorer.predicts_ratings == (algorithm(name) == "als_explicit")
 
     def test_a_process_that_asks_again_gets_the_same_object(self, models: dict[str, Path], name: str) -> None:
         assert load(models[name]) is load(models[name])
 
 
-@pytest.mark.parametrize("name", ["als", "als_explicit"])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "popularity"])
 def test_spark_opens_the_saved_model_and_predicts_what_we_do(
     spark: SparkSession, models: dict[str, Path], name: str
 ) -> None:
@@ -152,13 +169,13 @@ def test_how_often_somebody_listened_does_not_change_the_implicit_model(
     spark: SparkSession, models: dict[str, Path], tmp_path: Path
 ) -> None:
     louder = RATINGS.assign(value=RATINGS["value"] ** 3)
-    fit("als", training(spark, louder, NUM_USERS, NUM_TRACKS), SETTINGS["als"], tmp_path / "model")
+    fit("als", training(spark, louder, NUM_USERS, NUM_TRACKS, tmp_path), SETTINGS["als"], tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").scores(EVERYONE), load(models["als"]).scores(EVERYONE))
 
 
 def test_another_seed_gives_another_model(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     settings = SETTINGS["als"] | {"seed": 2}
-    fit("als", training(spark, RATINGS, NUM_USERS, NUM_TRACKS), settings, tmp_path / "model")
+    fit("als", training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path), settings, tmp_path / "model")
     found, before = (load(model).scores(KNOWN_USERS) for model in (tmp_path / "model", models["als"]))
     assert not np.allclose(found, before, rtol=1e-3)
 
@@ -176,15 +193,15 @@ def checkerboard() -> pd.DataFrame:
 def test_implicit_als_finds_the_diagonal_of_a_checkerboard(spark: SparkSession, tmp_path: Path) -> None:
     ratings = checkerboard()
     liked = ratings[ratings["value"] == 5.0]
-    settings = {"rank": 4, "max_iter": 15, "reg_param": 0.01, "alpha": 10.0, "seed": 3}
-    fit("als", training(spark, liked, SIDE, SIDE), settings, tmp_path / "model")
+    settings = IMPLICIT | {"rank": 4, "max_iter": 15, "reg_param": 0.01, "seed": 3}
+    fit("als", training(spark, liked, SIDE, SIDE, tmp_path), settings, tmp_path / "model")
     scores = load(tmp_path / "model").scores(np.arange(SIDE, dtype=np.int32))
     scores[liked["user"], liked["track"]] = -np.inf
     assert scores.argmax(axis=1).tolist() == list(range(SIDE))
 
 
 def test_explicit_als_predicts_the_diagonal_of_a_checkerboard(spark: SparkSession, tmp_path: Path) -> None:
-    settings = {"rank": 4, "max_iter": 6, "reg_param": 0.01, "seed": 3}
-    fit("als_explicit", training(spark, checkerboard(), SIDE, SIDE), settings, tmp_path / "model")
+    settings = EXPLICIT | {"rank": 4, "max_iter": 6, "reg_param": 0.01, "seed": 3}
+    fit("als_explicit", training(spark, checkerboard(), SIDE, SIDE, tmp_path), settings, tmp_path / "model")
     diagonal = np.arange(SIDE, dtype=np.int32)
     np.testing.assert_allclose(load(tmp_path / "model").ratings(diagonal, diagonal), 5.0, atol=0.3)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.ml.recommendation import ALSModel
@@ -17,8 +16,8 @@ from pyspark.sql import functions as F
 
 from config.dataset import Interactions
 from config.errors import UserError
-from spark import evaluate as evaluation
-from spark.algorithms import Floats, Indexes, Training, fit
+from spark.algorithms import Training, fit
+from spark.blocks import build
 from spark.evaluate import Measured, evaluate
 
 ABOUT = Interactions(
@@ -35,7 +34,7 @@ class World:
 
     def evaluate(self, liked_from: float | None, into: str) -> Measured:
         """Measures the model."""
-        paths = [self.directory / name for name in ("ingested", "dealt", "model")]
+        paths = [self.directory / name for name in ("ingested", "split", "model")]
         return evaluate(self.spark, *paths, liked_from, self.directory / into)
 
     def per_user(self, into: str) -> pd.DataFrame:
@@ -49,12 +48,18 @@ def world(spark: SparkSession, directory: Path, sizes: tuple[int, int], parts: d
         (directory / "ingested" / name).mkdir(parents=True)
         pd.DataFrame({"index": range(size)}).to_parquet(directory / "ingested" / name / "part-0.parquet")
     for part, rows in parts.items():
-        (directory / "dealt" / f"part={part}").mkdir(parents=True)
-        table = pd.DataFrame(rows, columns=["user", "track", "value"])
+        dealt = directory / "split" / "dealt" / f"part={part}"
+        dealt.mkdir(parents=True)
+        table = pd.DataFrame(rows, columns=["user", "track", "value"]).sort_values(["user", "track"])
         types = {"user": "int32", "track": "int32", "value": "float64"}
-        table.astype(types).to_parquet(directory / "dealt" / f"part={part}" / "part-0.parquet")
-    learned = Training.read(spark, directory / "ingested", directory / "dealt" / "part=train", ABOUT)
-    settings = {"rank": 3, "max_iter": 2, "reg_param": 0.05, "seed": 1}
+        table.astype(types).to_parquet(dealt / "part-0.parquet", index=False)
+    split = directory / "split"
+    build(spark, split / "dealt" / "part=train", *sizes, split / "blocks")
+    learned = Training.read(spark, directory / "ingested", split / "dealt" / "part=train", split / "blocks", ABOUT)
+    settings = {
+        "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "biases": False,
+        "steps": 0, "seed": 1,
+    }  # fmt: skip
     fit(model, learned, settings, directory / "model")
     return World(directory, spark)
 
@@ -140,7 +145,7 @@ def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSessi
     parts = {"train": rows[~in_test], "test": rows[in_test]}
     ours = world(spark, tmp_path, (30, 20), parts, "als_explicit").evaluate(1.0, "measured").metrics
 
-    held_out = spark.read.parquet(str(tmp_path / "dealt" / "part=test"))
+    held_out = spark.read.parquet(str(tmp_path / "split" / "dealt" / "part=test"))
     mean = float(rows[~in_test, 2].mean())
     predicted = F.coalesce(F.nanvl("prediction", F.lit(None)), F.lit(mean))
     clamped = F.least(F.greatest(predicted, F.lit(1.0)), F.lit(5.0)).cast("double")
@@ -154,40 +159,3 @@ def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSessi
 
 def test_a_model_that_predicts_no_ratings_has_no_rmse(measured: Measured) -> None:
     assert not {"rmse", "mae"} & set(measured.metrics)
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """A scorer that was told its scores, which are its ratings too."""
-
-    table: Floats
-    predicts_ratings: bool = True
-
-    def scores(self, users: Indexes) -> Floats:
-        """The rows of the table."""
-        return self.table[users]
-
-    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
-        """The entries of the table."""
-        return self.table[users, tracks]
-
-
-def test_a_user_is_measured_the_same_in_whatever_block() -> None:
-    rng = np.random.default_rng(6)
-    scorer = Fixed(rng.random((9, 30), dtype=np.float32))
-    tracks = [rng.permutation(30) for _ in range(9)]
-    batch = pa.record_batch(
-        {
-            "user": pa.array(rng.permutation(9), pa.int32()),
-            "heard": pa.array([t[: n % 4].tolist() for n, t in enumerate(tracks)], pa.list_(pa.int32())),
-            "relevant": pa.array([t[5 : 5 + n % 3].tolist() for n, t in enumerate(tracks)], pa.list_(pa.int32())),
-            "held_out": pa.array(
-                [[{"track": t, "value": 3.0} for t in row[5 : 6 + n % 5]] for n, row in enumerate(tracks)],
-                pa.list_(pa.struct({"track": pa.int32(), "value": pa.float64()})),
-            ),
-        }
-    )
-    whole = evaluation._measured(batch, scorer, 30)
-    pieces = [evaluation._measured(batch.slice(start, 2), scorer, 30) for start in range(0, 9, 2)]
-    assert pa.Table.from_batches(pieces).to_pylist() == whole.to_pylist()
-    assert whole.column("rated").to_pylist() == [1 + n % 5 for n in range(9)]

@@ -69,10 +69,10 @@ def test_every_row_is_dealt_once_and_otherwise_unchanged(spark: SparkSession, tm
         pq.write_table(table, ingested / name / "part-0.parquet")
     user, track = (part.ravel().astype(np.int32) for part in np.mgrid[:50, :40])
     rows = pd.DataFrame({"user": user, "track": track, "value": user * 1.5, "time": track.astype(np.int64)})
-    for number, part in enumerate((rows[:900], rows[900:])):
+    for number, part in enumerate((rows[:1000], rows[1000:])):
         part.to_parquet(ingested / "interactions" / f"part-{number}.parquet", index=False)
-    sizes = deal(spark, ingested, 0.2, 42, tmp_path / "dealt")
-    parts = {part: pd.read_parquet(tmp_path / "dealt" / f"part={part}") for part in ("train", "test")}
+    sizes = deal(spark, ingested, 0.2, 42, tmp_path / "split")
+    parts = {part: pd.read_parquet(tmp_path / "split" / "dealt" / f"part={part}") for part in ("train", "test")}
     assert {part: len(table) for part, table in parts.items()} == sizes
     together = pd.concat(parts.values()).sort_values(["user", "track"], ignore_index=True)
     pd.testing.assert_frame_equal(together, rows)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,36 +18,14 @@ from pyspark.sql import SparkSession
 
 from spark import topk
 from spark.algorithms import Floats, Indexes, Training, fit
+from spark.algorithms.factors import FactorScorer
+from spark.blocks import Rows, build
 
 SCORES = hnp.arrays(
     np.float32,
     hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
-    elements=st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1e-30, 1.0, 3e38]),
+    elements=st.sampled_from([-1.5, -0.0, 0.0, 1e-30, 1.0, 3e38]),
 )
-
-
-def sorted_plainly(scores: Floats, k: int) -> list[list[int]]:
-    """The columns of each row, the highest first and equal ones by number: the definition, word for word."""
-    return [sorted(range(len(row)), key=lambda column: (-row[column], column))[:k] for row in scores.tolist()]
-
-
-@given(SCORES, st.integers(1, 15))
-def test_the_best_k_are_those_of_a_plain_sort(scores: Floats, k: int) -> None:
-    given_scores = scores.copy()
-    columns, values = topk.top_k(scores, k)
-    expected = sorted_plainly(scores, k)
-    assert columns.tolist() == expected
-    assert values.tolist() == np.take_along_axis(scores, np.array(expected), axis=1).tolist()
-    assert columns.dtype == np.int32
-    assert values.dtype == np.float32
-    np.testing.assert_array_equal(scores, given_scores)
-
-
-def test_the_best_of_many_equal_scores_are_the_first() -> None:
-    rng = np.random.default_rng(3)
-    scores = rng.integers(3, size=(20, 5000)).astype(np.float32)
-    columns, _ = topk.top_k(scores, 10)
-    assert columns.tolist() == sorted_plainly(scores, 10)
 
 
 @dataclass(frozen=True)
@@ -56,6 +34,11 @@ class Fixed:
 
     table: Floats
     predicts_ratings: bool = False
+
+    @property
+    def num_tracks(self) -> int:
+        """Columns of the table."""
+        return self.table.shape[1]
 
     def scores(self, users: Indexes) -> Floats:
         """The rows of the table."""
@@ -66,36 +49,96 @@ class Fixed:
         raise NotImplementedError
 
 
-@pytest.mark.parametrize("block_bytes", [1, 4 * 7, 4 * 7 * 3, 1 << 20])
+def heard_by(lists: list[list[int]]) -> Rows:
+    """What each user heard, as compressed rows."""
+    starts = np.concatenate([[0], np.cumsum([len(each) for each in lists])])
+    columns = np.array([track for each in lists for track in sorted(each)], np.int32)
+    return Rows(starts, columns, np.ones(len(columns), np.float32))
+
+
+def sorted_plainly(scores: Floats, heard: list[list[int]], k: int, eligible: Any = None) -> list[list[int]]:
+    """The tracks of each list, the highest first and equal ones by number: the definition, word for word."""
+    allowed = range(scores.shape[1]) if eligible is None else np.flatnonzero(eligible).tolist()
+    return [
+        sorted((track for track in allowed if track not in mine), key=lambda track: (-row[track], track))[:k]
+        for row, mine in zip(scores.tolist(), heard, strict=True)
+    ]
+
+
+def tracks_of(lists: topk.Lists) -> list[list[int]]:
+    """The tracks of each list."""
+    return [row[: int(size)].tolist() for row, size in zip(lists.tracks, lists.sizes, strict=True)]
+
+
+@given(SCORES, st.integers(1, 12), st.randoms())
+def test_the_best_k_are_those_of_a_plain_sort(scores: Floats, k: int, random: Any) -> None:
+    users, tracks = scores.shape
+    heard = [[track for track in range(tracks) if random.random() < 0.3] for _ in range(users)]
+    eligible = np.array([random.random() < 0.8 for _ in range(tracks)])
+    k = min(k, tracks)
+    everyone = np.arange(users, dtype=np.int32)
+    for mask in (None, eligible):
+        lists = topk.best(Fixed(scores), everyone, heard_by(heard), k, mask)
+        expected = sorted_plainly(scores, heard, k, mask)
+        assert tracks_of(lists) == expected
+        taken = [scores[user, track] for user, mine in enumerate(expected) for track in mine]
+        assert lists.scores[lists.taken].tolist() == taken
+
+
+def test_the_best_of_many_equal_scores_are_the_first() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.integers(3, size=(20, 5000)).astype(np.float32)
+    nothing: list[list[int]] = [[] for _ in range(20)]
+    lists = topk.best(Fixed(scores), np.arange(20, dtype=np.int32), heard_by(nothing), 10)
+    assert tracks_of(lists) == sorted_plainly(scores, nothing, 10)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 4 * 7 * 3, 1 << 20])
 def test_the_size_of_a_block_does_not_change_a_list(monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
     rng = np.random.default_rng(5)
-    num_users, num_tracks = 10, 7
-    scorer = Fixed(rng.random((num_users, num_tracks), dtype=np.float32))
-    heard = [rng.permutation(num_tracks)[: rng.integers(0, num_tracks + 1)].tolist() for _ in range(num_users)]
-    users = rng.permutation(num_users)
-    batch = pa.record_batch(
-        {
-            "user": pa.array(users, pa.int32()),
-            "heard": pa.array([heard[user] or None for user in users], pa.list_(pa.int32())),
-        }
-    )
+    scores = rng.random((10, 7), dtype=np.float32)
+    heard = [rng.permutation(7)[: rng.integers(0, 8)].tolist() for _ in range(10)]
+    users = rng.permutation(10).astype(np.int32)
     monkeypatch.setattr(topk, "_BLOCK_BYTES", block_bytes)
-    pieces = list(topk.blocks(batch, num_tracks))
-    assert pa.Table.from_batches(pieces).equals(pa.Table.from_batches([batch]))
-    assert max(piece.num_rows for piece in pieces) == min(num_users, max(1, block_bytes // (4 * num_tracks)))
-
-    found: list[list[int]] = []
-    for piece in pieces:
-        columns, scores = topk.best(scorer, piece, 4)
-        found += [row[finite].tolist() for row, finite in zip(columns, np.isfinite(scores), strict=True)]
-    for user, columns_of_user in zip(users, found, strict=True):
-        unheard = [t for t in range(num_tracks) if t not in heard[user]]
-        assert columns_of_user == sorted(unheard, key=lambda t: -scorer.table[user, t])[:4]
+    lists = topk.best(Fixed(scores), users, heard_by(heard), 4)
+    assert tracks_of(lists) == [sorted_plainly(scores, heard, 4)[user] for user in users]
 
 
-def test_a_batch_without_users_has_no_blocks() -> None:
-    empty = pa.record_batch({"user": pa.array([], pa.int32()), "heard": pa.array([], pa.list_(pa.int32()))})
-    assert list(topk.blocks(empty, 100)) == []
+@dataclass(frozen=True)
+class Factors(FactorScorer):
+    """Factors of users that lie in memory."""
+
+    users: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    known_users: Any = None
+
+    def user_factors(self, users: Indexes) -> tuple[Floats, Any]:
+        """See `FactorScorer`."""
+        return self.users[users], self.known_users[users]
+
+
+@pytest.mark.parametrize("tile", [(1, 3), (4, 16), (128, 1024)], ids=str)
+@pytest.mark.parametrize("spread", [0.0, 2.0], ids=["equal norms", "a few long ones"])
+def test_products_give_the_same_lists_as_scores_written_out(
+    monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int], spread: float
+) -> None:
+    rng = np.random.default_rng(7)
+    num_users, num_tracks, k = 37, 90, 12
+    lengths = np.exp(spread * rng.standard_normal((num_tracks, 1)))
+    tracks = (rng.integers(-2, 3, size=(num_tracks, 5)) * lengths).astype(np.float32)
+    tracks[50:60] = tracks[40:50]  # ties
+    known_tracks = rng.random(num_tracks) < 0.9
+    tracks[~known_tracks] = 0
+    users = rng.integers(-2, 3, size=(num_users, 5)).astype(np.float32)
+    popularity = rng.integers(50, size=num_tracks).astype(np.float32)
+    known_users = rng.random(num_users) < 0.9
+    scorer = Factors(Path(), tracks, known_tracks, popularity, users=users, known_users=known_users)
+    heard = [rng.permutation(num_tracks)[: rng.integers(0, num_tracks + 1)].tolist() for _ in range(num_users)]
+    eligible = rng.random(num_tracks) < 0.7
+    everyone = np.arange(num_users, dtype=np.int32)
+    monkeypatch.setattr("spark.selection.TILE_ROWS", tile[0])
+    for mask in (None, eligible):
+        lists = topk.best(scorer, everyone, heard_by(heard), k, mask)
+        assert tracks_of(lists) == sorted_plainly(scorer.scores(everyone), heard, k, mask)
 
 
 NUM_TRACKS = 6
@@ -122,8 +165,10 @@ def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
         (directory / name).mkdir()
         small = {column: "int32" for column in ("index", "user", "track") if column in table}
         table.astype(small).to_parquet(directory / name / "part-0.parquet")
-    interactions = spark.read.parquet(str(directory / "interactions"))
-    fit("popularity", Training(interactions, len(HEARD_BY), NUM_TRACKS, len(pairs), None), {}, directory / "model")
+    sizes = (len(HEARD_BY), NUM_TRACKS)
+    build(spark, directory / "interactions", *sizes, directory / "blocks")
+    learned = Training(spark, directory / "interactions", directory / "blocks", *sizes, None)
+    fit("popularity", learned, {}, directory / "model")
     return directory
 
 
@@ -143,10 +188,10 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
     assert [(field.name, field.type) for field in lists.schema] == types
 
 
-def test_lists_that_are_too_few_are_not_accepted(spark: SparkSession, trained: Path, tmp_path: Path) -> None:
-    for name in ("users", "tracks", "interactions"):
-        shutil.copytree(trained / name, tmp_path / name)
-    users = pd.read_parquet(trained / "users")
-    users.assign(interactions=0).to_parquet(tmp_path / "users" / "part-0.parquet")
-    with pytest.raises(RuntimeError, match="12 recommendations were written instead of 15"):
-        topk.recommend_everyone(spark, tmp_path, trained / "model", 3, tmp_path / "lists")
+def test_lists_that_are_too_few_are_not_accepted(
+    spark: SparkSession, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark.topk.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 12})))
+    monkeypatch.setattr("spark.topk._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
+    with pytest.raises(RuntimeError, match="12 recommendations were written instead of 10"):
+        topk.recommend_everyone(spark, trained, trained / "model", 3, tmp_path / "lists")

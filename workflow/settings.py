@@ -17,6 +17,7 @@ from config.errors import UserError, did_you_mean, listed
 
 # What `spark` knows as well, repeated because `import workflow` must not import pyspark; a test compares.
 CANDIDATES = ("popularity", "als", "als_explicit")
+ENGINES = ("encore", "mllib")
 CUTOFFS = (10, 20)
 METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "hit_rate"))
 SELECTABLE = (*METRICS, "rmse", "mae")
@@ -162,20 +163,27 @@ class selection(luigi.Config):
 class als(luigi.Config):
     """ALS for implicit feedback: what is heard is liked."""
 
-    engine = OneOf("mllib", ("mllib",), "What trains it: Spark's MLlib.")
-    rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
+    engine = OneOf("encore", ENGINES, "What trains it: our own, or Spark's MLlib as a reference.")
+    rank = Number(64, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
     reg_param = Number(0.1, 0.000001, 10_000.0, "λ: how much large factors cost.")
+    reg_exponent = Number(1.0, 0.0, 2.0, "λ grows with the number of interactions to this power; for MLlib always 1.")
+    value = OneOf("binary", ("binary", "linear", "log"), "What of an interaction's value weighs.")
     alpha = Number(10.0, 0.0, 10_000.0, "How much more a heard track weighs than one that was not.")
+    steps = Number(3, 0, 1_000, "Steps of conjugate gradients in each half-iteration; 0 solves exactly.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 
 
 class als_explicit(luigi.Config):
     """ALS for ratings: predicts the value."""
 
+    engine = OneOf("encore", ENGINES, "What trains it: our own, or Spark's MLlib as a reference.")
     rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
     reg_param = Number(0.1, 0.000001, 10_000.0, "λ: how much large factors cost.")
+    reg_exponent = Number(1.0, 0.0, 2.0, "λ grows with the number of interactions to this power; for MLlib always 1.")
+    biases = luigi.BoolParameter(default=True, description="Whether users and tracks have one; not with MLlib.")
+    steps = Number(0, 0, 1_000, "Steps of conjugate gradients in each half-iteration; 0 solves exactly.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 
 

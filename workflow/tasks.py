@@ -23,16 +23,16 @@ from workflow import settings
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
 
-_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks arrow_files profile quality".split())
-_TABLES = ("spark/tables.py",)
-_SCORING = ("spark/topk.py", "spark/algorithms/__init__.py")
+_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
+_TABLES = ("spark/tables.py", "spark/blocks.py", "spark/arrow_files.py")
+_MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
+_SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
+_ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))
 
 ALGORITHMS = {
     BASELINE: Dependencies((), ("spark/algorithms/popularity.py",)),
-    "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", "spark/algorithms/mllib.py")),
-    "als_explicit": Dependencies(
-        (settings.als_explicit,), ("spark/algorithms/explicit_als.py", "spark/algorithms/mllib.py")
-    ),
+    "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", *_ENGINE)),
+    "als_explicit": Dependencies((settings.als_explicit,), ("spark/algorithms/explicit_als.py", *_ENGINE)),
 }
 """What each candidate depends on."""
 
@@ -105,7 +105,7 @@ class Split(Stage):
         from spark.split import deal
 
         fraction, seed = self.values["test_fraction"], self.values["seed"]
-        dealt_sizes = deal(self.spark, inputs["ingested"], fraction, seed, into / "dealt")
+        dealt_sizes = deal(self.spark, inputs["ingested"], fraction, seed, into)
         if 0 in dealt_sizes.values():
             raise UserError(
                 f"The split left {dealt_sizes} interactions: bring more data, or change [split] test_fraction."
@@ -137,9 +137,9 @@ class Train(_OfCandidate):
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from spark.algorithms import Training, fit
 
-        interactions = inputs["split"] / "dealt" / "part=train"
-        learned = Training.read(self.spark, inputs["ingested"], interactions, self.in_run.dataset.interactions)
-        fit(self.model, learned, self.values, into / "model")
+        ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
+        learned = Training.read(self.spark, ingested, split / "dealt" / "part=train", split / "blocks", about)
+        fit(self.model, learned, self.values, into / "model", self.report)
         return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 
@@ -161,7 +161,7 @@ class Evaluate(_OfCandidate):
         measured = evaluate(
             self.spark,
             inputs["ingested"],
-            inputs["split"] / "dealt",
+            inputs["split"],
             inputs["trained"] / "model",
             self.in_run.dataset.interactions.liked_from,
             into / "per_user",
@@ -229,9 +229,9 @@ class Refit(Stage):
         from spark.algorithms import Training, fit
 
         champion = read_json(inputs["selected"] / "metrics.json")["champion"]
-        interactions = inputs["ingested"] / "interactions"
-        learned = Training.read(self.spark, inputs["ingested"], interactions, self.in_run.dataset.interactions)
-        fit(champion, learned, self.clone(Train, model=champion).values, into / "model")
+        ingested, about = inputs["ingested"], self.in_run.dataset.interactions
+        learned = Training.read(self.spark, ingested, ingested / "interactions", ingested / "blocks", about)
+        fit(champion, learned, self.clone(Train, model=champion).values, into / "model", self.report)
         return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 

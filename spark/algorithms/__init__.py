@@ -2,7 +2,8 @@
 
 An algorithm is a module with two functions:
 
-- `fit(training, settings, into)` trains with Spark, saves a model directory, and returns what else `load` must know;
+- `fit(training, settings, into, report)` trains with Spark, saves a model directory, and returns what else `load` must
+  know;
 - `load(model)` opens that directory, in whatever process, as a `Scorer`: numpy alone, no session.
 
 Everything downstream (top-k, evaluation) sees scorers only, so another engine or model changes nothing there.
@@ -11,7 +12,7 @@ Everything downstream (top-k, evaluation) sees scorers only, so another engine o
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,10 +25,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from config.dataset import Interactions
 from config.durable import read_json, write_json
+from spark.blocks import TRACK, rows_of
 from spark.tables import read_parquet
 
 Indexes = NDArray[np.int32]
 Floats = NDArray[np.float32]
+Report = Callable[[str, float], None]
+"""Told how far a training is: in words, and as a fraction."""
 
 _MODULES = {
     "popularity": "spark.algorithms.popularity",
@@ -40,37 +44,44 @@ _POPULARITY = "popularity.npy"
 
 @dataclass(frozen=True)
 class Training:
-    """What a model is trained on: interactions (user, track, value), and how many users and tracks there are in all."""
+    """What a model is trained on, and how many users and tracks there are in all."""
 
-    interactions: DataFrame
+    spark: SparkSession
+    interactions: Path
+    """Parquet of user, track, value."""
+    blocks: Path
+    """The same as compressed rows: see `spark.blocks`."""
     num_users: int
     num_tracks: int
-    count: int
-    """Number of interactions."""
     rating_range: tuple[float, float] | None
 
     @classmethod
-    def read(cls, spark: SparkSession, ingested: Path, interactions: Path, about: Interactions) -> Training:
-        """From the directory that Ingest wrote, and the Parquet of those interactions that are to be learned."""
-        sizes = {name: ds.dataset(ingested / name).count_rows() for name in ("users", "tracks")}
-        return cls(
-            read_parquet(spark, interactions),
-            num_users=sizes["users"],
-            num_tracks=sizes["tracks"],
-            count=ds.dataset(interactions).count_rows(),
-            rating_range=about.rating_range,
-        )
+    def read(
+        cls, spark: SparkSession, ingested: Path, interactions: Path, blocks: Path, about: Interactions
+    ) -> Training:
+        """From the directory that Ingest wrote, and those interactions that are to be learned, in both forms."""
+        users, tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
+        return cls(spark, interactions, blocks, users, tracks, about.rating_range)
 
     @property
-    def spark(self) -> SparkSession:
-        """The session that the interactions belong to."""
-        return self.interactions.sparkSession
+    def count(self) -> int:
+        """Number of interactions."""
+        return len(rows_of(self.blocks, TRACK).columns)
+
+    @property
+    def rows(self) -> DataFrame:
+        """The interactions in Spark."""
+        return read_parquet(self.spark, self.interactions)
 
 
 class Scorer(Protocol):
     """A trained model, ready to score."""
 
     predicts_ratings: bool
+
+    @property
+    def num_tracks(self) -> int:
+        """Size of the catalogue."""
 
     def scores(self, users: Indexes) -> Floats:
         """Scores of every track for a block of users, shape (len(users), num_tracks): the higher, the better.
@@ -82,13 +93,16 @@ class Scorer(Protocol):
         """Predicted ratings of pairs, shape (len(users),), within the range of the ratings."""
 
 
-def fit(name: str, training: Training, settings: Mapping[str, Any], into: Path) -> None:
+def fit(
+    name: str,
+    training: Training,
+    settings: Mapping[str, Any],
+    into: Path,
+    report: Report = lambda text, fraction: None,
+) -> None:
     """Trains the named algorithm and saves the model, with the popularity of each track beside it."""
-    facts = importlib.import_module(_MODULES[name]).fit(training, settings, into)
-    heard = training.interactions.groupBy("track").count().toPandas()
-    popularity = np.zeros(training.num_tracks, np.float32)
-    popularity[heard["track"].to_numpy()] = heard["count"].to_numpy()
-    np.save(into / _POPULARITY, popularity)
+    facts = importlib.import_module(_MODULES[name]).fit(training, settings, into, report)
+    np.save(into / _POPULARITY, np.diff(rows_of(training.blocks, TRACK).starts).astype(np.float32))
     write_json(into / _LABEL, {"name": name, "num_users": training.num_users, **facts})
 
 

@@ -9,18 +9,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import functions as F
+import numpy as np
 
-from spark.algorithms import Training, label_of
-from spark.algorithms.mllib import FactorScorer, fit_factors, load_factors
+from spark.algorithms import Report, Training, label_of
+from spark.algorithms.als.training import Objective, train_and_save
+from spark.algorithms.factors import FactorScorer, load_factors
+from spark.algorithms.mllib import fit_factors
+from spark.blocks import USER, rows_of
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path) -> dict[str, Any]:
+def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
     """Trains on the ratings."""
-    fit_factors(training, training.interactions, settings, into, implicit=False)
-    mean = training.interactions.agg(F.mean("value")).first()
-    assert mean is not None
-    return {"mean": mean[0], "rating_range": training.rating_range}
+    mean = float(np.mean(rows_of(training.blocks, USER).values, dtype=np.float64))
+    if settings["engine"] == "mllib":
+        fit_factors(training.rows.select("user", "track", "value"), training.count, settings, into, implicit=False)
+    else:
+        wanted = Objective(
+            settings["rank"], settings["reg_param"], settings["reg_exponent"], "rating",
+            biases=settings["biases"], mean=mean if settings["biases"] else 0.0,
+        )  # fmt: skip
+        train_and_save(training, wanted, settings, into, report)
+    return {"mean": mean, "rating_range": training.rating_range}
 
 
 def load(model: Path) -> FactorScorer:

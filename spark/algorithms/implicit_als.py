@@ -1,8 +1,4 @@
-"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): that a track was heard is the preference.
-
-The value does not weigh in: on Last.fm, how often somebody played an artist makes the ranking worse than whether
-they did.
-"""
+"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): that a track was heard is the preference."""
 
 from __future__ import annotations
 
@@ -12,14 +8,21 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from spark.algorithms import Training
-from spark.algorithms.mllib import FactorScorer, fit_factors, load_factors
+from spark.algorithms import Report, Training
+from spark.algorithms.als.training import Objective, train_and_save
+from spark.algorithms.factors import FactorScorer, load_factors
+from spark.algorithms.mllib import fit_factors
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path) -> dict[str, Any]:
+def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
     """Trains on who heard what."""
-    heard = training.interactions.select("user", "track", F.lit(1.0).alias("value"))
-    fit_factors(training, heard, settings, into, implicit=True)
+    if settings["engine"] == "mllib":
+        weigh = {"binary": F.lit(1.0), "linear": F.col("value"), "log": F.log1p("value")}[settings["value"]]
+        rows = training.rows.select("user", "track", weigh.alias("value"))
+        fit_factors(rows, training.count, settings, into, implicit=True)
+        return {}
+    names = ("rank", "reg_param", "reg_exponent", "value", "alpha")
+    train_and_save(training, Objective(**{name: settings[name] for name in names}), settings, into, report)
     return {}
 
 

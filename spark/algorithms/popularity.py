@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from spark.algorithms import Floats, Indexes, Training, popularity_of
+from spark.algorithms import Floats, Indexes, Report, Training, popularity_of
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path) -> dict[str, Any]:
+def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
     """Makes the model's directory; the counts that every model carries are all there is to it."""
     into.mkdir()
     return {}
@@ -29,6 +29,11 @@ class PopularityScorer:
 
     popularity: Floats
     predicts_ratings = False
+
+    @property
+    def num_tracks(self) -> int:
+        """See `Scorer`."""
+        return len(self.popularity)
 
     def scores(self, users: Indexes) -> Floats:
         """See `Scorer`."""

@@ -1,0 +1,212 @@
+"""Alternating least squares on Spark: each half-iteration is one job whose tasks solve blocks of rows.
+
+How factors travel: each side is one flat float32 file below the model's directory, `rows × width`, which every worker
+maps into memory. A task reads the rows of the other side that its entries name, and writes its own rows, at their
+place, into a second file; when the job is over, that one counts. So a task that is repeated finds what it found
+before, and nothing but Gram matrices (8 · rank² bytes a task) passes through the driver: no factor goes through the
+JVM. In bytes an iteration: 4 · width · (users + tracks) are written once and, of what a worker's entries name, read
+once by each worker process, from the page cache where workers share a machine, over the shared file system else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from spark.algorithms import Report, Training
+from spark.algorithms.factors import save_factors
+from spark.blocks import TRACK, USER, Rows, mapped, rows_of, write_at
+
+Factors = NDArray[np.float32]
+
+_TASK_COST = 2_000_000
+"""What a task has to do, about, in entries; a row costs as much as `_ROW_COST` entries besides its own."""
+
+_ROW_COST = 16
+_START_ROWS = 1 << 14
+"""Rows whose first factors one random generator draws."""
+
+_START = 0.1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised; see `spark.algorithms.als.kernel`."""
+
+    rank: int
+    reg_param: float
+    reg_exponent: float
+    value: str
+    """What makes the weight of a value: "binary", "linear", "log"; or "rating" for explicit feedback."""
+    alpha: float = 0.0
+    biases: bool = False
+    """Whether users and tracks have one; explicit feedback only."""
+    mean: float = 0.0
+    """Of the ratings; what biases are relative to."""
+
+    @property
+    def kind(self) -> int:
+        """The kernel's number for `value`."""
+        return ("binary", "linear", "log", "rating").index(self.value)
+
+    @property
+    def width(self) -> int:
+        """Columns of a factor file: with biases, the rank and two more. A user's row is factors, bias, 1; a track's
+        is factors, 1, bias: so their product is the whole prediction."""
+        return self.rank + (2 if self.biases else 0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One half-iteration: what a task needs to know."""
+
+    blocks: Path
+    side: str
+    objective: Objective
+    own: Path
+    """The side's factors of the iteration before."""
+    result: Path
+    """The side's factors that are being made."""
+    other: Path
+    gram: NDArray[np.float64]
+    """Gram matrix of the other side."""
+    steps: int
+
+
+def train_and_save(
+    training: Training, objective: Objective, settings: Mapping[str, Any], into: Path, report: Report
+) -> None:
+    """Trains, and saves an ordinary `ALSModel` at `into`. Settings: max_iter, steps, seed."""
+    flat = into / "flat"
+    flat.mkdir(parents=True)
+    users, tracks = train(
+        training.spark, training.blocks, flat, objective,
+        iterations=settings["max_iter"], steps=settings["steps"], seed=settings["seed"], report=report,
+    )  # fmt: skip
+    save_factors(training.spark, training.blocks, {USER: users, TRACK: tracks}, objective.width, into)
+    shutil.rmtree(flat)
+
+
+def train(
+    spark: SparkSession,
+    blocks: Path,
+    into: Path,
+    objective: Objective,
+    *,
+    iterations: int,
+    steps: int,
+    seed: int,
+    report: Report = lambda text, fraction: None,
+) -> tuple[Path, Path]:
+    """Trains; returns the files with the users' and the tracks' factors, rows by index.
+
+    For a given seed the result is the same to 1e-5 whatever machine and number of workers, and the same bytes on one.
+
+    Args:
+        blocks: see `spark.blocks`.
+        into: a directory that every worker can write; the files will be in it.
+        steps: of conjugate gradients in each half-iteration; 0 solves exactly.
+        report: told after each half-iteration how far the training is.
+    """
+    width = objective.width
+    files = {side: [into / f"{side}-{number}" for number in range(2)] for side in (USER, TRACK)}
+    sizes = {side: len(rows_of(blocks, side)) for side in (USER, TRACK)}
+    for side, pair in files.items():
+        for file in pair:
+            with file.open("wb") as opened:
+                opened.truncate(4 * width * sizes[side])
+    gram = _start(spark, files[TRACK][0], sizes[TRACK], objective, seed)
+    for half in range(2 * iterations):
+        side, other = (USER, TRACK) if half % 2 == 0 else (TRACK, USER)
+        job = Job(blocks, side, objective, files[side][0], files[side][1], files[other][0], gram, steps)
+        gram = _half_iteration(spark, job)
+        files[side].reverse()
+        report(f"iteration {half // 2 + 1} of {iterations}", (half + 1) / (2 * iterations))
+    for pair in files.values():
+        pair[1].unlink()
+    return files[USER][0], files[TRACK][0]
+
+
+def _half_iteration(spark: SparkSession, job: Job) -> NDArray[np.float64]:
+    """Solves one side; returns its Gram matrix."""
+    tasks = tasks_of(rows_of(job.blocks, job.side))
+    grams = spark.sparkContext.parallelize(tasks, len(tasks)).map(lambda rows: _solve(job, *rows)).collect()
+    total: NDArray[np.float64] = np.sum(grams, axis=0)
+    return total
+
+
+def tasks_of(rows: Rows) -> list[tuple[int, int]]:
+    """First row, and that after the last, of each task: equally much work each. It depends on the data alone."""
+    cost = rows.starts + _ROW_COST * np.arange(len(rows.starts))
+    count = max(1, round(int(cost[-1]) / _TASK_COST))
+    cuts = np.searchsorted(cost, np.linspace(0, int(cost[-1]), count + 1)[1:-1])
+    return list(itertools.pairwise(sorted({0, *cuts.tolist(), len(rows)})))
+
+
+def _solve(job: Job, first: int, last: int) -> NDArray[np.float64]:
+    """Solves a task's rows and writes them; returns their Gram matrix."""
+    from spark.algorithms.als.kernel import EXPLICIT, solve
+
+    wanted = job.objective
+    rows = rows_of(job.blocks, job.side)
+    own, other = (factors(file, wanted.width) for file in (job.own, job.other))
+    bias_of_user, bias_of_track = wanted.rank, wanted.rank + 1
+    ones, minus = (bias_of_user, bias_of_track) if job.side == USER else (bias_of_track, bias_of_user)
+    explicit = wanted.kind == EXPLICIT
+    gram = np.zeros((wanted.rank, wanted.rank)) if explicit else job.gram
+    solved = solve(
+        rows.starts, rows.columns, rows.values, other, *((ones, minus) if wanted.biases else (-1, -1)),
+        np.float32(wanted.mean), gram.astype(np.float32), wanted.kind, np.float32(wanted.alpha),
+        wanted.reg_param, wanted.reg_exponent, job.steps, own, first, last,
+    )  # fmt: skip
+    if wanted.biases:
+        solved[:, minus] = 1.0
+    write_at(job.result, 4 * wanted.width * first, solved)
+    return np.zeros((wanted.rank, wanted.rank)) if explicit else gram_of(solved)
+
+
+def gram_of(rows: Factors) -> NDArray[np.float64]:
+    """The sum of the rows' outer products with themselves, in double precision every few thousand rows."""
+    pieces = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
+    total: NDArray[np.float64] = sum(
+        ((piece.T @ piece).astype(np.float64) for piece in pieces), np.zeros((rows.shape[1],) * 2)
+    )
+    return total
+
+
+@lru_cache(maxsize=4)
+def factors(file: Path, width: int) -> Factors:
+    """A file of factors, mapped into memory, one row an index."""
+    flat: Factors = mapped(file, np.float32)
+    return flat.reshape(-1, width)
+
+
+def _start(spark: SparkSession, file: Path, rows: int, objective: Objective, seed: int) -> NDArray[np.float64]:
+    """Draws the tracks' first factors; those of the users come of them. Returns the Gram matrix."""
+
+    def draw(number: int) -> NDArray[np.float64]:
+        first = number * _START_ROWS
+        count = min(_START_ROWS, rows - first)
+        drawn = np.zeros((count, objective.width), np.float32)
+        drawn[:, : objective.rank] = np.random.default_rng([seed, number]).standard_normal(
+            (count, objective.rank), np.float32
+        ) * np.float32(_START / objective.rank**0.5)
+        if objective.biases:
+            drawn[:, objective.rank] = 1.0
+        write_at(file, 4 * objective.width * first, drawn)
+        return gram_of(drawn[:, : objective.rank])
+
+    pieces = range(-(-rows // _START_ROWS))
+    if len(pieces) == 1:
+        return draw(0)
+    total: NDArray[np.float64] = np.sum(spark.sparkContext.parallelize(pieces, len(pieces)).map(draw).collect(), axis=0)
+    return total

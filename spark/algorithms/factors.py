@@ -1,0 +1,157 @@
+"""Models of factors: saving them as Spark ML's `ALSModel`, opening them with numpy alone, and scoring.
+
+The format: `metadata/part-00000`, one line of JSON; `userFactors/` and `itemFactors/`, Parquet of `id` and `features`,
+only of users and tracks that the training knew. Spark's own writer is not needed for it, nor the JVM.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pyspark
+from pyspark.sql import SparkSession
+
+from config.paths import SUCCESS
+from spark.algorithms import Floats, Indexes, popularity_of
+from spark.blocks import TRACK, USER, rows_of
+from spark.tables import written
+
+DIRECTORIES = {USER: "userFactors", TRACK: "itemFactors"}
+_ROWS_PER_FILE = 1 << 17
+_ROWS_PER_GROUP = 1 << 14
+
+
+def save_factors(spark: SparkSession, blocks: Path, flat: dict[str, Path], width: int, into: Path) -> None:
+    """Saves flat files of factors, one a side, as an `ALSModel` at `into`.
+
+    Args:
+        blocks: what the model was trained on: rows without entries are unknown.
+        flat: float32 files, rows by index, `width` columns.
+    """
+    tasks = []
+    for side, directory in DIRECTORIES.items():
+        (into / directory).mkdir(parents=True)
+        count = len(rows_of(blocks, side))
+        tasks += [(side, first, min(first + _ROWS_PER_FILE, count)) for first in range(0, count, _ROWS_PER_FILE)]
+
+    def save(task: tuple[str, int, int]) -> None:
+        side, first, last = task
+        entries = np.diff(rows_of(blocks, side).starts[first : last + 1])
+        known = np.flatnonzero(entries)
+        factors = np.fromfile(flat[side], np.float32, (last - first) * width, offset=4 * width * first)
+        rows = factors.reshape(-1, width)[known]
+        features = pa.ListArray.from_arrays(np.arange(0, rows.size + 1, width, dtype=np.int32), rows.ravel())
+        table = pa.table({"id": (known + first).astype(np.int32), "features": features})
+        name = f"part-{first // _ROWS_PER_FILE:05}.parquet"
+        plain = partial(pq.write_table, table, row_group_size=_ROWS_PER_GROUP, use_dictionary=False, compression="none")
+        written(into / DIRECTORIES[side] / name, plain)
+
+    spark.sparkContext.parallelize(tasks, len(tasks)).foreach(save)
+    for directory in DIRECTORIES.values():
+        (into / directory / SUCCESS).touch()
+    _write_metadata(into, width)
+
+
+def _write_metadata(into: Path, rank: int) -> None:
+    uid = "ALS_encore"
+    metadata = {
+        "class": "org.apache.spark.ml.recommendation.ALSModel", "timestamp": 0, "sparkVersion": pyspark.__version__,
+        "uid": uid, "paramMap": {"userCol": "user", "itemCol": "track"},
+        "defaultParamMap": {
+            "blockSize": 4096, "coldStartStrategy": "nan", "itemCol": "item", "predictionCol": "prediction",
+            "userCol": "user",
+        },
+        "rank": rank,
+    }  # fmt: skip
+    (into / "metadata").mkdir()
+    (into / "metadata" / "part-00000").write_text(json.dumps(metadata) + "\n", encoding="utf-8")
+    (into / "metadata" / SUCCESS).touch()
+
+
+@dataclass(frozen=True)
+class FactorScorer:
+    """Scores by the product of user and track factors.
+
+    A user without factors (nothing of theirs was in the training data) gets the order of popularity. A track
+    without factors ranks below all that have some.
+    """
+
+    model: Path
+    track_factors: Floats
+    """Shape (num_tracks, width); zeros where a track is unknown."""
+    known_tracks: np.ndarray
+    popularity: Floats
+    predicts_ratings: bool = False
+    mean: float = 0.0
+    rating_range: tuple[float, float] = (-np.inf, np.inf)
+
+    @property
+    def num_tracks(self) -> int:
+        """See `Scorer`."""
+        return len(self.popularity)
+
+    @cached_property
+    def by_norm(self) -> tuple[Indexes, Floats, Floats]:
+        """The known tracks in descending order of their norms: indexes, factors, norms."""
+        norms = np.linalg.norm(self.track_factors, axis=1).astype(np.float32)
+        known = np.flatnonzero(self.known_tracks)
+        order = known[np.argsort(-norms[known], kind="stable")].astype(np.int32)
+        return order, self.track_factors[order], norms[order]
+
+    def user_factors(self, users: Indexes) -> tuple[Floats, np.ndarray]:
+        """Factors of the users, shape (len(users), width), and which of them are known."""
+        first = int(users.min(initial=0))
+        factors, known = _dense(self.model / DIRECTORIES[USER], first, int(users.max(initial=first)) + 1)
+        return factors[users - first], known[users - first]
+
+    def scores(self, users: Indexes) -> Floats:
+        """See `Scorer`."""
+        factors, known = self.user_factors(users)
+        scores: Floats = factors @ self.track_factors.T
+        if not self.known_tracks.all():
+            lowest = scores.min(axis=1, where=self.known_tracks, initial=np.float32(np.finfo(np.float32).max / 2))
+            scores[:, ~self.known_tracks] = np.nextafter(lowest, np.float32(-np.inf))[:, None]
+        scores[~known] = self.popularity
+        return scores
+
+    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+        """See `Scorer`. A pair with an unknown side gets the mean of the training data."""
+        factors, known = self.user_factors(users)
+        predicted = np.einsum("nf,nf->n", factors, self.track_factors[tracks])
+        known = known & self.known_tracks[tracks]
+        return np.clip(np.where(known, predicted, np.float32(self.mean)), *self.rating_range)
+
+
+def load_factors(model: Path, **more: Any) -> FactorScorer:
+    """Opens a saved `ALSModel` with numpy alone; `more` goes to the scorer."""
+    popularity = popularity_of(model)
+    tracks, known = _dense(model / DIRECTORIES[TRACK], 0, len(popularity))
+    return FactorScorer(model, tracks, known, popularity, **more)
+
+
+@lru_cache(maxsize=4)
+def _dense(factors: Path, first: int, last: int) -> tuple[Floats, np.ndarray]:
+    """Factors of the indexes from first to last, zero where there are none; and where there are some."""
+    within = (pc.field("id") >= first) & (pc.field("id") < last)
+    table = ds.dataset(factors).to_table(columns=["id", "features"], filter=within)
+    ids = table["id"].to_numpy() - first
+    features = table["features"].combine_chunks().flatten().to_numpy()
+    dense = np.zeros((last - first, _width(factors)), np.float32)
+    dense[ids] = features.reshape(len(ids), -1)
+    known = np.zeros(last - first, bool)
+    known[ids] = True
+    return dense, known
+
+
+@lru_cache(maxsize=4)
+def _width(factors: Path) -> int:
+    return len(ds.dataset(factors).head(1)["features"][0])

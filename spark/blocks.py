@@ -1,0 +1,158 @@
+"""Interactions as compressed sparse rows (CSR), by user and by track: flat files that every worker maps into memory.
+
+    blocks/user/starts    int64, rows + 1: where each row's entries begin
+                columns   int32, one an entry: the track, ascending within a row
+                values    float32, one an entry
+    blocks/track/…        the same of the transpose: each row a track, its columns users
+
+A task writes its own rows and nothing else, at their place in the files. So the files are the same bytes whoever writes
+them, and a task that Spark repeats does no harm. Written once for each training set, they serve every candidate.
+
+Cost: 8 bytes an entry and orientation on disk; the transpose takes 12 more an entry while it is being made. Nothing
+goes through the JVM, and through the driver only how many entries each range of tracks has.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from spark.arrow_files import read_batches, write_arrow
+from spark.tables import Columns
+
+USER, TRACK = "user", "track"
+Kind = TypeVar("Kind", bound=np.generic)
+_SEGMENTS = "segments"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One orientation, mapped into memory: row r has the entries `starts[r]` to `starts[r + 1]`."""
+
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def of(self, row: int) -> NDArray[np.int32]:
+        """The columns of a row."""
+        return self.columns[self.starts[row] : self.starts[row + 1]]
+
+
+@lru_cache(maxsize=8)
+def rows_of(blocks: Path, side: str) -> Rows:
+    """Opens one orientation, `USER` or `TRACK`. A process that asks again gets the same object."""
+    directory = blocks / side
+    return Rows(
+        mapped(directory / "starts", np.int64),
+        mapped(directory / "columns", np.int32),
+        mapped(directory / "values", np.float32),
+    )
+
+
+def mapped(file: Path, kind: type[Kind]) -> NDArray[Kind]:
+    """A flat file as a read-only array."""
+    if file.stat().st_size == 0:
+        return np.empty(0, kind)
+    return np.asarray(np.memmap(file, kind, "r"))
+
+
+def build(spark: SparkSession, interactions: Path, num_users: int, num_tracks: int, into: Path) -> None:
+    """Writes the blocks of interactions that lie sorted by user and track, in files that follow the users.
+
+    Args:
+        interactions: Parquet of user, track, value.
+        into: the directory to be made, at a path that every worker can write.
+    """
+    files = sorted(interactions.glob("*.parquet"))
+    ends = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
+    for side, rows in ((USER, num_users), (TRACK, num_tracks)):
+        (into / side).mkdir(parents=True)
+        for name, size in (("starts", 8 * (rows + 1)), ("columns", 4 * int(ends[-1])), ("values", 4 * int(ends[-1]))):
+            with (into / side / name).open("wb") as file:
+                file.truncate(size)
+    (into / _SEGMENTS).mkdir()
+    ranges = len(files)
+    by_user = [(into, file, place, int(ends[place]), num_users, num_tracks, ranges) for place, file in enumerate(files)]
+    counts = spark.sparkContext.parallelize(by_user, ranges).map(lambda task: _write_users(*task)).collect()
+    begins = np.cumsum([0, *np.sum(counts, axis=0)])
+    by_track = [(into, number, int(begins[number]), num_tracks, ranges) for number in range(ranges)]
+    spark.sparkContext.parallelize(by_track, ranges).foreach(lambda task: _write_tracks(*task))
+    for side in (USER, TRACK):
+        _write_at(into / side / "starts", -8, np.array([ends[-1]], np.int64))
+    shutil.rmtree(into / _SEGMENTS)
+
+
+def bounds(count: int, ranges: int, number: int) -> tuple[int, int]:
+    """The first index of a range, and that of the next: `ranges` ranges of `count` indexes, about equally long."""
+    return -(-number * count // ranges), -(-(number + 1) * count // ranges)
+
+
+def _write_users(
+    into: Path, file: Path, place: int, begin: int, num_users: int, num_tracks: int, ranges: int
+) -> NDArray[np.int64]:
+    """Writes the rows of one file's users, and its entries by ranges of tracks; returns how many each range has."""
+    table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
+    user, track = table[Columns.USER].to_numpy(), table[Columns.TRACK].to_numpy()
+    value = table[Columns.VALUE].to_numpy().astype(np.float32)
+    low, high = bounds(num_users, ranges, place)
+    _write_rows(into / USER, low, begin, np.bincount(user - low, minlength=high - low), track, value)
+    number = (track.astype(np.int64) * ranges // num_tracks).astype(np.uint16)
+    counts = np.bincount(number, minlength=ranges)
+    order = np.argsort(number, kind="stable")
+    segments = pa.table({Columns.TRACK: track[order], Columns.USER: user[order], Columns.VALUE: value[order]})
+    write_arrow(into / _SEGMENTS / file.stem, segments, counts)
+    return counts
+
+
+def _write_tracks(into: Path, number: int, begin: int, num_tracks: int, ranges: int) -> None:
+    """Writes the rows of one range of tracks, from the segments of all users."""
+    segments = [read_batches(file, number)[0] for file in sorted((into / _SEGMENTS).iterdir())]
+    table = pa.Table.from_batches(segments)
+    track, user, value = (table[name].to_numpy() for name in (Columns.TRACK, Columns.USER, Columns.VALUE))
+    low, high = bounds(num_tracks, ranges, number)
+    row = track - low
+    order = np.argsort(row.astype(np.uint16) if high - low <= 1 << 16 else row, kind="stable")
+    _write_rows(into / TRACK, low, begin, np.bincount(row, minlength=high - low), user[order], value[order])
+
+
+def _write_rows(
+    side: Path,
+    first_row: int,
+    begin: int,
+    counts: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    values: NDArray[np.float32],
+) -> None:
+    starts = begin + np.cumsum(counts) - counts
+    _write_at(side / "starts", 8 * first_row, starts.astype(np.int64))
+    _write_at(side / "columns", 4 * begin, columns.astype(np.int32))
+    _write_at(side / "values", 4 * begin, values.astype(np.float32))
+
+
+def _write_at(file: Path, offset: int, array: NDArray[Any]) -> None:
+    write_at(file, offset if offset >= 0 else file.stat().st_size + offset, array)
+
+
+def write_at(file: Path, offset: int, array: NDArray[Any]) -> None:
+    """Writes an array's bytes into a file that is already there, from a byte offset on."""
+    rest = memoryview(np.ascontiguousarray(array).data).cast("B") if array.size else memoryview(b"")
+    descriptor = os.open(file, os.O_WRONLY)
+    try:
+        while rest:
+            written = os.pwrite(descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+    finally:
+        os.close(descriptor)
