@@ -31,8 +31,11 @@ from spark.tables import Columns, written
 
 KEPT = "kept"
 REJECTED = "rejects"
-CHUNK_ROWS = 2_000_000
-"""Rows that a task holds before it writes them down."""
+AFTER_REASON = "\t"
+"""Stands between the reason and the row of a reject."""
+
+CHUNK_ROWS = 6_000_000
+"""Rows that a task holds before it writes them down: more than a split of a text file has, as a rule."""
 
 CHUNK_BYTES = 256 << 20
 RANGE_ROWS = 2_000_000
@@ -63,7 +66,7 @@ def chunk(parsed: DataFrame, into: Path) -> Heard:
     """Writes kept rows to `chunks` and rejects to Parquet.
 
     Args:
-        parsed: user_id, track_id, value, time; and reject, the reason and the raw row, null where a row is kept.
+        parsed: user_id, track_id, value, time; and reject, null where a row is kept, else reason and raw row.
         into: the directory in which `chunks` and `rejects` will be.
     """
     for name in (_CHUNKS, REJECTED):
@@ -143,7 +146,8 @@ def _write_chunk(table: pa.Table, into: Path, name: str) -> Counter[str]:
     kept, rejects = table, table.slice(0, 0)
     if reject.null_count < len(table):
         kept, rejects = table.filter(pc.is_null(reject)), reject.combine_chunks().drop_null()
-        reasons, rows = pc.struct_field(rejects, Columns.REASON), pc.struct_field(rejects, Columns.ROW)
+        parts = pc.split_pattern(rejects, AFTER_REASON, max_splits=1)
+        reasons, rows = (pc.list_element(parts, place) for place in range(2))
         rejected = pa.table({Columns.REASON: reasons, Columns.ROW: rows})
         written(into / REJECTED / f"{name}.parquet", partial(pq.write_table, rejected))
     if len(kept):

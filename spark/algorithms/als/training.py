@@ -131,6 +131,10 @@ def train(
         gram = _half_iteration(spark, job)
         files[side].reverse()
         report(f"iteration {half // 2 + 1} of {iterations}", (half + 1) / (2 * iterations))
+    if objective.biases:
+        own = np.memmap(files[USER][0], np.float32, "r+", shape=(sizes[USER], width))
+        own[:, objective.rank] += np.float32(objective.mean)
+        own.flush()
     for pair in files.values():
         pair[1].unlink()
     return files[USER][0], files[TRACK][0]
