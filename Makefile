@@ -78,6 +78,7 @@ clean:  ## Removes stage outputs and caches; raw data, run records and models st
 	@echo "Installing into .venv, Spark and Java included; this takes a minute or two, once."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m spark.compiled
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed

@@ -22,6 +22,11 @@ class Paths:
     data_root: Path = PROJECT / "data"
     models_root: Path = PROJECT / "models"
 
+    @property
+    def compiled(self) -> Path:
+        """Machine code of the engine's inner loops, made once for each kind of processor."""
+        return self.data_root / "numba"
+
     def raw(self, dataset: str) -> Path:
         """Where a dataset's raw files are looked for unless `--raw-dir` says otherwise."""
         return self.data_root / "raw" / dataset

@@ -108,7 +108,7 @@ def _write_users(
     user, track = table[Columns.USER].to_numpy(), table[Columns.TRACK].to_numpy()
     value = table[Columns.VALUE].to_numpy().astype(np.float32)
     low, high = bounds(num_users, ranges, place)
-    _write_rows(into / USER, low, begin, np.bincount(user - low, minlength=high - low), track, value)
+    write_rows(into / USER, low, begin, np.bincount(user - low, minlength=high - low), track, value)
     number = (track.astype(np.int64) * ranges // num_tracks).astype(np.uint16)
     counts = np.bincount(number, minlength=ranges)
     order = np.argsort(number, kind="stable")
@@ -125,10 +125,10 @@ def _write_tracks(into: Path, number: int, begin: int, num_tracks: int, ranges: 
     low, high = bounds(num_tracks, ranges, number)
     row = track - low
     order = np.argsort(row.astype(np.uint16) if high - low <= 1 << 16 else row, kind="stable")
-    _write_rows(into / TRACK, low, begin, np.bincount(row, minlength=high - low), user[order], value[order])
+    write_rows(into / TRACK, low, begin, np.bincount(row, minlength=high - low), user[order], value[order])
 
 
-def _write_rows(
+def write_rows(
     side: Path,
     first_row: int,
     begin: int,

@@ -41,6 +41,8 @@ class SessionOptions:
     """Whether Spark serves its own page; that takes it half a second."""
     log: Path | None = None
     """Receives what Java and Spark print; the terminal does where it is None."""
+    cache: Path | None = None
+    """Where compiled code is kept, for all who can write there; beside its source where it is None."""
     prefix: str = ""
     """What each line of theirs begins with in the log, until `spark.output.mark` says otherwise."""
 
@@ -54,6 +56,8 @@ def open_session(options: SessionOptions) -> SparkSession:
     _find_java()
     forget_dead_session()
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if options.cache is not None:
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(options.cache))
     if options.master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     settings = {
@@ -73,6 +77,8 @@ def open_session(options: SessionOptions) -> SparkSession:
         "spark.sql.legacy.timeParserPolicy": "CORRECTED",
         "spark.sql.legacy.parquet.nanosAsLong": "true",
     }
+    if "NUMBA_CACHE_DIR" in os.environ:
+        settings["spark.executorEnv.NUMBA_CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
     builder = SparkSession.builder.master(options.master).appName("encore")
     for key, value in settings.items():
         builder = builder.config(key, value)

@@ -215,6 +215,7 @@ class Run:
                 short_run=small,
                 page=self._registered or not small,
                 log=self.log,
+                cache=self.paths.compiled,
                 prefix=str(self._prefix),
             )
         )

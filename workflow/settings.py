@@ -39,7 +39,7 @@ class Checked(luigi.Parameter[Any]):
         """Luigi's hook for values from anywhere."""
         try:
             return self.accept(given)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             raise ValueError(f"{given!r} is not {self.expected}") from None
 
     def parse(self, text: str) -> Any:
@@ -96,6 +96,22 @@ class Several(OneOf):
     def serialize(self, names: Any) -> str:
         """As it is written in luigi.cfg."""
         return json.dumps(list(names))
+
+
+class YesNo(Checked):
+    """True or false."""
+
+    expected = "true or false"
+
+    def accept(self, given: Any) -> bool:
+        """See `Checked`."""
+        if isinstance(given, bool):
+            return given
+        return {"true": True, "false": False}[str(given).lower()]
+
+    def serialize(self, value: Any) -> str:
+        """As it is written in luigi.cfg."""
+        return str(value).lower()
 
 
 class Memory(Checked):
@@ -166,8 +182,8 @@ class als(luigi.Config):
     engine = OneOf("encore", ENGINES, "What trains it: our own, or Spark's MLlib as a reference.")
     rank = Number(64, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
-    reg_param = Number(0.1, 0.000001, 10_000.0, "λ: how much large factors cost.")
-    reg_exponent = Number(1.0, 0.0, 2.0, "λ grows with the number of interactions to this power; for MLlib always 1.")
+    reg_param = Number(6.0, 0.000001, 10_000.0, "λ: how much large factors cost.")
+    reg_exponent = Number(0.5, 0.0, 2.0, "λ grows with the number of interactions to this power; 1 with MLlib.")
     value = OneOf("binary", ("binary", "linear", "log"), "What of an interaction's value weighs.")
     alpha = Number(10.0, 0.0, 10_000.0, "How much more a heard track weighs than one that was not.")
     steps = Number(3, 0, 1_000, "Steps of conjugate gradients in each half-iteration; 0 solves exactly.")
@@ -181,8 +197,8 @@ class als_explicit(luigi.Config):
     rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
     reg_param = Number(0.1, 0.000001, 10_000.0, "λ: how much large factors cost.")
-    reg_exponent = Number(1.0, 0.0, 2.0, "λ grows with the number of interactions to this power; for MLlib always 1.")
-    biases = luigi.BoolParameter(default=True, description="Whether users and tracks have one; not with MLlib.")
+    reg_exponent = Number(1.0, 0.0, 2.0, "λ grows with the number of interactions to this power; 1 with MLlib.")
+    biases = YesNo(default=True, description="Whether users and tracks have one; not with MLlib.")
     steps = Number(0, 0, 1_000, "Steps of conjugate gradients in each half-iteration; 0 solves exactly.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 

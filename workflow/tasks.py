@@ -129,7 +129,7 @@ class Train(_OfCandidate):
 
     def depends_on(self) -> Dependencies:
         own = ALGORITHMS[self.candidate]
-        return Dependencies(own.settings, (*own.code, *_SCORING, *_TABLES))
+        return Dependencies(own.settings, (*own.code, *_MODELS, *_TABLES))
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "split": self.clone(Split)}
@@ -220,7 +220,7 @@ class SelectModel(Stage):
 class Refit(Stage):
     """Trains the champion again, on all interactions."""
 
-    code = (*_SCORING, *_TABLES)
+    code = (*_MODELS, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "selected": self.clone(SelectModel)}

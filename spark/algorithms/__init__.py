@@ -77,7 +77,9 @@ class Training:
 class Scorer(Protocol):
     """A trained model, ready to score."""
 
-    predicts_ratings: bool
+    @property
+    def predicts_ratings(self) -> bool:
+        """Whether `ratings` may be asked for."""
 
     @property
     def num_tracks(self) -> int:

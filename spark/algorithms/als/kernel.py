@@ -25,7 +25,7 @@ BINARY, LINEAR, LOG, EXPLICIT = 0, 1, 2, 3
 _SMALL = np.float32(1e-20)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def solve(starts, columns, values, other, ones, minus, mean, gram, kind, alpha, reg, exponent, steps, own, first, last):  # type: ignore[no-untyped-def]
     """New factors of the rows first to last, shape (last − first, own.shape[1]); a row without entries gets zeros.
 
@@ -186,7 +186,7 @@ def solve(starts, columns, values, other, ones, minus, mean, gram, kind, alpha, 
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _gather(columns, values, at, count, other, rank, ones, minus, mean, kind, alpha, gathered, weight, target):  # type: ignore[no-untyped-def]
     """The factors, weights and targets of `count` entries, from entry `at` on."""
     for k in range(count):

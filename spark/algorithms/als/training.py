@@ -143,7 +143,7 @@ def train(
 def _half_iteration(spark: SparkSession, job: Job) -> NDArray[np.float64]:
     """Solves one side; returns its Gram matrix."""
     tasks = tasks_of(rows_of(job.blocks, job.side))
-    grams = spark.sparkContext.parallelize(tasks, len(tasks)).map(lambda rows: _solve(job, *rows)).collect()
+    grams = spark.sparkContext.parallelize(tasks, len(tasks)).map(lambda rows: solve_rows(job, *rows)).collect()
     total: NDArray[np.float64] = np.sum(grams, axis=0)
     return total
 
@@ -156,7 +156,7 @@ def tasks_of(rows: Rows) -> list[tuple[int, int]]:
     return list(itertools.pairwise(sorted({0, *cuts.tolist(), len(rows)})))
 
 
-def _solve(job: Job, first: int, last: int) -> NDArray[np.float64]:
+def solve_rows(job: Job, first: int, last: int) -> NDArray[np.float64]:
     """Solves a task's rows and writes them; returns their Gram matrix."""
     from spark.algorithms.als.kernel import EXPLICIT, solve
 

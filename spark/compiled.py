@@ -1,0 +1,50 @@
+"""`python -m spark.compiled`: compiles the engine's inner loops ahead, so that no run waits for it.
+
+A model is trained on a few interactions and makes its lists, without Spark: so everything is compiled for the types
+that it is called with. In a cache that has the code already this takes a second.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from config.paths import Paths
+
+_SIZE = 8
+
+
+def main() -> None:
+    """Compiles into `data/numba`, or where NUMBA_CACHE_DIR says."""
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))
+    from spark.algorithms.als.training import Job, Objective, solve_rows
+    from spark.algorithms.factors import FactorScorer
+    from spark.blocks import TRACK, USER, rows_of, write_at, write_rows
+    from spark.topk import best
+
+    users, tracks = (side.ravel().astype(np.int32) for side in np.mgrid[:_SIZE, :_SIZE])
+    with tempfile.TemporaryDirectory() as directory:
+        blocks = Path(directory)
+        for side, columns in ((USER, tracks), (TRACK, users)):
+            (blocks / side).mkdir()
+            for name, size in (("starts", 8 * (_SIZE + 1)), ("columns", 4 * _SIZE**2), ("values", 4 * _SIZE**2)):
+                (blocks / side / name).write_bytes(bytes(size))
+            write_rows(blocks / side, 0, 0, np.full(_SIZE, _SIZE), columns, np.ones(_SIZE**2, np.float32))
+            write_at(blocks / side / "starts", 8 * _SIZE, np.array([_SIZE**2]))
+        for value in ("binary", "rating"):
+            objective = Objective(2, 0.1, 1.0, value, alpha=1.0, biases=value == "rating")
+            own, result, other = (blocks / f"{name}-{value}" for name in ("own", "result", "other"))
+            for file in (own, result, other):
+                file.write_bytes(np.ones((_SIZE, objective.width), np.float32).tobytes())
+            solve_rows(Job(blocks, USER, objective, own, result, other, np.eye(2), 1), 0, _SIZE)
+        factors = np.ones((_SIZE, 2), np.float32)
+        scorer = FactorScorer(blocks, factors, np.ones(_SIZE, bool), np.ones(_SIZE, np.float32))
+        scorer.__dict__["user_factors"] = lambda some: (factors[some], some > 0)
+        best(scorer, np.arange(_SIZE, dtype=np.int32), rows_of(blocks, USER), 3)
+
+
+if __name__ == "__main__":
+    main()
