@@ -39,7 +39,7 @@ def main() -> None:
             own, result, other = (blocks / f"{name}-{value}" for name in ("own", "result", "other"))
             for file in (own, result, other):
                 file.write_bytes(np.ones((_SIZE, objective.width), np.float32).tobytes())
-            solve_rows(Job(blocks, USER, objective, own, result, other, np.eye(2), 1), 0, _SIZE)
+            solve_rows(Job(blocks, USER, objective, own, result, other, np.eye(2), 1), (0, _SIZE))
         factors = np.ones((_SIZE, 2), np.float32)
         scorer = FactorScorer(blocks, factors, np.ones(_SIZE, bool), np.ones(_SIZE, np.float32))
         scorer.__dict__["user_factors"] = lambda some: (factors[some], some > 0)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,35 +117,77 @@ def train(
         steps: of conjugate gradients in each half-iteration; 0 solves exactly.
         report: told after each half-iteration how far the training is.
     """
-    width = objective.width
-    files = {side: [into / f"{side}-{number}" for number in range(2)] for side in (USER, TRACK)}
-    sizes = {side: len(rows_of(blocks, side)) for side in (USER, TRACK)}
-    for side, pair in files.items():
-        for file in pair:
-            with file.open("wb") as opened:
-                opened.truncate(4 * width * sizes[side])
-    gram = _start(spark, files[TRACK][0], sizes[TRACK], objective, seed)
-    for half in range(2 * iterations):
-        side, other = (USER, TRACK) if half % 2 == 0 else (TRACK, USER)
-        job = Job(blocks, side, objective, files[side][0], files[side][1], files[other][0], gram, steps)
-        gram = _half_iteration(spark, job)
-        files[side].reverse()
-        report(f"iteration {half // 2 + 1} of {iterations}", (half + 1) / (2 * iterations))
-    if objective.biases:
-        own = np.memmap(files[USER][0], np.float32, "r+", shape=(sizes[USER], width))
-        own[:, objective.rank] += np.float32(objective.mean)
-        own.flush()
-    for pair in files.values():
-        pair[1].unlink()
-    return files[USER][0], files[TRACK][0]
+    plan = Plan(blocks, into, objective, iterations, steps)
+    for file in (file for pair in plan.files.values() for file in pair):
+        with file.open("wb") as opened:
+            opened.truncate(4 * objective.width * plan.rows(file))
+    context = spark.sparkContext
+
+    def in_tasks(work: Callable[[Any], NDArray[np.float64]], tasks: Sequence[Any]) -> list[NDArray[np.float64]]:
+        return context.parallelize(tasks, len(tasks)).map(work).collect()
+
+    if all(len(tasks_of(rows_of(blocks, side))) == 1 for side in (USER, TRACK)):
+        # A job for each half-iteration would take longer than the work.
+        context.parallelize([0], 1).foreach(lambda _: plan.carry_out(lambda work, tasks: list(map(work, tasks)), seed))
+    else:
+        plan.carry_out(in_tasks, seed, report)
+    users, tracks = (plan.files[side][0] for side in (USER, TRACK))
+    return users, tracks
 
 
-def _half_iteration(spark: SparkSession, job: Job) -> NDArray[np.float64]:
-    """Solves one side; returns its Gram matrix."""
-    tasks = tasks_of(rows_of(job.blocks, job.side))
-    grams = spark.sparkContext.parallelize(tasks, len(tasks)).map(lambda rows: solve_rows(job, *rows)).collect()
-    total: NDArray[np.float64] = np.sum(grams, axis=0)
-    return total
+Run = Callable[[Callable[[Any], NDArray[np.float64]], Sequence[Any]], list[NDArray[np.float64]]]
+"""Applies work to each of some tasks, somewhere."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training, whoever carries it out. The first of a side's two files ends up with its factors."""
+
+    blocks: Path
+    into: Path
+    objective: Objective
+    iterations: int
+    steps: int
+
+    @property
+    def files(self) -> dict[str, tuple[Path, Path]]:
+        """The files of each side, which take turns."""
+        return {side: (self.into / f"{side}-0", self.into / f"{side}-1") for side in (USER, TRACK)}
+
+    def rows(self, file: Path) -> int:
+        """How many rows a file has."""
+        return len(rows_of(self.blocks, file.name.partition("-")[0]))
+
+    def carry_out(self, run: Run, seed: int, report: Report = lambda text, fraction: None) -> None:
+        """Trains."""
+        files = {side: list(pair) for side, pair in self.files.items()}
+        gram = self._start(run, seed)
+        for half in range(2 * self.iterations):
+            side, other = (USER, TRACK) if half % 2 == 0 else (TRACK, USER)
+            job = Job(
+                self.blocks, side, self.objective, files[side][0], files[side][1], files[other][0], gram, self.steps
+            )
+            tasks = tasks_of(rows_of(self.blocks, side))
+            gram = np.sum(run(partial(solve_rows, job), tasks), axis=0)
+            files[side].reverse()
+            report(f"iteration {half // 2 + 1} of {self.iterations}", (half + 1) / (2 * self.iterations))
+        if self.objective.biases:
+            users, width = files[USER][0], self.objective.width
+            own = np.memmap(users, np.float32, "r+", shape=(self.rows(users), width))
+            own[:, self.objective.rank] += np.float32(self.objective.mean)
+            own.flush()
+        for side, (last, before) in files.items():
+            before.unlink()
+            last.rename(self.files[side][0])
+
+    def _start(self, run: Run, seed: int) -> NDArray[np.float64]:
+        """Draws the tracks' first factors; those of the users come of them. Returns the Gram matrix."""
+        tracks = self.files[TRACK][0]
+        edges = [*range(0, self.rows(tracks), _START_ROWS), self.rows(tracks)]
+        total: NDArray[np.float64] = np.sum(
+            run(partial(_draw, tracks, self.objective, seed), list(itertools.pairwise(edges))), axis=0
+        )
+        return total
 
 
 def tasks_of(rows: Rows) -> list[tuple[int, int]]:
@@ -156,11 +198,11 @@ def tasks_of(rows: Rows) -> list[tuple[int, int]]:
     return list(itertools.pairwise(sorted({0, *cuts.tolist(), len(rows)})))
 
 
-def solve_rows(job: Job, first: int, last: int) -> NDArray[np.float64]:
+def solve_rows(job: Job, task: tuple[int, int]) -> NDArray[np.float64]:
     """Solves a task's rows and writes them; returns their Gram matrix."""
     from spark.algorithms.als.kernel import EXPLICIT, solve
 
-    wanted = job.objective
+    (first, last), wanted = task, job.objective
     rows = rows_of(job.blocks, job.side)
     own, other = (factors(file, wanted.width) for file in (job.own, job.other))
     bias_of_user, bias_of_track = wanted.rank, wanted.rank + 1
@@ -187,30 +229,19 @@ def gram_of(rows: Factors) -> NDArray[np.float64]:
     return total
 
 
-@lru_cache(maxsize=4)
 def factors(file: Path, width: int) -> Factors:
     """A file of factors, mapped into memory, one row an index."""
-    flat: Factors = mapped(file, np.float32)
-    return flat.reshape(-1, width)
+    return mapped(file, np.float32).reshape(-1, width)
 
 
-def _start(spark: SparkSession, file: Path, rows: int, objective: Objective, seed: int) -> NDArray[np.float64]:
-    """Draws the tracks' first factors; those of the users come of them. Returns the Gram matrix."""
-
-    def draw(number: int) -> NDArray[np.float64]:
-        first = number * _START_ROWS
-        count = min(_START_ROWS, rows - first)
-        drawn = np.zeros((count, objective.width), np.float32)
-        drawn[:, : objective.rank] = np.random.default_rng([seed, number]).standard_normal(
-            (count, objective.rank), np.float32
-        ) * np.float32(_START / objective.rank**0.5)
-        if objective.biases:
-            drawn[:, objective.rank] = 1.0
-        write_at(file, 4 * objective.width * first, drawn)
-        return gram_of(drawn[:, : objective.rank])
-
-    pieces = range(-(-rows // _START_ROWS))
-    if len(pieces) == 1:
-        return draw(0)
-    total: NDArray[np.float64] = np.sum(spark.sparkContext.parallelize(pieces, len(pieces)).map(draw).collect(), axis=0)
-    return total
+def _draw(file: Path, objective: Objective, seed: int, task: tuple[int, int]) -> NDArray[np.float64]:
+    """Draws the first factors of some rows and writes them; returns their Gram matrix."""
+    first, last = task
+    rng = np.random.default_rng([seed, first // _START_ROWS])
+    drawn = np.zeros((last - first, objective.width), np.float32)
+    drawn[:, : objective.rank] = rng.standard_normal((last - first, objective.rank), np.float32)
+    drawn *= np.float32(_START / objective.rank**0.5)
+    if objective.biases:
+        drawn[:, objective.rank] = 1.0
+    write_at(file, 4 * objective.width * first, drawn)
+    return gram_of(drawn[:, : objective.rank])
