@@ -107,6 +107,8 @@ def _write_users(
     table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
     user, track = table[Columns.USER].to_numpy(), table[Columns.TRACK].to_numpy()
     value = table[Columns.VALUE].to_numpy().astype(np.float32)
+    if not np.isfinite(value).all():
+        raise ValueError(f"{file} has values that are not finite in single precision.")
     low, high = bounds(num_users, ranges, place)
     write_rows(into / USER, low, begin, np.bincount(user - low, minlength=high - low), track, value)
     number = (track.astype(np.int64) * ranges // num_tracks).astype(np.uint16)

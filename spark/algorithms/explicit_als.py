@@ -6,6 +6,7 @@ A good predictor of ratings is not a good ranker: what a user would rate highly 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ from spark.blocks import USER, rows_of
 def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
     """Trains on the ratings."""
     mean = float(np.mean(rows_of(training.blocks, USER).values, dtype=np.float64))
+    facts = {"mean": mean, "rating_range": training.rating_range}
     if settings["engine"] == "mllib":
         fit_factors(training.rows.select("user", "track", "value"), training.count, settings, into, implicit=False)
-    else:
-        wanted = Objective(
-            settings["rank"], settings["reg_param"], settings["reg_exponent"], "rating",
-            biases=settings["biases"], mean=mean if settings["biases"] else 0.0,
-        )  # fmt: skip
-        train_and_save(training, wanted, settings, into, report)
-    return {"mean": mean, "rating_range": training.rating_range}
+        return facts
+    wanted = Objective(
+        settings["rank"], settings["reg_param"], settings["reg_exponent"], "rating",
+        biases=settings["biases"], mean=mean if settings["biases"] else 0.0,
+    )  # fmt: skip
+    train_and_save(training, wanted, settings, into, report)
+    return facts | {"objective": asdict(wanted)}
 
 
 def load(model: Path) -> FactorScorer:

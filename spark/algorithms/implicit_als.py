@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
         fit_factors(rows, training.count, settings, into, implicit=True)
         return {}
     names = ("rank", "reg_param", "reg_exponent", "value", "alpha")
-    train_and_save(training, Objective(**{name: settings[name] for name in names}), settings, into, report)
-    return {}
+    wanted = Objective(**{name: settings[name] for name in names})
+    train_and_save(training, wanted, settings, into, report)
+    return {"objective": asdict(wanted)}
 
 
 def load(model: Path) -> FactorScorer:

@@ -11,6 +11,7 @@ once by each worker process, from the page cache where workers share a machine, 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from config.errors import UserError
 from spark.algorithms import Report, Training
 from spark.algorithms.factors import save_factors
 from spark.blocks import TRACK, USER, Rows, mapped, rows_of, write_at
@@ -118,6 +120,7 @@ def train(
         report: told after each half-iteration how far the training is.
     """
     plan = Plan(blocks, into, objective, iterations, steps)
+    _refuse_too_large(plan)
     for file in (file for pair in plan.files.values() for file in pair):
         with file.open("wb") as opened:
             opened.truncate(4 * objective.width * plan.rows(file))
@@ -188,6 +191,20 @@ class Plan:
             run(partial(_draw, tracks, self.objective, seed), list(itertools.pairwise(edges))), axis=0
         )
         return total
+
+
+def _refuse_too_large(plan: Plan) -> None:
+    """Refuses factors that do not fit where they have to: both files of each side on the disk, the sides in memory."""
+    width, rows = plan.objective.width, sum(len(rows_of(plan.blocks, side)) for side in (USER, TRACK))
+    wanted = 4 * width * rows
+    free = shutil.disk_usage(plan.into).free
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for needed, there, what in ((2 * wanted, free, f"free below {plan.into}"), (wanted, memory, "of memory here")):
+        if needed > there:
+            raise UserError(
+                f"Factors of rank {plan.objective.rank} for {rows:,} users and tracks take {needed / 2**30:.1f} GB, "
+                f"and {there / 2**30:.1f} GB are {what}: lower the rank."
+            )
 
 
 def tasks_of(rows: Rows) -> list[tuple[int, int]]:

@@ -1,0 +1,238 @@
+"""The engine: blocks against scipy, solving against the normal equations, training in any tasks, taking users in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+from scipy import sparse
+
+from config.errors import StoreError, UserError
+from models.fold_in import FoldIn
+from spark.algorithms import Training, fit
+from spark.algorithms.als import training
+from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, solve
+from spark.algorithms.als.training import Objective, factors, train
+from spark.blocks import TRACK, USER, bounds, build, rows_of
+
+RNG = np.random.default_rng(8)
+USERS, TRACKS = 70, 45
+
+
+def random_matrix(users: int = USERS, tracks: int = TRACKS, density: float = 0.2) -> sparse.csr_matrix:
+    """Ratings from 1 to 5; a user and a track have none."""
+    matrix = sparse.random(users, tracks, density, format="lil", dtype=np.float32, random_state=3)
+    matrix[7] = 0
+    matrix[:, 11] = 0
+    found = matrix.tocsr()
+    found.eliminate_zeros()
+    found.sort_indices()
+    found.data = RNG.integers(1, 6, size=found.nnz).astype(np.float32)
+    return found
+
+
+MATRIX = random_matrix()
+
+
+def written(matrix: sparse.csr_matrix, directory: Path, files: int = 3) -> Path:
+    """The matrix as Parquet of interactions, in several files."""
+    directory.mkdir()
+    for number in range(files):
+        low, high = bounds(matrix.shape[0], files, number)
+        part = matrix[low:high].tocoo()
+        order = np.lexsort((part.col, part.row))
+        columns = {"user": part.row + low, "track": part.col, "value": part.data.astype(float)}
+        kinds = {"user": pa.int32(), "track": pa.int32(), "value": pa.float64()}
+        table = pa.table({name: pa.array(column[order], kinds[name]) for name, column in columns.items()})
+        pq.write_table(table, directory / f"part-{number:05}.parquet")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The blocks of `MATRIX`."""
+    directory = tmp_path_factory.mktemp("blocks")
+    build(spark, written(MATRIX, directory / "interactions"), USERS, TRACKS, directory / "blocks")
+    return directory / "blocks"
+
+
+def test_blocks_are_the_compressed_rows_of_the_matrix_and_of_its_transpose(blocks: Path) -> None:
+    transposed = MATRIX.T.tocsr()
+    transposed.sort_indices()
+    for side, expected in ((USER, MATRIX), (TRACK, transposed)):
+        found = rows_of(blocks, side)
+        np.testing.assert_array_equal(found.starts, expected.indptr)
+        np.testing.assert_array_equal(found.columns, expected.indices)
+        np.testing.assert_array_equal(found.values, expected.data)
+    assert not list(blocks.glob("segments"))
+
+
+def test_blocks_do_not_depend_on_the_files(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
+    build(spark, written(MATRIX, tmp_path / "one", files=1), USERS, TRACKS, tmp_path / "blocks")
+    for file in sorted(path for path in blocks.rglob("*") if path.is_file()):
+        assert (tmp_path / "blocks" / file.relative_to(blocks)).read_bytes() == file.read_bytes()
+
+
+def test_values_that_are_not_finite_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    matrix = MATRIX.copy()
+    matrix.data[5] = np.inf
+    with pytest.raises(Exception, match="not finite in single precision"):
+        build(spark, written(matrix, tmp_path / "bad"), USERS, TRACKS, tmp_path / "blocks")
+
+
+def by_normal_equations(
+    matrix: sparse.csr_matrix, y: NDArray[Any], kind: int, alpha: float, reg: float, exponent: float
+) -> NDArray[np.float64]:
+    """The minimum of each row's objective, the definition word for word, in double precision."""
+    y = y.astype(np.float64)
+    solved = np.zeros((matrix.shape[0], y.shape[1]))
+    for row in range(matrix.shape[0]):
+        columns, values = matrix[row].indices, matrix[row].data.astype(np.float64)
+        if not len(columns):
+            continue
+        if kind == EXPLICIT:
+            confidence, preference = np.zeros(len(y)), np.zeros(len(y))
+            confidence[columns], preference[columns] = 1.0, values
+        else:
+            strength = {BINARY: np.ones_like, LINEAR: np.asarray, LOG: np.log1p}[kind](values)
+            confidence, preference = np.ones(len(y)), np.zeros(len(y))
+            confidence[columns] += alpha * strength
+            preference[columns] = 1.0
+        penalty = reg * len(columns) ** exponent * np.eye(y.shape[1])
+        solved[row] = np.linalg.solve((y * confidence[:, None]).T @ y + penalty, y.T @ (confidence * preference))
+    return solved
+
+
+def solved_by_kernel(
+    matrix: sparse.csr_matrix, y: NDArray[np.float32], kind: int, alpha: float, reg: float, exponent: float, steps: int
+) -> NDArray[np.float32]:
+    """What the kernel makes of it, from zeros."""
+    gram = np.zeros((y.shape[1],) * 2, np.float32) if kind == EXPLICIT else y.T @ y
+    own = np.zeros((matrix.shape[0], y.shape[1]), np.float32)
+    found: NDArray[np.float32] = solve(
+        matrix.indptr.astype(np.int64), matrix.indices, matrix.data, y, -1, -1, np.float32(0), gram, kind,
+        np.float32(alpha), reg, exponent, steps, own, 0, matrix.shape[0],
+    )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("steps", [0, 40], ids=["Cholesky", "conjugate gradients"])
+@pytest.mark.parametrize("kind", [BINARY, LINEAR, LOG, EXPLICIT], ids=["binary", "linear", "log", "explicit"])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_a_row_solves_the_normal_equations(kind: int, steps: int, exponent: float) -> None:
+    y = RNG.standard_normal((TRACKS, 6)).astype(np.float32)
+    expected = by_normal_equations(MATRIX, y, kind, 4.0, 0.3, exponent)
+    found = solved_by_kernel(MATRIX, y, kind, 4.0, 0.3, exponent, steps)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", [BINARY, EXPLICIT], ids=["implicit", "explicit"])
+def test_a_row_with_more_entries_than_a_batch_is_solved_as_well(kind: int) -> None:
+    many = BATCH_ENTRIES + 900
+    matrix = sparse.csr_matrix(RNG.integers(1, 6, size=(2, many)).astype(np.float32))
+    y = RNG.standard_normal((many, 4)).astype(np.float32)
+    expected = by_normal_equations(matrix, y, kind, 4.0, 0.3, 1.0)
+    np.testing.assert_allclose(solved_by_kernel(matrix, y, kind, 4.0, 0.3, 1.0, 30), expected, atol=1e-3)
+
+
+IMPLICIT = Objective(5, 0.5, 0.5, "binary", alpha=8.0)
+BIASED = Objective(4, 0.1, 1.0, "rating", biases=True, mean=3.0)
+
+
+def trained(
+    spark: SparkSession, blocks: Path, into: Path, objective: Objective, steps: int = 3, seed: int = 5
+) -> list[NDArray[np.float32]]:
+    """The factors of both sides."""
+    into.mkdir()
+    files = train(spark, blocks, into, objective, iterations=4, steps=steps, seed=seed)
+    return [np.array(factors(file, objective.width)) for file in files]
+
+
+@pytest.mark.parametrize("objective", [IMPLICIT, BIASED], ids=["implicit", "biased"])
+def test_the_result_does_not_depend_on_the_number_of_tasks(
+    spark: SparkSession, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: Objective
+) -> None:
+    whole = trained(spark, blocks, tmp_path / "whole", objective)
+    monkeypatch.setattr(training, "_TASK_COST", 300)
+    told: list[tuple[str, float]] = []
+    (tmp_path / "cut").mkdir()
+    assert len(training.tasks_of(rows_of(blocks, USER))) > 4
+    files = train(
+        spark, blocks, tmp_path / "cut", objective, iterations=4, steps=3, seed=5,
+        report=lambda *state: told.append(state),
+    )  # fmt: skip
+    for one, file in zip(whole, files, strict=True):
+        np.testing.assert_allclose(factors(file, objective.width), one, atol=1e-5)
+    assert (told[0], told[-1]) == (("iteration 1 of 4", 0.125), ("iteration 4 of 4", 1.0))
+    again = trained(spark, blocks, tmp_path / "again", objective)
+    for one, file in zip(again, files, strict=True):
+        assert one.tobytes() == factors(file, objective.width).tobytes()
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["track-0", "user-0"]
+
+
+def test_training_lowers_the_objective(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
+    def loss(x: NDArray[Any], y: NDArray[Any]) -> float:
+        heard = MATRIX.toarray() > 0
+        confidence = np.where(heard, 1 + IMPLICIT.alpha, 1.0)
+        scales = [heard.sum(axis=axis)[:, None] ** IMPLICIT.reg_exponent for axis in (1, 0)]
+        penalty = sum(float((scale * side**2).sum()) for scale, side in zip(scales, (x, y), strict=True))
+        return float((confidence * (heard - x @ y.T) ** 2).sum() + IMPLICIT.reg_param * penalty)
+
+    losses = []
+    for iterations in (1, 2, 4, 8):
+        (into := tmp_path / str(iterations)).mkdir()
+        files = train(spark, blocks, into, IMPLICIT, iterations=iterations, steps=3, seed=1)
+        losses.append(loss(*(factors(file, IMPLICIT.width).astype(np.float64) for file in files)))
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_factors_that_do_not_fit_are_refused(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(
+        UserError, match=r"Factors of rank 1000000000000 for 115 users and tracks take .* lower the rank"
+    ):
+        train(spark, blocks, tmp_path / "flat", Objective(10**12, 1.0, 0.0, "binary"), iterations=1, steps=3, seed=1)
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "als": {"value": "binary", "alpha": 8.0, "steps": 3},
+    "als, logarithms": {"value": "log", "alpha": 8.0, "steps": 0},
+    "als_explicit": {"biases": False, "steps": 0},
+    "als_explicit with biases": {"biases": True, "steps": 0},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_user_who_is_taken_in_gets_what_training_gives(
+    spark: SparkSession, blocks: Path, tmp_path: Path, name: str
+) -> None:
+    settings = {"engine": "encore", "rank": 5, "max_iter": 3, "reg_param": 0.5, "reg_exponent": 0.5, "seed": 2}
+    learned = Training(spark, tmp_path, blocks, USERS, TRACKS, (1.0, 5.0))
+    fit(name.split()[0].rstrip(","), learned, settings | MODELS[name], tmp_path / "model")
+    taken_in = FoldIn.open(tmp_path / "model", TRACKS)
+    wanted = Objective(**taken_in.objective)
+    y, gram = taken_in.tracks, (taken_in.tracks.T @ taken_in.tracks).astype(np.float32)
+    # The next half-iteration of the training, tracks as they are.
+    expected = solve(
+        MATRIX.indptr.astype(np.int64), MATRIX.indices, MATRIX.data, y, *((5, 6) if wanted.biases else (-1, -1)),
+        np.float32(wanted.mean), np.zeros((5, 5), np.float32) if wanted.value == "rating" else gram, wanted.kind,
+        np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, 0, np.zeros((USERS, y.shape[1]), np.float32),
+        0, USERS,
+    )  # fmt: skip
+    if wanted.biases:
+        expected[:, 5:] += (wanted.mean, 1.0)
+    for user in (0, 3, USERS - 1):
+        found = taken_in.user(MATRIX[user].indices, MATRIX[user].data)
+        np.testing.assert_allclose(found, expected[user], atol=1e-4)
+
+
+def test_a_model_that_takes_no_users_in_says_so(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
+    fit("popularity", Training(spark, tmp_path, blocks, USERS, TRACKS, None), {}, tmp_path / "model")
+    with pytest.raises(StoreError, match="takes no users in"):
+        FoldIn.open(tmp_path / "model", TRACKS)
