@@ -18,10 +18,10 @@ ONLY      = $(if $(filter file,$(origin DATASET)),,--dataset "$$DATASET")
 export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid runs run graph recommend lint format bench clean
+.PHONY: help pipeline preview test serve luigid runs run graph recommend lint format bench bench-engine clean
 
 help:  ## Lists the verbs.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [SCHEDULER=luigid] [ARGS="…"]
 	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_DIR) $(SCHEDULED) $(ARGS)
@@ -62,6 +62,10 @@ format: .venv/.installed-dev  ## Puts the code into shape.
 bench: .venv/.installed-dev  ## Times the default run and look-ups, then ingest at 20M rows, beside plain Spark: [ARGS="--rounds 1"]
 	$(BIN)/python tests/benchmarks/default_run.py
 	$(BIN)/python tests/benchmarks/ingest.py $(ARGS)
+
+bench-engine: .venv/.installed-dev  ## Times the engine beside implicit and MLlib: [ARGS="--interactions 20000000 …"]
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check implicit==0.7.3
+	$(BIN)/python tests/benchmarks/engine.py $(ARGS)
 
 clean:  ## Removes stage outputs and caches; raw data, run records and models stay.
 	rm -rf data/work build .pytest_cache .mypy_cache .ruff_cache .hypothesis

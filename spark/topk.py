@@ -48,7 +48,7 @@ def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int,
     """Writes the list of every user as Parquet; returns how many users there are, and rows.
 
     Args:
-        ingested: the directory that Ingest wrote.
+        ingested: the directory that Ingest wrote: what it knows was heard is left out.
         model: a saved model, at a path that every worker can read.
         k: the length of the lists.
         into: the directory to be made, at a path that every worker can write.
@@ -56,13 +56,20 @@ def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int,
     Raises:
         RuntimeError: the number of rows written is not the sum of min(k, unheard tracks) over the users.
     """
+    return recommend_lists(spark, ingested, ingested / "blocks", model, k, into)
+
+
+def recommend_lists(
+    spark: SparkSession, ingested: Path, blocks: Path, model: Path, k: int, into: Path
+) -> tuple[int, int]:
+    """The same, where `blocks` say what was heard."""
     into.mkdir()
-    heard = rows_of(ingested / "blocks", USER)
+    heard = rows_of(blocks, USER)
     users, tracks = len(heard), len(_ids(ingested / "tracks", Columns.TRACK_ID))
 
     def recommend(first: int) -> None:
         some = np.arange(first, min(first + _USERS_PER_TASK, users), dtype=np.int32)
-        lists = best(load(model), some, rows_of(ingested / "blocks", USER), min(k, tracks))
+        lists = best(load(model), some, rows_of(blocks, USER), min(k, tracks))
         names = [_ids(ingested / name, key) for name, key in (("users", Columns.USER_ID), ("tracks", Columns.TRACK_ID))]
         # Ids are dictionaries in memory, so that they are written as such; the file says that they are text.
         name = f"part-{first // _USERS_PER_TASK:05}.parquet"
