@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -18,10 +19,12 @@ from pipeline import Ran, Roots, eventually
 from pyspark.sql import SparkSession
 
 from config.durable import write_json
-from config.paths import PROJECT, SUCCESS
+from config.paths import PROJECT, SUCCESS, Paths
 from models.registry import seal
 from models.store import build_store
 from spark.session import SessionOptions, close_session, open_session
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))  # compiled when the project was installed
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("suite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import socket
@@ -208,14 +209,15 @@ class Run:
         """The run's session, opened when first asked for, and again if its JVM has died."""
         from spark.session import SessionOptions, open_session
 
-        small = self._is_small()
+        small, standard = self._is_small(), Paths().compiled
         return open_session(
             SessionOptions(
                 **self.settings["spark_session"],
                 short_run=small,
                 page=self._registered or not small,
                 log=self.log,
-                cache=self.paths.compiled,
+                # Filled when the project was installed, unless this user may not write there.
+                cache=standard if os.access(standard, os.W_OK) else self.paths.compiled,
                 prefix=str(self._prefix),
             )
         )
