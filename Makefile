@@ -11,8 +11,8 @@ LUIGID_PORT ?= 8082
 BIN      := .venv/bin
 RAW_DIR   = $(if $(RAW),--raw-dir "$$RAW")
 SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),--scheduler-port "$$LUIGID_PORT",--local-scheduler)
-# Runs of all datasets are meant, unless somebody names one.
-ONLY      = $(if $(filter file,$(origin DATASET)),,--dataset "$$DATASET")
+# Runs of all datasets are meant, unless the command names one.
+ONLY      = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
 
 # Recipes take what the user gives from the environment, so that a quote in an id or a path is just a character.
 export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT
