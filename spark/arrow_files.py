@@ -1,4 +1,7 @@
-"""Arrow files in which each batch is meant for one task of the next step, which maps it into memory."""
+"""Arrow files with a batch for each range of indexes: one step deals rows to the ranges, the next takes one range.
+
+Ranges follow the indexes, of users or of tracks, and have equally many of them, about. Files are mapped into memory.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from spark.tables import written
+
+
+def bounds(count: int, ranges: int, number: int) -> tuple[int, int]:
+    """The first of `count` indexes that is in a range, and the first that is in the next."""
+    return -(-number * count // ranges), -(-(number + 1) * count // ranges)
+
+
+def deal(file: Path, table: pa.Table, key: str, count: int, ranges: int) -> NDArray[np.int64]:
+    """Writes rows by the range that the index in the column `key` is in; returns how many each range has.
+
+    Rows of one range keep their order.
+    """
+    number = (table[key].to_numpy().astype(np.int64) * ranges // count).astype(np.uint16)
+    sizes = np.bincount(number, minlength=ranges)
+    write_arrow(file, table.take(pa.array(np.argsort(number, kind="stable"))), sizes)
+    return sizes
+
+
+def read_range(directory: Path, number: int) -> pa.Table:
+    """The rows of one range, from all files of a directory in the order of their names."""
+    return pa.Table.from_batches([read_batches(file, number)[0] for file in sorted(directory.iterdir())])
 
 
 def read_batches(file: Path, *numbers: int) -> list[pa.RecordBatch]:

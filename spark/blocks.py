@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark.arrow_files import read_batches, write_arrow
+from spark.arrow_files import bounds, deal, read_range
 from spark.tables import Columns
 
 USER, TRACK = "user", "track"
@@ -79,10 +79,7 @@ def build(spark: SparkSession, interactions: Path, num_users: int, num_tracks: i
     files = sorted(interactions.glob("*.parquet"))
     ends = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
     for side, rows in ((USER, num_users), (TRACK, num_tracks)):
-        (into / side).mkdir(parents=True)
-        for name, size in (("starts", 8 * (rows + 1)), ("columns", 4 * int(ends[-1])), ("values", 4 * int(ends[-1]))):
-            with (into / side / name).open("wb") as file:
-                file.truncate(size)
+        allocate(into / side, rows, int(ends[-1]))
     (into / _SEGMENTS).mkdir()
     ranges = len(files)
     by_user = [(into, file, place, int(ends[place]), num_users, num_tracks, ranges) for place, file in enumerate(files)]
@@ -90,14 +87,16 @@ def build(spark: SparkSession, interactions: Path, num_users: int, num_tracks: i
     begins = np.cumsum([0, *np.sum(counts, axis=0)])
     by_track = [(into, number, int(begins[number]), num_tracks, ranges) for number in range(ranges)]
     spark.sparkContext.parallelize(by_track, ranges).foreach(lambda task: _write_tracks(*task))
-    for side in (USER, TRACK):
-        _write_at(into / side / "starts", -8, np.array([ends[-1]], np.int64))
     shutil.rmtree(into / _SEGMENTS)
 
 
-def bounds(count: int, ranges: int, number: int) -> tuple[int, int]:
-    """The first index of a range, and that of the next: `ranges` ranges of `count` indexes, about equally long."""
-    return -(-number * count // ranges), -(-(number + 1) * count // ranges)
+def allocate(side: Path, rows: int, entries: int) -> None:
+    """Makes the files of one orientation, with room for so many rows and entries; where the last row ends is set."""
+    side.mkdir(parents=True)
+    for name, size in (("starts", 8 * (rows + 1)), ("columns", 4 * entries), ("values", 4 * entries)):
+        with (side / name).open("wb") as file:
+            file.truncate(size)
+    write_at(side / "starts", 8 * rows, np.array([entries], np.int64))
 
 
 def _write_users(
@@ -111,18 +110,13 @@ def _write_users(
         raise ValueError(f"{file} has values that are not finite in single precision.")
     low, high = bounds(num_users, ranges, place)
     write_rows(into / USER, low, begin, np.bincount(user - low, minlength=high - low), track, value)
-    number = (track.astype(np.int64) * ranges // num_tracks).astype(np.uint16)
-    counts = np.bincount(number, minlength=ranges)
-    order = np.argsort(number, kind="stable")
-    segments = pa.table({Columns.TRACK: track[order], Columns.USER: user[order], Columns.VALUE: value[order]})
-    write_arrow(into / _SEGMENTS / file.stem, segments, counts)
-    return counts
+    segments = pa.table({Columns.TRACK: track, Columns.USER: user, Columns.VALUE: value})
+    return deal(into / _SEGMENTS / file.stem, segments, Columns.TRACK, num_tracks, ranges)
 
 
 def _write_tracks(into: Path, number: int, begin: int, num_tracks: int, ranges: int) -> None:
     """Writes the rows of one range of tracks, from the segments of all users."""
-    segments = [read_batches(file, number)[0] for file in sorted((into / _SEGMENTS).iterdir())]
-    table = pa.Table.from_batches(segments)
+    table = read_range(into / _SEGMENTS, number)
     track, user, value = (table[name].to_numpy() for name in (Columns.TRACK, Columns.USER, Columns.VALUE))
     low, high = bounds(num_tracks, ranges, number)
     row = track - low
@@ -138,14 +132,15 @@ def write_rows(
     columns: NDArray[np.int32],
     values: NDArray[np.float32],
 ) -> None:
-    starts = begin + np.cumsum(counts) - counts
-    _write_at(side / "starts", 8 * first_row, starts.astype(np.int64))
-    _write_at(side / "columns", 4 * begin, columns.astype(np.int32))
-    _write_at(side / "values", 4 * begin, values.astype(np.float32))
+    """Writes consecutive rows of one orientation, the first of which begins at the entry `begin`.
 
-
-def _write_at(file: Path, offset: int, array: NDArray[Any]) -> None:
-    write_at(file, offset if offset >= 0 else file.stat().st_size + offset, array)
+    Args:
+        counts: how many entries each row has.
+        columns, values: the entries, row by row.
+    """
+    write_at(side / "starts", 8 * first_row, (begin + np.cumsum(counts) - counts).astype(np.int64))
+    write_at(side / "columns", 4 * begin, columns.astype(np.int32))
+    write_at(side / "values", 4 * begin, values.astype(np.float32))
 
 
 def write_at(file: Path, offset: int, array: NDArray[Any]) -> None:

@@ -3,7 +3,7 @@
     parsed rows ─ chunk ─▶ chunks: ids dictionary-encoded ─ deal ─▶ ranges of users ─ merge ─▶ interactions
 
 Spark hands each row to Python once. From there on an interaction is two indexes, a value and a time in Arrow files
-that the next task maps into memory. Shuffling rows with their ids in Spark takes more than twice as long.
+that the next task maps into memory.
 
 A task writes beside its file and renames; one that Spark repeats writes the same again.
 """
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
-from spark.arrow_files import read_batches, write_arrow
+from spark.arrow_files import deal, read_batches, read_range, write_arrow
 from spark.tables import Columns, written
 
 KEPT = "kept"
@@ -89,12 +89,13 @@ def chunk(parsed: DataFrame, into: Path) -> Heard:
 def _all_ids(spark: SparkSession, into: Path, name: str) -> pa.Array:
     """The ids in all the chunks, each once: tasks unite those of a few chunks, the driver what they found."""
     files = sorted((into / _CHUNKS).glob("*.arrow"))
-    groups = [files[start :: max(1, math.isqrt(len(files)))] for start in range(max(1, math.isqrt(len(files))))]
+    count = math.isqrt(len(files))
+    groups = [files[start::count] for start in range(count)]
 
     def unite(group: list[Path]) -> pa.Array:
         return _united(read_batches(file)[0][name].dictionary for file in group)
 
-    found = spark.sparkContext.parallelize(groups, len(groups)).map(unite).collect() if files else []
+    found = spark.sparkContext.parallelize(groups, count).map(unite).collect() if files else []
     ids = _united(found)
     return ids.take(pc.sort_indices(ids))
 
@@ -142,12 +143,13 @@ def _tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def _write_chunk(table: pa.Table, into: Path, name: str) -> Counter[str]:
     """Writes one chunk and its rejects; returns how many rows were kept, or rejected, by reason."""
-    reject = table[Columns.REJECT]
-    kept, rejects = table, table.slice(0, 0)
+    reject, counts = table[Columns.REJECT], Counter[str]()
+    kept = table
     if reject.null_count < len(table):
-        kept, rejects = table.filter(pc.is_null(reject)), reject.combine_chunks().drop_null()
-        parts = pc.split_pattern(rejects, AFTER_REASON, max_splits=1)
+        kept = table.filter(pc.is_null(reject))
+        parts = pc.split_pattern(reject.combine_chunks().drop_null(), AFTER_REASON, max_splits=1)
         reasons, rows = (pc.list_element(parts, place) for place in range(2))
+        counts.update(reasons.to_pylist())
         rejected = pa.table({Columns.REASON: reasons, Columns.ROW: rows})
         written(into / REJECTED / f"{name}.parquet", partial(pq.write_table, rejected))
     if len(kept):
@@ -157,7 +159,8 @@ def _write_chunk(table: pa.Table, into: Path, name: str) -> Counter[str]:
         encoded = [user.dictionary_encode(), track.dictionary_encode(), value, time]
         names = [Columns.USER, Columns.TRACK, Columns.VALUE, Columns.TIME]
         write_arrow(into / _CHUNKS / f"{name}.arrow", pa.table(encoded, names=names), [len(kept)])
-    return Counter({KEPT: len(kept)}) + Counter(reasons.to_pylist() if len(rejects) else [])
+        counts[KEPT] = len(kept)
+    return counts
 
 
 def _deal(chunk: Path, into: Path, num_users: int, ranges: int) -> None:
@@ -168,21 +171,13 @@ def _deal(chunk: Path, into: Path, num_users: int, ranges: int) -> None:
         known = pa.Table.from_batches(read_batches(into / _IDS / name))["id"].combine_chunks()
         local = pc.index_in(rows[name].dictionary, value_set=known)
         indexes[name] = local.take(rows[name].indices)
-    columns = {**indexes, Columns.VALUE: rows[Columns.VALUE], Columns.TIME: rows[Columns.TIME]}
-    table = pa.table(columns)
-    number = range_of(indexes[Columns.USER].to_numpy(), num_users, ranges)
-    table = table.take(pa.array(np.argsort(number, kind="stable")))
-    write_arrow(into / _DEALT / chunk.name, table, np.bincount(number, minlength=ranges))
-
-
-def range_of(users: NDArray[np.int32], num_users: int, ranges: int) -> NDArray[np.uint16]:
-    """The number of the range that each user is in: ranges follow the indexes and have equally many users, about."""
-    return (users.astype(np.int64) * ranges // num_users).astype(np.uint16)
+    table = pa.table({**indexes, Columns.VALUE: rows[Columns.VALUE], Columns.TIME: rows[Columns.TIME]})
+    deal(into / _DEALT / chunk.name, table, Columns.USER, num_users, ranges)
 
 
 def _merge(into: Path, number: int, num_tracks: int, rule: str) -> None:
     """Sorts the rows of a range of users, merges those of one pair, and writes them as Parquet."""
-    table = pa.Table.from_batches([read_batches(file, number)[0] for file in sorted((into / _DEALT).glob("*.arrow"))])
+    table = read_range(into / _DEALT, number)
     user, track, value = (table[name].to_numpy() for name in (Columns.USER, Columns.TRACK, Columns.VALUE))
     has_times = table[Columns.TIME].null_count < len(table)
     time = table[Columns.TIME].to_numpy() if has_times else np.zeros(len(table), np.int64)

@@ -22,18 +22,15 @@ def main() -> None:
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))
     from spark.algorithms.als.training import Job, Objective, solve_rows
     from spark.algorithms.factors import FactorScorer
-    from spark.blocks import TRACK, USER, rows_of, write_at, write_rows
+    from spark.blocks import TRACK, USER, allocate, rows_of, write_rows
     from spark.topk import best
 
     users, tracks = (side.ravel().astype(np.int32) for side in np.mgrid[:_SIZE, :_SIZE])
     with tempfile.TemporaryDirectory() as directory:
         blocks = Path(directory)
         for side, columns in ((USER, tracks), (TRACK, users)):
-            (blocks / side).mkdir()
-            for name, size in (("starts", 8 * (_SIZE + 1)), ("columns", 4 * _SIZE**2), ("values", 4 * _SIZE**2)):
-                (blocks / side / name).write_bytes(bytes(size))
+            allocate(blocks / side, _SIZE, _SIZE**2)
             write_rows(blocks / side, 0, 0, np.full(_SIZE, _SIZE), columns, np.ones(_SIZE**2, np.float32))
-            write_at(blocks / side / "starts", 8 * _SIZE, np.array([_SIZE**2]))
         for value in ("binary", "rating"):
             objective = Objective(2, 0.1, 1.0, value, alpha=1.0, biases=value == "rating")
             own, result, other = (blocks / f"{name}-{value}" for name in ("own", "result", "other"))

@@ -21,9 +21,9 @@ from pyspark.sql import types as T
 
 from config.dataset import Dataset, Interactions, Table, Tracks, Users, find_files
 from config.errors import UserError
-from spark.blocks import build
+from spark.blocks import TRACK, USER, build, mapped
 from spark.chunks import AFTER_REASON, KEPT, REJECTED, chunk, merge_all
-from spark.lines import LINE, REPLACEMENT
+from spark.lines import LINE, REPLACEMENT, head_of
 from spark.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
 from spark.tables import Columns
 
@@ -107,15 +107,15 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
         heard.counts[KEPT],
         about.duplicates,
     )
-    for name, table, counted, by in (
-        ("users", users, "interactions", Columns.USER),
-        ("tracks", tracks, "popularity", Columns.TRACK),
+    build(spark, into / "interactions", len(users), len(tracks), into / "blocks")
+    for name, table, side, counted in (
+        ("users", users, USER, "interactions"),
+        ("tracks", tracks, TRACK, "popularity"),
     ):
         (into / name).mkdir()
-        occurrences = pa.array(count_by(into / "interactions", by, len(table)))
-        pq.write_table(table.append_column(counted, occurrences), into / name / "part-0.parquet")
-    build(spark, into / "interactions", len(users), len(tracks), into / "blocks")
-    interactions = ds.dataset(into / "interactions").count_rows()
+        starts = mapped(into / "blocks" / side / "starts", np.int64)
+        pq.write_table(table.append_column(counted, pa.array(np.diff(starts))), into / name / "part-0.parquet")
+    interactions = int(starts[-1])
     return Ingested(
         read=heard.counts[KEPT] + sum(in_order.values()),
         rejected=in_order,
@@ -238,7 +238,8 @@ def _refuse_bad_input(
     for reason in sorted(rejected, key=lambda reason: -rejected[reason])[:2]:
         hint = ""
         if reason == "malformed_row" and about.format == "csv":
-            fields = len(column_names(find_files(raw_dir, about)[0], about))
+            file = find_files(raw_dir, about)[0]
+            fields = len(column_names(file, head_of(file, about), about))
             hint = f", not {fields} fields between {about.separator!r}"
             hint += other_separator(examples[reason][0], about, fields)
         told.append(f"{reason} {rejected[reason]:,} times, e.g. {examples[reason][0]!r}{hint}")
@@ -364,14 +365,6 @@ def indexed(heard: pa.Array, details: pa.Table | None, key: str) -> pa.Table:
 def _with_index(ids: pa.Array, key: str) -> pa.Table:
     hashes = np.fromiter(map(zlib.crc32, ids.cast(pa.binary()).to_pylist()), np.uint32, len(ids))
     return pa.table({Columns.INDEX: np.arange(len(ids), dtype=np.int32), key: ids, Columns.HASH: hashes})
-
-
-def count_by(interactions: Path, column_name: str, size: int) -> np.ndarray:
-    """How many interactions each user, or track, has, by index; shape (size,)."""
-    counts = np.zeros(size, np.int64)
-    for batch in ds.dataset(interactions).to_batches(columns=[column_name]):
-        counts += np.bincount(batch[column_name].to_numpy(), minlength=size)
-    return counts
 
 
 def _unusable(details: pa.Table) -> int:

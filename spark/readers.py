@@ -45,22 +45,22 @@ def read_table(spark: SparkSession, raw_dir: Path, table: Table) -> DataFrame:
     lines = lines_of(spark, heads, table)
     if table.format == "jsonl":
         return _objects(lines, [record for file, head in heads.items() for record in records_of(file, head)])
-    names = column_names(files[0], table)
+    named = {file: column_names(file, head, table) for file, head in heads.items()}
     for other in files[1:]:
-        if column_names(other, table) != names:
+        if named[other] != named[files[0]]:
             raise UserError(f"{other} and {files[0]} have different headers; they should be one table.")
-    return _fields(lines, names, table)
+    return _fields(lines, named[files[0]], table)
 
 
-def column_names(file: Path, table: Table) -> list[str]:
-    """The names of a CSV file's columns, from its first line or from the description.
+def column_names(file: Path, head: str, table: Table) -> list[str]:
+    """The names of a CSV file's columns, from its first line or from the description; `head` is how it begins.
 
     Raises:
         UserError: the first line cannot be decoded, or is empty where a header should be.
     """
     if not table.header:
         return list(table.columns)
-    header = header_of(head_of(file, table))
+    header = header_of(head)
     if not header:
         raise UserError(f"{file} is empty; its first line should name the columns.")
     if REPLACEMENT in header:
@@ -125,7 +125,7 @@ def quoted(name: str) -> str:
 
 
 def _fields(lines: DataFrame, names: Sequence[str], table: Table) -> DataFrame:
-    """Lines cut at the separator. Only a line with a quote in it takes Spark's CSV parser, which costs thrice."""
+    """Lines cut at the separator. Only a line with a quote in it takes Spark's CSV parser, which costs more."""
     cut = F.split(F.col(LINE), _java_quoted(table.separator), -1)
     if table.quote:
         positions = [f"_{place}" for place in range(len(names))]

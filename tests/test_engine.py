@@ -19,7 +19,8 @@ from spark.algorithms import Training, fit
 from spark.algorithms.als import training
 from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, solve
 from spark.algorithms.als.training import Objective, factors, train
-from spark.blocks import TRACK, USER, bounds, build, rows_of
+from spark.arrow_files import bounds
+from spark.blocks import TRACK, USER, build, rows_of
 
 RNG = np.random.default_rng(8)
 USERS, TRACKS = 70, 45
@@ -122,7 +123,7 @@ def solved_by_kernel(
     return found
 
 
-@pytest.mark.parametrize("steps", [0, 40], ids=["Cholesky", "conjugate gradients"])
+@pytest.mark.parametrize("steps", [0, 40], ids=["exactly", "conjugate gradients"])
 @pytest.mark.parametrize("kind", [BINARY, LINEAR, LOG, EXPLICIT], ids=["binary", "linear", "log", "explicit"])
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_a_row_solves_the_normal_equations(kind: int, steps: int, exponent: float) -> None:
