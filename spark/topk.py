@@ -7,9 +7,11 @@ are never written out, and tracks that cannot get into a list are passed over. M
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +22,11 @@ from pyspark.sql import SparkSession
 
 from spark.algorithms import Floats, Indexes, Scorer, load
 from spark.algorithms.factors import FactorScorer
-from spark.blocks import USER, Rows, rows_of
+from spark.blocks import TRACK, USER, Rows, rows_of
 from spark.tables import RECOMMENDATIONS, Columns, written
+
+Places = NDArray[np.int64]
+Offer = Callable[..., None]
 
 _BLOCK_BYTES = 16 << 20
 _USERS_PER_TASK = 1 << 14
@@ -44,11 +49,14 @@ class Lists:
         return taken
 
 
-def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int, into: Path) -> tuple[int, int]:
+def recommend_everyone(
+    spark: SparkSession, ingested: Path, blocks: Path, model: Path, k: int, into: Path
+) -> tuple[int, int]:
     """Writes the list of every user as Parquet; returns how many users there are, and rows.
 
     Args:
-        ingested: the directory that Ingest wrote: what it knows was heard is left out.
+        ingested: the directory that Ingest wrote.
+        blocks: what each user has heard, which is left out.
         model: a saved model, at a path that every worker can read.
         k: the length of the lists.
         into: the directory to be made, at a path that every worker can write.
@@ -56,16 +64,9 @@ def recommend_everyone(spark: SparkSession, ingested: Path, model: Path, k: int,
     Raises:
         RuntimeError: the number of rows written is not the sum of min(k, unheard tracks) over the users.
     """
-    return recommend_lists(spark, ingested, ingested / "blocks", model, k, into)
-
-
-def recommend_lists(
-    spark: SparkSession, ingested: Path, blocks: Path, model: Path, k: int, into: Path
-) -> tuple[int, int]:
-    """The same, where `blocks` say what was heard."""
     into.mkdir()
     heard = rows_of(blocks, USER)
-    users, tracks = len(heard), len(_ids(ingested / "tracks", Columns.TRACK_ID))
+    users, tracks = len(heard), len(rows_of(blocks, TRACK))
 
     def recommend(first: int) -> None:
         some = np.arange(first, min(first + _USERS_PER_TASK, users), dtype=np.int32)
@@ -119,22 +120,19 @@ def _by_products(
     order, sorted_factors, norms = scorer.by_norm
     if eligible is not None:
         order, sorted_factors, norms = order[eligible[order]], sorted_factors[eligible[order]], norms[eligible[order]]
-    mine = np.flatnonzero(known)
-    for start in range(0, len(mine), selection.TILE_ROWS):
-        block = mine[start : start + selection.TILE_ROWS]
-        scores, tracks, sizes = lists.scores[block], lists.tracks[block], lists.sizes[block]
+
+    def offer(block: Places, rows: Places, *found: NDArray[Any]) -> None:
         selection.offer_products(
-            factors[block], order, sorted_factors, norms, users[block].astype(np.int64), heard.starts, heard.columns,
-            scores, tracks, sizes,
-        )  # fmt: skip
-        selection.rescore(factors[block], scorer.track_factors, scores, tracks, sizes)
-        selection.sort_lists(scores, tracks, sizes)
-        lists.scores[block], lists.tracks[block], lists.sizes[block] = scores, tracks, sizes
+            factors[block], order, sorted_factors, norms, rows, heard.starts, heard.columns, *found
+        )
+        selection.rescore(factors[block], scorer.track_factors, *found)
+
+    _fill(lists, np.flatnonzero(known), users, selection.TILE_ROWS, offer)
 
 
 def _by_scores(
     scorer: Scorer,
-    places: NDArray[np.int64],
+    places: Places,
     users: Indexes,
     heard: Rows,
     eligible: NDArray[np.bool_] | None,
@@ -143,19 +141,34 @@ def _by_scores(
     """Lists of the users at some places, out of all tracks, with every score written out."""
     from spark import selection
 
+    tracks = np.arange(scorer.num_tracks, dtype=np.int32)
+    if eligible is not None:
+        tracks = tracks[eligible]
+
+    def offer(block: Places, rows: Places, *found: NDArray[Any]) -> None:
+        scores = scorer.scores(users[block])
+        if eligible is not None:
+            scores = np.ascontiguousarray(scores[:, eligible])
+        selection.offer(scores, tracks, np.arange(len(block)), rows, heard.starts, heard.columns, *found)
+
     size = max(1, min(selection.TILE_ROWS, _BLOCK_BYTES // (4 * scorer.num_tracks)))
+    _fill(lists, places, users, size, offer)
+
+
+def _fill(lists: Lists, places: Places, users: Indexes, size: int, offer: Offer) -> None:
+    """Makes the lists at some places anew, a block of them at a time.
+
+    Args:
+        offer: given a block of places, and whose lists they are, puts into scores, tracks and sizes what belongs there.
+    """
+    from spark import selection
+
     for start in range(0, len(places), size):
         block = places[start : start + size]
-        scores, tracks = scorer.scores(users[block]), np.arange(scorer.num_tracks, dtype=np.int32)
-        if eligible is not None:
-            scores, tracks = np.ascontiguousarray(scores[:, eligible]), tracks[eligible]
-        found, which, sizes = (np.zeros_like(part[block]) for part in (lists.scores, lists.tracks, lists.sizes))
-        selection.offer(
-            scores, tracks, np.arange(len(block)), users[block].astype(np.int64), heard.starts, heard.columns,
-            found, which, sizes,
-        )  # fmt: skip
-        selection.sort_lists(found, which, sizes)
-        lists.scores[block], lists.tracks[block], lists.sizes[block] = found, which, sizes
+        found = [np.zeros_like(part[block]) for part in (lists.scores, lists.tracks, lists.sizes)]
+        offer(block, users[block].astype(np.int64), *found)
+        selection.sort_lists(*found)
+        lists.scores[block], lists.tracks[block], lists.sizes[block] = found
 
 
 @lru_cache(maxsize=4)

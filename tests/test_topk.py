@@ -179,7 +179,7 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
         for user, heard in HEARD_BY.items()
         for rank, track in enumerate([t for t in BY_POPULARITY if t not in heard][:k], start=1)
     }
-    counted = topk.recommend_everyone(spark, trained, trained / "model", k, tmp_path / "lists")
+    counted = topk.recommend_everyone(spark, trained, trained / "blocks", trained / "model", k, tmp_path / "lists")
     lists = ds.dataset(tmp_path / "lists").to_table()
     assert counted == (len(HEARD_BY), len(expected))
     assert lists.num_rows == len(expected)
@@ -194,4 +194,4 @@ def test_lists_that_are_too_few_are_not_accepted(
     monkeypatch.setattr("spark.topk.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 11})))
     monkeypatch.setattr("spark.topk._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
     with pytest.raises(RuntimeError, match="11 recommendations were written instead of 12"):
-        topk.recommend_everyone(spark, trained, trained / "model", 3, tmp_path / "lists")
+        topk.recommend_everyone(spark, trained, trained / "blocks", trained / "model", 3, tmp_path / "lists")

@@ -247,8 +247,9 @@ class Recommend(Stage):
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from spark.topk import recommend_everyone
 
+        ingested, model = inputs["ingested"], inputs["refitted"] / "model"
         read, written = recommend_everyone(
-            self.spark, inputs["ingested"], inputs["refitted"] / "model", self.values["k"], into / "recommendations"
+            self.spark, ingested, ingested / "blocks", model, self.values["k"], into / "recommendations"
         )
         return Rows(read, written)
 

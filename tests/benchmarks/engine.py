@@ -99,7 +99,7 @@ def encore(root: Path) -> None:
     """Ours: blocks are built anew, as they count."""
     from spark.algorithms import Training, fit
     from spark.blocks import build
-    from spark.topk import recommend_lists
+    from spark.topk import recommend_everyone
 
     into = root / "encore"
     spark = open_session(SessionOptions(MASTER, short_run=False, log=into / "spark.log"))
@@ -114,7 +114,7 @@ def encore(root: Path) -> None:
     }  # fmt: skip
     fit("als", Training(spark, train, into / "blocks", users, tracks, None), settings, into / "model")
     trained = time.perf_counter()
-    recommend_lists(spark, root / "ingested", into / "blocks", into / "model", K, into / "recommendations")
+    recommend_everyone(spark, root / "ingested", into / "blocks", into / "model", K, into / "recommendations")
     listed = time.perf_counter()
     close_session()
     say(train=trained - began, lists=listed - trained)
