@@ -64,7 +64,7 @@ bench: .venv/.installed-dev  ## Times the default run and look-ups, then ingest 
 	$(BIN)/python tests/benchmarks/ingest.py $(ARGS)
 
 bench-engine: .venv/.installed-dev  ## Times the engine beside implicit and MLlib: [ARGS="--interactions 20000000 …"]
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check implicit==0.7.3
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[bench]"
 	$(BIN)/python tests/benchmarks/engine.py $(ARGS)
 
 clean:  ## Removes stage outputs and caches; raw data, run records and models stay.

@@ -116,7 +116,7 @@ def _cell(name: str, value: Any) -> str:
         return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
         return f"{value:g}"
-    return _short(", ".join(value) if isinstance(value, list) else str(value), _WIDEST)
+    return _short(str(value), _WIDEST)
 
 
 def _short(text: str, widest: int) -> str:

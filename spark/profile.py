@@ -73,42 +73,56 @@ def profile(spark: SparkSession, ingested: Path, dataset: Dataset, counted: Inge
 
 @dataclass(frozen=True)
 class Values:
-    """The values of the interactions, equal ones together."""
+    """The values and times of some interactions, equal values together."""
 
     values: NDArray[np.float64]
     """Ascending, to `_DIGITS` digits after the point."""
     counts: NDArray[np.int64]
-    mean: float
-    deviation: float
-    """Standard deviation of the population."""
+    sum: float
+    squares: float
+    """The sum of the squares."""
     least: float
     most: float
-    times: dict[str, str] | None
-    """The first and the last; None where the data has no times."""
+    first: int | None
+    """The first time; None where the data has no times."""
+    last: int | None
     future: int
+    """Interactions of later than now."""
 
     @classmethod
     def of(cls, spark: SparkSession, interactions: Path) -> Values:
         """Looks at value and time of every interaction, each file in a task of its own."""
         files = sorted(interactions.glob("*.parquet"))
-        now = int(time.time())
-        seen = spark.sparkContext.parallelize(files, len(files)).map(partial(_seen, now=now)).collect()
+        seen = spark.sparkContext.parallelize(files, len(files)).map(partial(_seen, now=int(time.time()))).collect()
         values, places = np.unique(np.concatenate([each.values for each in seen]), return_inverse=True)
-        counts = np.bincount(places, np.concatenate([each.counts for each in seen])).astype(np.int64)
-        total = int(counts.sum())
-        mean, squares = (math.fsum(getattr(each, name) for each in seen) / total for name in ("sum", "squares"))
-        first = [each.first for each in seen if each.first is not None]
-        last = [each.last for each in seen if each.last is not None]
         return cls(
             values=values,
-            counts=counts,
-            mean=mean,
-            deviation=math.sqrt(max(squares - mean * mean, 0.0)),
+            counts=np.bincount(places, np.concatenate([each.counts for each in seen])).astype(np.int64),
+            sum=math.fsum(each.sum for each in seen),
+            squares=math.fsum(each.squares for each in seen),
             least=min(each.least for each in seen),
             most=max(each.most for each in seen),
-            times={"first": _moment(min(first)), "last": _moment(max(last))} if first else None,
+            first=min((each.first for each in seen if each.first is not None), default=None),
+            last=max((each.last for each in seen if each.last is not None), default=None),
             future=sum(each.future for each in seen),
         )
+
+    @property
+    def mean(self) -> float:
+        """Of the values."""
+        return self.sum / int(self.counts.sum())
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the population."""
+        return math.sqrt(max(self.squares / int(self.counts.sum()) - self.mean**2, 0.0))
+
+    @property
+    def times(self) -> dict[str, str] | None:
+        """The first and the last; None where the data has no times."""
+        if self.first is None or self.last is None:
+            return None
+        return {"first": _moment(self.first), "last": _moment(self.last)}
 
     @property
     def commonest(self) -> tuple[float, int]:
@@ -145,26 +159,12 @@ class Values:
         }
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What a task found in one file."""
-
-    values: NDArray[np.float64]
-    counts: NDArray[np.int64]
-    sum: float
-    squares: float
-    least: float
-    most: float
-    first: int | None
-    last: int | None
-    future: int
-
-
-def _seen(file: Path, now: int) -> _Seen:
+def _seen(file: Path, now: int) -> Values:
+    """The same of one file."""
     table = pq.read_table(file, columns=[Columns.VALUE, Columns.TIME])
     value, times = table[Columns.VALUE].to_numpy(), table[Columns.TIME]
     values, counts = np.unique(np.round(value, _DIGITS), return_counts=True)
-    return _Seen(
+    return Values(
         values,
         counts,
         sum=float(value.sum()),

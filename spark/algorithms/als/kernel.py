@@ -37,7 +37,7 @@ def solve(starts, columns, values, other, ones, minus, mean, gram, kind, alpha, 
         mean: what the target is freed from as well.
         gram: Gram matrix of `other`, shape (rank, rank); zeros if explicit.
         kind: BINARY, LINEAR, LOG or EXPLICIT.
-        steps: of conjugate gradients; 0 solves exactly, by Cholesky's decomposition.
+        steps: of conjugate gradients; 0 solves exactly.
         own: the rows' present factors, shape (rows, width).
     """
     width = own.shape[1]
@@ -56,13 +56,14 @@ def solve(starts, columns, values, other, ones, minus, mean, gram, kind, alpha, 
     direction = np.empty((BATCH_ROWS, size), np.float32)
     product = np.empty((BATCH_ROWS, size), np.float32)
     norm = np.empty(BATCH_ROWS, np.float32)
+    exact = steps == 0
+    at_most = 0 if exact else BATCH_ROWS
     row = first
     while row < last:
         begin = row
-        while row < last and row - begin < BATCH_ROWS and starts[row + 1] - starts[begin] <= BATCH_ENTRIES:
+        while row < last and row - begin < at_most and starts[row + 1] - starts[begin] <= BATCH_ENTRIES:
             row += 1
-        exact = steps == 0
-        if exact or row == begin:
+        if row == begin:
             # One row, whose matrix is written out: it has more entries than a batch, or is solved exactly.
             row = begin + 1
             low, high = starts[begin], starts[row]
@@ -106,22 +107,8 @@ def solve(starts, columns, values, other, ones, minus, mean, gram, kind, alpha, 
             continue
         rows = row - begin
         low = starts[begin]
-        _gather(
-            columns,
-            values,
-            low,
-            starts[row] - low,
-            other,
-            rank,
-            ones,
-            minus,
-            mean,
-            kind,
-            alpha,
-            gathered,
-            weight,
-            target,
-        )
+        count = starts[row] - low
+        _gather(columns, values, low, count, other, rank, ones, minus, mean, kind, alpha, gathered, weight, target)
         for i in range(rows):
             _present(own, begin + i, rank, ones, x[i])
         if kind != EXPLICIT:
