@@ -44,6 +44,9 @@ BAD_SETTINGS = {
     "--synthetic-num-interactions=10": "[synthetic] num_interactions = 10 is less than num_users = 60",
     "--dataset=synthtic": "There is no dataset 'synthtic' (did you mean 'synthetic'?)",
     "--raw-dir=/tmp": "The dataset synthetic makes its own data",
+    "--als-engine=mllib": "[als] engine = mllib scales λ in one way only: say [als] reg_exponent = 1.",
+    "--als-explicit-engine=mllib": "[als_explicit] engine = mllib knows no biases: say [als_explicit] biases = false.",
+    "--als-explicit-biases=maybe": "[als_explicit] biases: 'maybe' is not true or false.",
     "--workers=2": "More than one worker",
 }
 

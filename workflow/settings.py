@@ -255,7 +255,18 @@ def resolve() -> Settings:
             f"[synthetic] num_interactions = {made['num_interactions']:,} is less than num_users = "
             f"{made['num_users']:,}: every listener rates at least once."
         )
+    for name in ("als", "als_explicit"):
+        if settings[name]["engine"] == "mllib":
+            _refuse_what_mllib_ignores(name, settings[name])
     return settings
+
+
+def _refuse_what_mllib_ignores(name: str, values: dict[str, Any]) -> None:
+    """Refuses settings that would have no effect on MLlib's engine and mislead whoever compares."""
+    if values["reg_exponent"] != 1:
+        raise UserError(f"[{name}] engine = mllib scales λ in one way only: say [{name}] reg_exponent = 1.")
+    if values.get("biases"):
+        raise UserError(f"[{name}] engine = mllib knows no biases: say [{name}] biases = false.")
 
 
 def changed(settings: Settings) -> dict[str, list[str]]:
