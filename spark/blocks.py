@@ -29,6 +29,7 @@ from pyspark.sql import SparkSession
 
 from spark.arrow_files import bounds, deal, read_range
 from spark.tables import Columns
+from spark.tasks import in_tasks
 
 USER, TRACK = "user", "track"
 Kind = TypeVar("Kind", bound=np.generic)
@@ -83,10 +84,10 @@ def build(spark: SparkSession, interactions: Path, num_users: int, num_tracks: i
     (into / _SEGMENTS).mkdir()
     ranges = len(files)
     by_user = [(into, file, place, int(ends[place]), num_users, num_tracks, ranges) for place, file in enumerate(files)]
-    counts = spark.sparkContext.parallelize(by_user, ranges).map(lambda task: _write_users(*task)).collect()
+    counts = in_tasks(spark, lambda task: _write_users(*task), by_user)
     begins = np.cumsum([0, *np.sum(counts, axis=0)])
     by_track = [(into, number, int(begins[number]), num_tracks, ranges) for number in range(ranges)]
-    spark.sparkContext.parallelize(by_track, ranges).foreach(lambda task: _write_tracks(*task))
+    in_tasks(spark, lambda task: _write_tracks(*task), by_track)
     shutil.rmtree(into / _SEGMENTS)
 
 

@@ -28,6 +28,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spark.arrow_files import deal, read_batches, read_range, write_arrow
 from spark.tables import Columns, written
+from spark.tasks import in_tasks
 
 KEPT = "kept"
 REJECTED = "rejects"
@@ -95,7 +96,7 @@ def _all_ids(spark: SparkSession, into: Path, name: str) -> pa.Array:
     def unite(group: list[Path]) -> pa.Array:
         return _united(read_batches(file)[0][name].dictionary for file in group)
 
-    found = spark.sparkContext.parallelize(groups, count).map(unite).collect() if files else []
+    found = in_tasks(spark, unite, groups) if files else []
     ids = _united(found)
     return ids.take(pc.sort_indices(ids))
 
@@ -120,9 +121,8 @@ def merge_all(spark: SparkSession, into: Path, users: pa.Array, tracks: pa.Array
     sizes = (len(users), len(tracks))
     ranges = max(1, kept // RANGE_ROWS)
     chunks = sorted((into / _CHUNKS).glob("*.arrow"))
-    context = spark.sparkContext
-    context.parallelize(chunks, len(chunks)).foreach(lambda chunk: _deal(chunk, into, sizes[0], ranges))
-    context.parallelize(range(ranges), ranges).foreach(lambda number: _merge(into, number, sizes[1], rule))
+    in_tasks(spark, lambda chunk: _deal(chunk, into, sizes[0], ranges), chunks)
+    in_tasks(spark, lambda number: _merge(into, number, sizes[1], rule), range(ranges))
     for name in (_CHUNKS, _DEALT, _IDS):
         shutil.rmtree(into / name)
 

@@ -20,7 +20,7 @@ _SIZE = 8
 def main() -> None:
     """Compiles into `data/numba`, or where NUMBA_CACHE_DIR says."""
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))
-    from spark.algorithms.als.training import Job, Objective, solve_rows
+    from spark.algorithms.als.training import Job, Objective, cost, solve_rows
     from spark.algorithms.factors import FactorScorer
     from spark.blocks import TRACK, USER, allocate, rows_of, write_rows
     from spark.topk import best
@@ -36,7 +36,9 @@ def main() -> None:
             own, result, other = (blocks / f"{name}-{value}" for name in ("own", "result", "other"))
             for file in (own, result, other):
                 file.write_bytes(np.ones((_SIZE, objective.width), np.float32).tobytes())
-            solve_rows(Job(blocks, USER, objective, own, result, other, np.eye(2), 1), (0, _SIZE))
+            job = Job(blocks, USER, objective, own, result, other, np.eye(2), 1)
+            solve_rows(job, (0, _SIZE))
+            cost(job, (0, _SIZE))
         factors = np.ones((_SIZE, 2), np.float32)
         scorer = FactorScorer(blocks, factors, np.ones(_SIZE, bool), np.ones(_SIZE, np.float32))
         scorer.__dict__["user_factors"] = lambda some: (factors[some], some > 0)

@@ -21,6 +21,7 @@ from spark.blocks import USER, Rows, rows_of
 from spark.ranking import CUTOFFS, METRICS, metrics_at
 from spark.split import TEST, sizes
 from spark.tables import Columns, written
+from spark.tasks import in_tasks
 from spark.topk import best
 
 _DEPTH = max(CUTOFFS)
@@ -60,7 +61,7 @@ def evaluate(
         table = per_user(load(model), held_out, rows_of(split / "blocks", USER))
         written(into / file.name, partial(pq.write_table, table))
 
-    spark.sparkContext.parallelize(files, len(files)).foreach(measure)
+    in_tasks(spark, measure, files)
     measured = ds.dataset(into)
     return Measured(
         summarise(into, ds.dataset(ingested / "tracks").count_rows()),

@@ -21,6 +21,7 @@ from config.dataset import Dataset, Interactions
 from spark.ingest import Ingested
 from spark.quality import Facts, checks
 from spark.tables import Columns
+from spark.tasks import in_tasks
 
 RATING_BINS = 8
 _DIGITS = 3
@@ -93,7 +94,7 @@ class Values:
     def of(cls, spark: SparkSession, interactions: Path) -> Values:
         """Looks at value and time of every interaction, each file in a task of its own."""
         files = sorted(interactions.glob("*.parquet"))
-        seen = spark.sparkContext.parallelize(files, len(files)).map(partial(_seen, now=int(time.time()))).collect()
+        seen = in_tasks(spark, partial(_seen, now=int(time.time())), files)
         values, places = np.unique(np.concatenate([each.values for each in seen]), return_inverse=True)
         return cls(
             values=values,

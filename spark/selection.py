@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-TILE_ROWS = 128
-TILE_COLUMNS = 1024
+TILE_ROWS = 512
+TILE_COLUMNS = 512
 _STRIDE = 64
 """Scores that are compared at once with the least score in the list."""
 

@@ -66,6 +66,7 @@ def open_session(options: SessionOptions) -> SparkSession:
         "spark.executor.extraJavaOptions": f"{DEEP_LINEAGE} {LONG_RUN}",
         "spark.ui.enabled": str(options.page).lower(),
         "spark.port.maxRetries": "100",
+        "spark.python.unix.domain.socket.enabled": "true",
         "spark.redaction.regex": NAMES,
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": str(options.shuffle_partitions),

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from spark.blocks import build
 from spark.tables import Columns, written
+from spark.tasks import in_tasks
 
 TRAIN = "train"
 TEST = "test"
@@ -51,7 +52,7 @@ def deal(spark: SparkSession, ingested: Path, test_fraction: float, seed: int, i
             table = interactions.filter(pa.array(rows))
             written(_directory(dealt, part) / file.name, partial(pq.write_table, table))
 
-    spark.sparkContext.parallelize(files, len(files)).foreach(deal_file)
+    in_tasks(spark, deal_file, files)
     num_users, num_tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
     build(spark, _directory(dealt, TRAIN), num_users, num_tracks, into / "blocks")
     return sizes(dealt)

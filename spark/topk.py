@@ -24,6 +24,7 @@ from spark.algorithms import Floats, Indexes, Scorer, load
 from spark.algorithms.factors import FactorScorer
 from spark.blocks import TRACK, USER, Rows, rows_of
 from spark.tables import RECOMMENDATIONS, Columns, written
+from spark.tasks import in_tasks
 
 Places = NDArray[np.int64]
 Offer = Callable[..., None]
@@ -76,8 +77,7 @@ def recommend_everyone(
         name = f"part-{first // _USERS_PER_TASK:05}.parquet"
         written(into / name, partial(pq.write_table, _as_rows(some, lists, *names), store_schema=False))
 
-    firsts = range(0, users, _USERS_PER_TASK)
-    spark.sparkContext.parallelize(firsts, len(firsts)).foreach(recommend)
+    in_tasks(spark, recommend, range(0, users, _USERS_PER_TASK))
     rows, expected = ds.dataset(into).count_rows(), int(np.minimum(k, tracks - np.diff(heard.starts)).sum())
     if rows != expected:
         raise RuntimeError(f"{rows:,} recommendations were written instead of {expected:,}.")

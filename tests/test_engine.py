@@ -17,7 +17,7 @@ from config.errors import StoreError, UserError
 from models.fold_in import FoldIn
 from spark.algorithms import Training, fit
 from spark.algorithms.als import training
-from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, solve
+from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, Entries, Form, solve
 from spark.algorithms.als.training import Objective, factors, train
 from spark.arrow_files import bounds
 from spark.blocks import TRACK, USER, build, rows_of
@@ -110,6 +110,11 @@ def by_normal_equations(
     return solved
 
 
+def entries_of(matrix: sparse.csr_matrix) -> Entries:
+    """As the kernel takes them."""
+    return Entries(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
+
+
 def solved_by_kernel(
     matrix: sparse.csr_matrix, y: NDArray[np.float32], kind: int, alpha: float, reg: float, exponent: float, steps: int
 ) -> NDArray[np.float32]:
@@ -117,8 +122,8 @@ def solved_by_kernel(
     gram = np.zeros((y.shape[1],) * 2, np.float32) if kind == EXPLICIT else y.T @ y
     own = np.zeros((matrix.shape[0], y.shape[1]), np.float32)
     found: NDArray[np.float32] = solve(
-        matrix.indptr.astype(np.int64), matrix.indices, matrix.data, y, -1, -1, np.float32(0), gram, kind,
-        np.float32(alpha), reg, exponent, steps, own, 0, matrix.shape[0],
+        entries_of(matrix), Form(kind, np.float32(alpha), reg, exponent, np.float32(0), -1, -1), y, gram, own, steps,
+        0, matrix.shape[0],
     )  # fmt: skip
     return found
 
@@ -221,10 +226,11 @@ def test_a_user_who_is_taken_in_gets_what_training_gives(
     y, gram = taken_in.tracks, (taken_in.tracks.T @ taken_in.tracks).astype(np.float32)
     # The next half-iteration of the training, tracks as they are.
     expected = solve(
-        MATRIX.indptr.astype(np.int64), MATRIX.indices, MATRIX.data, y, *((5, 6) if wanted.biases else (-1, -1)),
-        np.float32(wanted.mean), np.zeros((5, 5), np.float32) if wanted.value == "rating" else gram, wanted.kind,
-        np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, 0, np.zeros((USERS, y.shape[1]), np.float32),
-        0, USERS,
+        entries_of(MATRIX),
+        Form(wanted.kind, np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, np.float32(wanted.mean),
+             *((5, 6) if wanted.biases else (-1, -1))),
+        y, np.zeros((5, 5), np.float32) if wanted.value == "rating" else gram,
+        np.zeros((USERS, y.shape[1]), np.float32), 0, 0, USERS,
     )  # fmt: skip
     if wanted.biases:
         expected[:, 5:] += (wanted.mean, 1.0)

@@ -24,7 +24,7 @@ from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
 
 _INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
-_TABLES = ("spark/tables.py", "spark/blocks.py", "spark/arrow_files.py")
+_TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_files.py")
 _MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
 _SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
 _ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))

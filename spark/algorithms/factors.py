@@ -24,6 +24,7 @@ from config.paths import SUCCESS
 from spark.algorithms import Floats, Indexes, popularity_of
 from spark.blocks import TRACK, USER, rows_of
 from spark.tables import written
+from spark.tasks import in_tasks
 
 DIRECTORIES = {USER: "userFactors", TRACK: "itemFactors"}
 _ROWS_PER_FILE = 1 << 17
@@ -55,7 +56,7 @@ def save_factors(spark: SparkSession, blocks: Path, flat: dict[str, Path], width
         plain = partial(pq.write_table, table, row_group_size=_ROWS_PER_GROUP, use_dictionary=False, compression="none")
         written(into / DIRECTORIES[side] / name, plain)
 
-    spark.sparkContext.parallelize(tasks, len(tasks)).foreach(save)
+    in_tasks(spark, save, tasks)
     for directory in DIRECTORIES.values():
         (into / directory / SUCCESS).touch()
     _write_metadata(into, width)
@@ -142,7 +143,9 @@ def load_factors(model: Path, **more: Any) -> FactorScorer:
 def _dense(factors: Path, first: int, last: int) -> tuple[Floats, np.ndarray]:
     """Factors of the indexes from first to last, zero where there are none; and where there are some."""
     within = (pc.field("id") >= first) & (pc.field("id") < last)
-    table = ds.dataset(factors).to_table(columns=["id", "features"], filter=within)
+    # Read ahead, the memory that a worker holds grows with every range that it reads.
+    plain = ds.ParquetFragmentScanOptions(pre_buffer=False)
+    table = ds.dataset(factors).to_table(columns=["id", "features"], filter=within, fragment_scan_options=plain)
     ids = table["id"].to_numpy() - first
     features = table["features"].combine_chunks().flatten().to_numpy()
     dense = np.zeros((last - first, _width(factors)), np.float32)

@@ -8,13 +8,17 @@ Each row u minimises, over its own factors x, with y the factors of the columns 
 so that both solve (G + λ n^e I + Σ w y yᵀ) x = Σ t y: G the Gram matrix of all columns, w = α·f(v) and t = 1 + w
 if implicit; G = 0, w = 1 and t the rating if explicit. Conjugate gradients start from the row's present factors and
 take a few steps (Takács, Pilászy and Tikk 2011). Rows are taken in batches whose factors of the other side fit into the
-cache: they are gathered once, and the products with G are one matrix product a batch.
+cache: they are gathered once, and the products with G are one matrix product a batch. A row that fills a batch by
+itself costs so much to go through that its matrix is written out and solved exactly, by Cholesky.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 BATCH_ROWS = 128
 BATCH_ENTRIES = 4096
@@ -25,187 +29,240 @@ BINARY, LINEAR, LOG, EXPLICIT = 0, 1, 2, 3
 _SMALL = np.float32(1e-20)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def solve(starts, columns, values, other, ones, minus, mean, gram, kind, alpha, reg, exponent, steps, own, first, last):  # type: ignore[no-untyped-def]
+class Entries(NamedTuple):
+    """Compressed rows: see `spark.blocks.Rows`."""
+
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+
+class Form(NamedTuple):
+    """The objective, as one side sees it."""
+
+    kind: int
+    """BINARY, LINEAR, LOG or EXPLICIT."""
+    alpha: np.float32
+    reg: float
+    exponent: float
+    mean: np.float32
+    """What the target is freed from."""
+    ones: int
+    """Which column of the other side's factors is all ones and has the row's bias as its partner; −1: none."""
+    minus: int
+    """Which column of the other side's factors is its bias, which the target is freed from as well; −1: none."""
+
+
+class Room(NamedTuple):
+    """What a batch of entries is unpacked into."""
+
+    factors: NDArray[np.float32]
+    """Shape (BATCH_ENTRIES, unknowns of a row)."""
+    scaled: NDArray[np.float32]
+    """The same, each times its weight."""
+    weights: NDArray[np.float32]
+    targets: NDArray[np.float32]
+
+
+@njit(cache=True, nogil=True)
+def solve(entries, form, other, gram, own, steps, first, last):  # type: ignore[no-untyped-def]
     """New factors of the rows first to last, shape (last − first, own.shape[1]); a row without entries gets zeros.
 
     Args:
-        starts, columns, values: the rows' entries, compressed.
+        entries: `Entries` of all rows.
+        form: `Form`.
         other: factors of the columns, shape (columns, width), float32.
-        ones: which column of `other` is all ones and has a bias as its partner in `own`; −1: there is none.
-        minus: which column of `other` holds the other side's bias, which the target is freed from; −1: none.
-        mean: what the target is freed from as well.
         gram: Gram matrix of `other`, shape (rank, rank); zeros if explicit.
-        kind: BINARY, LINEAR, LOG or EXPLICIT.
-        steps: of conjugate gradients; 0 solves exactly.
         own: the rows' present factors, shape (rows, width).
+        steps: of conjugate gradients; 0 solves exactly.
     """
-    width = own.shape[1]
     rank = gram.shape[0]
-    size = rank + 1 if ones >= 0 else rank
-    out = np.zeros((last - first, width), np.float32)
-    gathered = np.empty((BATCH_ENTRIES, size), np.float32)
-    scaled = np.empty((BATCH_ENTRIES // 2, size), np.float32)
-    weight = np.empty(BATCH_ENTRIES, np.float32)
-    target = np.empty(BATCH_ENTRIES, np.float32)
+    size = rank + 1 if form.ones >= 0 else rank
     full = np.zeros((size, size), np.float32)
     full[:rank, :rank] = gram
-    dense = np.empty((size, size), np.float32)
+    room = Room(
+        np.empty((BATCH_ENTRIES, size), np.float32),
+        np.empty((BATCH_ENTRIES, size), np.float32),
+        np.empty(BATCH_ENTRIES, np.float32),
+        np.empty(BATCH_ENTRIES, np.float32),
+    )
+    out = np.zeros((last - first, own.shape[1]), np.float32)
     x = np.empty((BATCH_ROWS, size), np.float32)
-    residual = np.empty((BATCH_ROWS, size), np.float32)
-    direction = np.empty((BATCH_ROWS, size), np.float32)
-    product = np.empty((BATCH_ROWS, size), np.float32)
-    norm = np.empty(BATCH_ROWS, np.float32)
-    exact = steps == 0
-    at_most = 0 if exact else BATCH_ROWS
+    at_most = 0 if steps == 0 else BATCH_ROWS
     row = first
     while row < last:
         begin = row
-        while row < last and row - begin < at_most and starts[row + 1] - starts[begin] <= BATCH_ENTRIES:
+        while row < last and row - begin < at_most and entries.starts[row + 1] - entries.starts[begin] <= BATCH_ENTRIES:
             row += 1
         if row == begin:
-            # One row, whose matrix is written out: it has more entries than a batch, or is solved exactly.
             row = begin + 1
-            low, high = starts[begin], starts[row]
-            if high == low:
-                continue
-            right = np.zeros(size, np.float32)
-            dense[:, :] = full
-            for j in range(size):
-                dense[j, j] += np.float32(reg * (high - low) ** exponent)
-            at = low
-            while at < high:
-                count = min(high - at, BATCH_ENTRIES // 2)
-                _gather(
-                    columns, values, at, count, other, rank, ones, minus, mean, kind, alpha, gathered, weight, target
-                )
-                for k in range(count):
-                    for j in range(size):
-                        scaled[k, j] = weight[k] * gathered[k, j]
-                        right[j] += target[k] * gathered[k, j]
-                dense += np.dot(scaled[:count].T, gathered[:count])
-                at += count
-            solution = np.empty(size, np.float32)
-            if exact:
-                solution[:] = np.linalg.solve(dense, right)
-            else:
-                _present(own, begin, rank, ones, solution)
-                r = right - np.dot(dense, solution)
-                p = r.copy()
-                rr = np.dot(r, r)
-                for _ in range(steps):
-                    if rr < _SMALL:
-                        break
-                    ap = np.dot(dense, p)
-                    step = rr / np.dot(p, ap)
-                    solution += step * p
-                    r -= step * ap
-                    after = np.dot(r, r)
-                    p = r + (after / rr) * p
-                    rr = after
-            _put(solution, out, begin - first, rank, ones)
-            continue
-        rows = row - begin
-        low = starts[begin]
-        count = starts[row] - low
-        _gather(columns, values, low, count, other, rank, ones, minus, mean, kind, alpha, gathered, weight, target)
-        for i in range(rows):
-            _present(own, begin + i, rank, ones, x[i])
-        if kind != EXPLICIT:
-            np.dot(x[:rows], full, product[:rows])
+            if entries.starts[row] > entries.starts[begin]:
+                x[0] = _exactly(entries, form, other, full, rank, room, begin)
         else:
-            product[:rows] = 0
-        for i in range(rows):
-            entries = starts[begin + i + 1] - starts[begin + i]
-            penalty = np.float32(reg * entries**exponent)
-            ri, xi = residual[i], x[i]
-            for j in range(size):
-                ri[j] = -product[i, j] - penalty * xi[j]
-            for k in range(starts[begin + i] - low, starts[begin + i + 1] - low):
-                y = gathered[k]
-                score = np.float32(0)
-                for j in range(size):
-                    score += y[j] * xi[j]
-                factor = target[k] - weight[k] * score
-                for j in range(size):
-                    ri[j] += factor * y[j]
-            rr = np.float32(0)
-            for j in range(size):
-                direction[i, j] = ri[j]
-                rr += ri[j] * ri[j]
-            norm[i] = rr if entries > 0 else np.float32(0)
-        for _ in range(steps):
-            if kind != EXPLICIT:
-                np.dot(direction[:rows], full, product[:rows])
-            else:
-                product[:rows] = 0
-            for i in range(rows):
-                if norm[i] < _SMALL:
-                    continue
-                penalty = np.float32(reg * (starts[begin + i + 1] - starts[begin + i]) ** exponent)
-                ri, xi, pi, ai = residual[i], x[i], direction[i], product[i]
-                for j in range(size):
-                    ai[j] += penalty * pi[j]
-                for k in range(starts[begin + i] - low, starts[begin + i + 1] - low):
-                    y = gathered[k]
-                    score = np.float32(0)
-                    for j in range(size):
-                        score += y[j] * pi[j]
-                    score *= weight[k]
-                    for j in range(size):
-                        ai[j] += score * y[j]
-                curvature = np.float32(0)
-                for j in range(size):
-                    curvature += pi[j] * ai[j]
-                step = norm[i] / curvature
-                rr = np.float32(0)
-                for j in range(size):
-                    xi[j] += step * pi[j]
-                    ri[j] -= step * ai[j]
-                    rr += ri[j] * ri[j]
-                ratio = rr / norm[i]
-                for j in range(size):
-                    pi[j] = ri[j] + ratio * pi[j]
-                norm[i] = rr
-        for i in range(rows):
-            if starts[begin + i + 1] > starts[begin + i]:
-                _put(x[i], out, begin + i - first, rank, ones)
+            for i in range(begin, row):
+                _take(own[i], x[i - begin], rank, form.ones)
+            _approach(entries, form, other, full, rank, room, steps, begin, row, x)
+        for i in range(begin, row):
+            if entries.starts[i + 1] > entries.starts[i]:
+                _put(x[i - begin], out[i - first], rank, form.ones)
     return out
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _gather(columns, values, at, count, other, rank, ones, minus, mean, kind, alpha, gathered, weight, target):  # type: ignore[no-untyped-def]
+def _exactly(entries, form, other, full, rank, room, row):  # type: ignore[no-untyped-def]
+    """The solution of one row, shape (size,)."""
+    size = full.shape[0]
+    low, high = entries.starts[row], entries.starts[row + 1]
+    matrix = full.astype(np.float64)
+    right = np.zeros(size)
+    for at in range(low, high, BATCH_ENTRIES):
+        count = min(high - at, BATCH_ENTRIES)
+        _unpack(entries, form, other, rank, room, at, count)
+        for k in range(count):
+            for j in range(size):
+                room.scaled[k, j] = room.weights[k] * room.factors[k, j]
+                right[j] += room.targets[k] * room.factors[k, j]
+        matrix += np.dot(room.scaled[:count].T, room.factors[:count])
+    for j in range(size):
+        matrix[j, j] += form.reg * (high - low) ** form.exponent
+    lower = np.linalg.cholesky(matrix)
+    for j in range(size):
+        for i in range(j):
+            right[j] -= lower[j, i] * right[i]
+        right[j] /= lower[j, j]
+    for j in range(size - 1, -1, -1):
+        for i in range(j + 1, size):
+            right[j] -= lower[i, j] * right[i]
+        right[j] /= lower[j, j]
+    return right
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _approach(entries, form, other, full, rank, room, steps, begin, end, x):  # type: ignore[no-untyped-def]
+    """Moves the rows of a batch, x, towards their solutions by steps of conjugate gradients."""
+    starts, rows, size = entries.starts, end - begin, full.shape[0]
+    _unpack(entries, form, other, rank, room, starts[begin], starts[end] - starts[begin])
+    residual = np.empty((rows, size), np.float32)
+    direction = np.empty((rows, size), np.float32)
+    product = np.empty((rows, size), np.float32)
+    _multiply(entries, form, full, room, begin, end, x, product)
+    norm = np.empty(rows, np.float32)
+    for i in range(rows):
+        ri = residual[i]
+        for j in range(size):
+            ri[j] = -product[i, j]
+        for k in range(starts[begin + i] - starts[begin], starts[begin + i + 1] - starts[begin]):
+            for j in range(size):
+                ri[j] += room.targets[k] * room.factors[k, j]
+        direction[i] = ri
+        norm[i] = np.dot(ri, ri)
+    for _ in range(steps):
+        _multiply(entries, form, full, room, begin, end, direction, product)
+        for i in range(rows):
+            if norm[i] < _SMALL:
+                continue
+            xi, ri, pi, ai = x[i], residual[i], direction[i], product[i]
+            step = norm[i] / np.dot(pi, ai)
+            after = np.float32(0)
+            for j in range(size):
+                xi[j] += step * pi[j]
+                ri[j] -= step * ai[j]
+                after += ri[j] * ri[j]
+            ratio = after / norm[i]
+            for j in range(size):
+                pi[j] = ri[j] + ratio * pi[j]
+            norm[i] = after
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _multiply(entries, form, full, room, begin, end, vectors, into):  # type: ignore[no-untyped-def]
+    """The product of each row's matrix with its vector: shape (rows, size) both."""
+    starts, rows, size = entries.starts, end - begin, full.shape[0]
+    if form.kind == EXPLICIT:
+        into[:rows] = 0
+    else:
+        np.dot(vectors[:rows], full, into[:rows])
+    for i in range(rows):
+        low, high = starts[begin + i] - starts[begin], starts[begin + i + 1] - starts[begin]
+        penalty = np.float32(form.reg * (high - low) ** form.exponent)
+        vector, result = vectors[i], into[i]
+        for j in range(size):
+            result[j] += penalty * vector[j]
+        for k in range(low, high):
+            y = room.factors[k]
+            score = np.float32(0)
+            for j in range(size):
+                score += y[j] * vector[j]
+            score *= room.weights[k]
+            for j in range(size):
+                result[j] += score * y[j]
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _unpack(entries, form, other, rank, room, at, count):  # type: ignore[no-untyped-def]
     """The factors, weights and targets of `count` entries, from entry `at` on."""
     for k in range(count):
-        y = other[columns[at + k]]
-        value = values[at + k]
+        y = other[entries.columns[at + k]]
         for j in range(rank):
-            gathered[k, j] = y[j]
-        if ones >= 0:
-            gathered[k, rank] = np.float32(1)
-        if kind == EXPLICIT:
-            weight[k] = np.float32(1)
-            target[k] = value - mean - (y[minus] if minus >= 0 else np.float32(0))
-        else:
-            strength = np.float32(1)
-            if kind == LINEAR:
-                strength = value
-            elif kind == LOG:
-                strength = np.log1p(value)
-            weight[k] = alpha * strength
-            target[k] = weight[k] + np.float32(1)
+            room.factors[k, j] = y[j]
+        if form.ones >= 0:
+            room.factors[k, rank] = np.float32(1)
+        room.weights[k] = _weight(form, entries.values[at + k])
+        room.targets[k] = _target(form, entries.values[at + k], room.weights[k], y)
 
 
 @njit(cache=True, nogil=True)
-def _present(own, row, rank, ones, into):  # type: ignore[no-untyped-def]
-    """What a row starts from. Its bias stands where the other side has its ones."""
-    into[:rank] = own[row, :rank]
-    if ones >= 0:
-        into[rank] = own[row, ones]
+def _weight(form, value):  # type: ignore[no-untyped-def]
+    if form.kind == EXPLICIT:
+        return np.float32(1)
+    if form.kind == LINEAR:
+        return form.alpha * value
+    if form.kind == LOG:
+        return form.alpha * np.log1p(value)
+    return form.alpha
 
 
 @njit(cache=True, nogil=True)
-def _put(solution, out, row, rank, ones):  # type: ignore[no-untyped-def]
-    out[row, :rank] = solution[:rank]
+def _target(form, value, weight, y):  # type: ignore[no-untyped-def]
+    if form.kind == EXPLICIT:
+        return value - form.mean - (y[form.minus] if form.minus >= 0 else np.float32(0))
+    return weight + np.float32(1)
+
+
+@njit(cache=True, nogil=True)
+def _take(factors, into, rank, ones):  # type: ignore[no-untyped-def]
+    """What a row starts from: its bias stands where the other side has its ones."""
+    into[:rank] = factors[:rank]
     if ones >= 0:
-        out[row, ones] = solution[rank]
+        into[rank] = factors[ones]
+
+
+@njit(cache=True, nogil=True)
+def _put(solution, out, rank, ones):  # type: ignore[no-untyped-def]
+    out[:rank] = solution[:rank]
+    if ones >= 0:
+        out[ones] = solution[rank]
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def misfit(entries, form, other, own, rank, first, last):  # type: ignore[no-untyped-def]
+    """What the entries of the rows first to last add to the objective, λ apart.
+
+    If implicit, without the sum of the squares of all scores, which follows from the two Gram matrices.
+    """
+    total = 0.0
+    for row in range(first, last):
+        x = own[row]
+        for k in range(entries.starts[row], entries.starts[row + 1]):
+            y = other[entries.columns[k]]
+            score = np.float32(0)
+            for j in range(rank):
+                score += x[j] * y[j]
+            weight = _weight(form, entries.values[k])
+            if form.kind == EXPLICIT:
+                bias = x[form.ones] if form.ones >= 0 else np.float32(0)
+                error = _target(form, entries.values[k], weight, y) - score - bias
+                total += error * error
+            else:
+                total += (1 + weight) * (1 - score) ** 2 - score * score
+    return total

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ from config.errors import UserError
 from spark.algorithms import Report, Training
 from spark.algorithms.factors import save_factors
 from spark.blocks import TRACK, USER, Rows, mapped, rows_of, write_at
+from spark.tasks import in_tasks
+
+if TYPE_CHECKING:
+    from spark.algorithms.als.kernel import Entries, Form
 
 Factors = NDArray[np.float32]
 
@@ -83,6 +87,20 @@ class Job:
     """Gram matrix of the other side."""
     steps: int
 
+    @property
+    def arguments(self) -> tuple[Entries, Form]:
+        """What the kernel takes for the entries and the objective."""
+        from spark.algorithms.als import kernel
+
+        rows, wanted = rows_of(self.blocks, self.side), self.objective
+        bias_of_user, bias_of_track = wanted.rank, wanted.rank + 1
+        ones, minus = (bias_of_user, bias_of_track) if self.side == USER else (bias_of_track, bias_of_user)
+        form = kernel.Form(
+            wanted.kind, np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, np.float32(wanted.mean),
+            *((ones, minus) if wanted.biases else (-1, -1)),
+        )  # fmt: skip
+        return kernel.Entries(rows.starts, rows.columns, rows.values), form
+
 
 def train_and_save(
     training: Training, objective: Objective, settings: Mapping[str, Any], into: Path, report: Report
@@ -108,6 +126,8 @@ def train(
     steps: int,
     seed: int,
     report: Report = lambda text, fraction: None,
+    say_objective: bool = False,
+    enough: Enough | None = None,
 ) -> tuple[Path, Path]:
     """Trains; returns the files with the users' and the tracks' factors, rows by index.
 
@@ -118,28 +138,29 @@ def train(
         into: a directory that every worker can write; the files will be in it.
         steps: of conjugate gradients in each half-iteration; 0 solves exactly.
         report: told after each half-iteration how far the training is.
+        say_objective: tells `report` the objective's value after each iteration too, which costs a pass over the data.
+        enough: asked after each iteration whether to end there.
     """
-    plan = Plan(blocks, into, objective, iterations, steps)
+    plan = Plan(blocks, into, objective, iterations, steps, say_objective, enough)
     _refuse_too_large(plan)
     for file in (file for pair in plan.files.values() for file in pair):
         with file.open("wb") as opened:
             opened.truncate(4 * objective.width * plan.rows(file))
-    context = spark.sparkContext
-
-    def in_tasks(work: Callable[[Any], NDArray[np.float64]], tasks: Sequence[Any]) -> list[NDArray[np.float64]]:
-        return context.parallelize(tasks, len(tasks)).map(work).collect()
-
-    if all(len(tasks_of(rows_of(blocks, side))) == 1 for side in (USER, TRACK)):
+    watched = say_objective or enough is not None
+    if not watched and all(len(tasks_of(rows_of(blocks, side))) == 1 for side in (USER, TRACK)):
         # A job for each half-iteration would take longer than the work.
-        context.parallelize([0], 1).foreach(lambda _: plan.carry_out(lambda work, tasks: list(map(work, tasks)), seed))
+        in_tasks(spark, lambda _: plan.carry_out(lambda work, tasks: list(map(work, tasks)), seed), [0])
     else:
-        plan.carry_out(in_tasks, seed, report)
+        plan.carry_out(partial(in_tasks, spark), seed, report)
     users, tracks = (plan.files[side][0] for side in (USER, TRACK))
     return users, tracks
 
 
 Run = Callable[[Callable[[Any], NDArray[np.float64]], Sequence[Any]], list[NDArray[np.float64]]]
 """Applies work to each of some tasks, somewhere."""
+
+Enough = Callable[[int, Path, Path], bool]
+"""Given the number of iterations done, and the files with the users' and the tracks' factors."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +172,8 @@ class Plan:
     objective: Objective
     iterations: int
     steps: int
+    say_objective: bool = False
+    enough: Enough | None = None
 
     @property
     def files(self) -> dict[str, tuple[Path, Path]]:
@@ -164,16 +187,22 @@ class Plan:
     def carry_out(self, run: Run, seed: int, report: Report = lambda text, fraction: None) -> None:
         """Trains."""
         files = {side: list(pair) for side, pair in self.files.items()}
-        gram = self._start(run, seed)
+        grams = {TRACK: self._start(run, seed)}
         for half in range(2 * self.iterations):
             side, other = (USER, TRACK) if half % 2 == 0 else (TRACK, USER)
             job = Job(
-                self.blocks, side, self.objective, files[side][0], files[side][1], files[other][0], gram, self.steps
-            )
-            tasks = tasks_of(rows_of(self.blocks, side))
-            gram = np.sum(run(partial(solve_rows, job), tasks), axis=0)
+                self.blocks, side, self.objective, files[side][0], files[side][1], files[other][0], grams[other],
+                self.steps,
+            )  # fmt: skip
+            grams[side] = np.sum(run(partial(solve_rows, job), tasks_of(rows_of(self.blocks, side))), axis=0)
             files[side].reverse()
-            report(f"iteration {half // 2 + 1} of {self.iterations}", (half + 1) / (2 * self.iterations))
+            done = half // 2 + 1
+            said = f"iteration {done} of {self.iterations}"
+            if side == TRACK and self.say_objective:
+                said += f", objective {self._value(run, files, grams):.6g}"
+            report(said, (half + 1) / (2 * self.iterations))
+            if side == TRACK and self.enough is not None and self.enough(done, files[USER][0], files[TRACK][0]):
+                break
         if self.objective.biases:
             users, width = files[USER][0], self.objective.width
             own = np.memmap(users, np.float32, "r+", shape=(self.rows(users), width))
@@ -182,6 +211,16 @@ class Plan:
         for side, (last, before) in files.items():
             before.unlink()
             last.rename(self.files[side][0])
+
+    def _value(self, run: Run, files: dict[str, list[Path]], grams: dict[str, NDArray[np.float64]]) -> float:
+        """What the objective is at the moment."""
+        total = 0.0 if self.objective.value == "rating" else float(np.sum(grams[USER] * grams[TRACK]))
+        for side, other in ((USER, TRACK), (TRACK, USER)):
+            job = Job(
+                self.blocks, side, self.objective, files[side][0], files[side][1], files[other][0], grams[other], 0
+            )
+            total += float(np.sum(run(partial(cost, job), tasks_of(rows_of(self.blocks, side)))))
+        return total
 
     def _start(self, run: Run, seed: int) -> NDArray[np.float64]:
         """Draws the tracks' first factors; those of the users come of them. Returns the Gram matrix."""
@@ -217,24 +256,35 @@ def tasks_of(rows: Rows) -> list[tuple[int, int]]:
 
 def solve_rows(job: Job, task: tuple[int, int]) -> NDArray[np.float64]:
     """Solves a task's rows and writes them; returns their Gram matrix."""
-    from spark.algorithms.als.kernel import EXPLICIT, solve
+    from spark.algorithms.als.kernel import solve
 
     (first, last), wanted = task, job.objective
-    rows = rows_of(job.blocks, job.side)
     own, other = (factors(file, wanted.width) for file in (job.own, job.other))
-    bias_of_user, bias_of_track = wanted.rank, wanted.rank + 1
-    ones, minus = (bias_of_user, bias_of_track) if job.side == USER else (bias_of_track, bias_of_user)
-    explicit = wanted.kind == EXPLICIT
-    gram = np.zeros((wanted.rank, wanted.rank)) if explicit else job.gram
-    solved = solve(
-        rows.starts, rows.columns, rows.values, other, *((ones, minus) if wanted.biases else (-1, -1)),
-        np.float32(wanted.mean), gram.astype(np.float32), wanted.kind, np.float32(wanted.alpha),
-        wanted.reg_param, wanted.reg_exponent, job.steps, own, first, last,
-    )  # fmt: skip
+    explicit = wanted.value == "rating"
+    nothing = np.zeros((wanted.rank, wanted.rank))
+    gram = nothing if explicit else job.gram
+    entries, form = job.arguments
+    solved = solve(entries, form, other, gram.astype(np.float32), own, job.steps, first, last)
     if wanted.biases:
-        solved[:, minus] = 1.0
+        solved[:, form.minus] = 1.0
     write_at(job.result, 4 * wanted.width * first, solved)
-    return np.zeros((wanted.rank, wanted.rank)) if explicit else gram_of(solved)
+    return nothing if explicit else gram_of(solved)
+
+
+def cost(job: Job, task: tuple[int, int]) -> NDArray[np.float64]:
+    """What a task's rows add to the objective, and, if they are users, their entries, in a list."""
+    from spark.algorithms.als.kernel import misfit
+
+    (first, last), wanted = task, job.objective
+    own, other = (factors(file, wanted.width) for file in (job.own, job.other))
+    entries, form = job.arguments
+    counts = np.diff(entries.starts[first : last + 1])
+    free = own[first:last, [*range(wanted.rank), *([form.ones] if wanted.biases else [])]].astype(np.float64)
+    known = counts > 0
+    penalty = wanted.reg_param * (counts[known] ** wanted.reg_exponent @ (free[known] ** 2).sum(axis=1))
+    return np.array(
+        [penalty + (misfit(entries, form, other, own, wanted.rank, first, last) if job.side == USER else 0)]
+    )
 
 
 def gram_of(rows: Factors) -> NDArray[np.float64]:
