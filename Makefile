@@ -10,21 +10,22 @@ LUIGID_PORT ?= 8082
 
 BIN      := .venv/bin
 RAW_DIR   = $(if $(RAW),--raw-dir "$$RAW")
+CLUSTER   = $(if $(SPARK_MASTER),--spark-session-master "$$SPARK_MASTER")
 SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),--scheduler-port "$$LUIGID_PORT",--local-scheduler)
 # Runs of all datasets are meant, unless the command names one.
 ONLY      = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
 
 # Recipes take what the user gives from the environment, so that a quote in an id or a path is just a character.
-export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT
+export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid runs run graph recommend lint format bench bench-engine clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine clean
 
 help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [SCHEDULER=luigid] [ARGS="…"]
-	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_DIR) $(SCHEDULED) $(ARGS)
+pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [SCHEDULER=luigid] [SPARK_MASTER=spark://…] [ARGS="…"]
+	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_DIR) $(SCHEDULED) $(CLUSTER) $(ARGS)
 
 preview: .venv/.installed  ## Shows what a description makes of the first rows: DATASET=name-or.toml [RAW=dir]
 	@$(BIN)/python -m spark.preview --dataset "$$DATASET" $(RAW_DIR)
@@ -37,6 +38,9 @@ serve: .venv/.installed  ## Serves the page on 127.0.0.1: [PORT=8000] [MODELS=di
 
 luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task graph, on 127.0.0.1: [LUIGID_PORT=8082]
 	@$(BIN)/python -m workflow luigid --port "$$LUIGID_PORT" --data "$$DATA"
+
+cluster: .venv/.installed  ## Starts a standalone Spark cluster here, two workers, on 127.0.0.1:7077: [ARGS="--workers 3"]
+	@$(BIN)/python -m spark.cluster $(ARGS)
 
 runs: .venv/.installed  ## Lists the runs, newest first: [DATASET=name]
 	@$(BIN)/python -m workflow runs --data "$$DATA" $(ONLY)

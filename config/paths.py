@@ -27,6 +27,11 @@ class Paths:
         """Machine code of the engine's inner loops, made once for each kind of processor."""
         return self.data_root / "numba"
 
+    @property
+    def code(self) -> Path:
+        """The project's code, for the workers of a cluster."""
+        return self.data_root / "code"
+
     def raw(self, dataset: str) -> Path:
         """Where a dataset's raw files are looked for unless `--raw-dir` says otherwise."""
         return self.data_root / "raw" / dataset

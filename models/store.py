@@ -12,14 +12,19 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 FILE = "serving.sqlite"
+
+Lines = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+"""Of lists or histories: users, tracks, scores or values."""
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -139,7 +144,7 @@ class Store:
 def build_store(version: Path, interactions: Path) -> None:
     """Writes `serving.sqlite` from a version's own Parquet files and the interactions behind it.
 
-    Memory: the interactions' user, track and value columns and a sort of them, 20 bytes an interaction.
+    Files are taken one by one. So recommendations and interactions must lie in the order of the users' indexes.
     """
     tracks = pq.read_table(version / "tracks.parquet").sort_by("index")
     users = pq.read_table(version / "users.parquet").sort_by("index")
@@ -151,8 +156,8 @@ def build_store(version: Path, interactions: Path) -> None:
             zip(*(tracks[name].to_pylist() for name in columns), strict=True),
         )
         about = (users[name].to_pylist() for name in ("index", "user_id", "age", "country", "interactions"))
-        lists = _packed_lists(version / "recommendations", users["user_id"], tracks["track_id"])
-        heard = _packed_history(interactions, len(users))
+        lists = _packed(_lists(version / "recommendations", users["user_id"], tracks["track_id"]), len(users))
+        heard = _packed(_history(interactions), len(users))
         db.executemany(
             "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -163,28 +168,42 @@ def build_store(version: Path, interactions: Path) -> None:
         db.executescript(_FINISH)
 
 
-def _packed_lists(recommendations: Path, user_ids: object, track_ids: object) -> Iterator[tuple[bytes, bytes]]:
-    """Each user's list in the order of the users' indexes, ranks ascending."""
-    table = ds.dataset(recommendations).to_table(columns=["user_id", "rank", "track_id", "score"])
-    users = pc.index_in(table["user_id"], value_set=user_ids).to_numpy()
-    tracks = pc.index_in(table["track_id"], value_set=track_ids).to_numpy()
-    order = np.lexsort((table["rank"].to_numpy(), users))
-    return _packed(users[order], tracks[order], table["score"].to_numpy()[order], len(user_ids))  # type: ignore[arg-type]
+def _lists(recommendations: Path, user_ids: pa.ChunkedArray, track_ids: pa.ChunkedArray) -> Iterator[Lines]:
+    """Each file's users, tracks and scores, by user and rank."""
+    for file in sorted(recommendations.glob("*.parquet")):
+        table = pq.read_table(file, read_dictionary=["user_id", "track_id"])
+        users, tracks = _indexes(table["user_id"], user_ids), _indexes(table["track_id"], track_ids)
+        order = np.lexsort((table["rank"].to_numpy(), users))
+        yield users[order], tracks[order], table["score"].to_numpy()[order]
 
 
-def _packed_history(interactions: Path, num_users: int) -> Iterator[tuple[bytes, bytes]]:
-    """Each user's interactions in the order of the users' indexes, the highest value first."""
-    table = ds.dataset(interactions).to_table(columns=["user", "track", "value"])
-    users, tracks, values = (table[name].to_numpy() for name in ("user", "track", "value"))
-    order = np.lexsort((tracks, -values, users))
-    return _packed(users[order], tracks[order], values[order], num_users)
+def _indexes(column: pa.ChunkedArray, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The indexes of the users or tracks that a column names; each name is looked up once."""
+    named: Any = column.unify_dictionaries().combine_chunks()
+    places: NDArray[np.int64] = pc.index_in(named.dictionary, value_set=ids).to_numpy()
+    return places[named.indices.to_numpy()]
 
 
-def _packed(
-    users: np.ndarray, tracks: np.ndarray, numbers: np.ndarray, num_users: int
-) -> Iterator[tuple[bytes, bytes]]:
-    """Cuts columns that are sorted by user into one pair of blobs a user."""
-    ends = np.searchsorted(users, np.arange(num_users + 1))
-    packed_tracks, packed_numbers = tracks.astype("<i4"), numbers.astype("<f4")
-    for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
-        yield packed_tracks[start:end].tobytes(), packed_numbers[start:end].tobytes()
+def _history(interactions: Path) -> Iterator[Lines]:
+    """Each file's users, tracks and values, by user, the highest value first."""
+    for file in sorted(interactions.glob("*.parquet")):
+        table = pq.read_table(file, columns=["user", "track", "value"])
+        users, tracks, values = (table[name].to_numpy() for name in table.column_names)
+        order = np.lexsort((tracks, -values, users))
+        yield users[order], tracks[order], values[order]
+
+
+def _packed(files: Iterator[Lines], num_users: int) -> Iterator[tuple[bytes, bytes]]:
+    """One pair of blobs a user, from lines that are sorted by user; empty where a user has none."""
+    first = 0
+    for users, tracks, numbers in files:
+        if not len(users):
+            continue
+        if users[0] < first:
+            raise ValueError(f"User {users[0]} has lines in two files, or the files are not in the order of the users.")
+        ends = np.searchsorted(users, np.arange(first, users[-1] + 2))
+        packed_tracks, packed_numbers = tracks.astype("<i4"), numbers.astype("<f4")
+        for start, end in itertools.pairwise(ends.tolist()):
+            yield packed_tracks[start:end].tobytes(), packed_numbers[start:end].tobytes()
+        first = int(users[-1]) + 1
+    yield from itertools.repeat((b"", b""), num_users - first)

@@ -130,8 +130,8 @@ def _make_version(root: Path, name: str) -> Path:
         {"user_id": pa.string(), "rank": pa.int32(), "track_id": pa.string(), "score": pa.float32()},
     )
     with TemporaryDirectory() as elsewhere:
-        interactions = Path(elsewhere) / "interactions.parquet"
-        _write(interactions, pairs, {"user": pa.int32(), "track": pa.int32(), "value": pa.float64()})
+        interactions = Path(elsewhere)
+        _write(interactions / "part-0.parquet", pairs, {"user": pa.int32(), "track": pa.int32(), "value": pa.float64()})
         build_store(version, interactions)
     counts = {"users": len(HEARD), "tracks": len(TRACKS), "interactions": len(pairs)}
     seal(version, root, {"version": name, "dataset": root.name, "counts": counts})

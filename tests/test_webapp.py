@@ -68,8 +68,9 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
     pq.write_table(pa.table(lists), made / "recommendations" / "part-0.parquet")
     heard: dict[str, Any] = {"user": pa.array(numbers, pa.int32()), "track": pa.array([0] * len(USERS), pa.int32()),
                              "value": [1234.0] * len(USERS)}  # fmt: skip
-    interactions = models_root.parent / f"{dataset}-interactions.parquet"
-    pq.write_table(pa.table(heard), interactions)
+    interactions = models_root.parent / f"{dataset}-interactions"
+    interactions.mkdir(exist_ok=True)
+    pq.write_table(pa.table(heard), interactions / "part-0.parquet")
     build_store(made, interactions)
 
     split = {"train": 8000, "test": 2000, "users_evaluated": 321, "fingerprint": "f"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -210,14 +211,17 @@ class Run:
         from spark.session import SessionOptions, open_session
 
         small, standard = self._is_small(), Paths().compiled
+        on_cluster = not re.fullmatch(r"local(\[.*\])?", self.settings["spark_session"]["master"])
         return open_session(
             SessionOptions(
                 **self.settings["spark_session"],
                 short_run=small,
                 page=self._registered or not small,
                 log=self.log,
-                # Filled when the project was installed, unless this user may not write there.
-                cache=standard if os.access(standard, os.W_OK) else self.paths.compiled,
+                code=self.paths.code if on_cluster else None,
+                # The standard one was filled when the project was installed; this user may not write there, and
+                # workers elsewhere do not see it.
+                cache=self.paths.compiled if on_cluster or not os.access(standard, os.W_OK) else standard,
                 prefix=str(self._prefix),
             )
         )

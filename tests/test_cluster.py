@@ -1,0 +1,89 @@
+"""Clusters of real processes on loopback: the same results as in one, whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+from cluster_job import OBJECTIVE, TASK_COST
+from pipeline import Ran, Roots
+from pyspark.sql import SparkSession
+from test_engine import MATRIX, TRACKS, USERS, written
+
+from config.paths import PROJECT
+from spark.algorithms.als import training
+from spark.blocks import build
+from spark.cluster import cluster
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a standalone cluster of two workers."""
+    with cluster(tmp_path_factory.mktemp("cluster"), port=17077) as running:
+        yield running.address
+
+
+@pytest.fixture(scope="module")
+def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The blocks of `MATRIX`."""
+    directory = tmp_path_factory.mktemp("blocks")
+    build(spark, written(MATRIX, directory / "interactions"), USERS, TRACKS, directory / "blocks")
+    return directory / "blocks"
+
+
+def trained(master: str, blocks: Path, into: Path, *options: str) -> tuple[dict[str, Any], list[bytes]]:
+    """What the job says, and the bytes of both sides' factors."""
+    command = [sys.executable, str(PROJECT / "tests" / "cluster_job.py"), master, str(blocks), str(into), *options]
+    done = subprocess.run(
+        command, cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("user-0", "track-0"):
+        assert np.isfinite(np.fromfile(into / name, np.float32)).all()
+    return json.loads(done.stdout.splitlines()[-1]), [(into / name).read_bytes() for name in ("user-0", "track-0")]
+
+
+@pytest.fixture(scope="module")
+def at_home(spark: SparkSession, blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """The factors that the tests' own session comes to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_TASK_COST", TASK_COST)
+        files = training.train(spark, blocks, tmp_path_factory.mktemp("home"), OBJECTIVE, iterations=4, steps=3, seed=5)
+    return [file.read_bytes() for file in files]
+
+
+def test_a_local_cluster_comes_to_the_same_bytes(blocks: Path, tmp_path: Path, at_home: list[bytes]) -> None:
+    said, found = trained("local-cluster[2,1,1024]", blocks, tmp_path / "out")
+    assert said["workers"] == 2
+    assert found == at_home
+
+
+def test_an_executor_killed_in_the_middle_of_an_iteration_changes_nothing(
+    master: str, blocks: Path, tmp_path: Path, at_home: list[bytes]
+) -> None:
+    said, found = trained(master, blocks, tmp_path / "out", "--kill")
+    assert said["killed"]
+    assert said["workers"] >= 2
+    assert found == at_home
+
+
+def test_a_whole_run_on_a_cluster_publishes_the_same_version(
+    master: str, finished: tuple[Roots, Ran], tmp_path: Path
+) -> None:
+    roots = Roots(tmp_path)
+    done = roots.call("--spark-session-master", master)
+    assert done.returncode == 0, done.stderr
+    here, there = (each.models / "synthetic" / each.current() for each in (finished[0], roots))
+    assert here.name == there.name
+    lists = [ds.dataset(version / "recommendations").to_table() for version in (here, there)]
+    assert lists[0].equals(lists[1])
+    shipped = [path for path in (tmp_path / "data" / "code").iterdir() if path.is_dir()]
+    assert [(shipped[0] / "spark" / "topk.py").is_file(), len(shipped)] == [True, 1]
