@@ -180,8 +180,8 @@ def _lists(recommendations: Path, user_ids: pa.ChunkedArray, track_ids: pa.Chunk
 def _indexes(column: pa.ChunkedArray, ids: pa.ChunkedArray) -> NDArray[np.int64]:
     """The indexes of the users or tracks that a column names; each name is looked up once."""
     named: Any = column.unify_dictionaries().combine_chunks()
-    places: NDArray[np.int64] = pc.index_in(named.dictionary, value_set=ids).to_numpy()
-    return places[named.indices.to_numpy()]
+    places = pc.index_in(named.dictionary, value_set=ids).to_numpy()
+    return np.asarray(places[named.indices.to_numpy()], np.int64)
 
 
 def _history(interactions: Path) -> Iterator[Lines]:

@@ -40,8 +40,10 @@ def main() -> None:
             solve_rows(job, (0, _SIZE))
             cost(job, (0, _SIZE))
         factors = np.ones((_SIZE, 2), np.float32)
-        scorer = FactorScorer(blocks, factors, np.ones(_SIZE, bool), np.ones(_SIZE, np.float32))
-        scorer.__dict__["user_factors"] = lambda some: (factors[some], some > 0)
+        known = np.arange(_SIZE) > 0
+        scorer = FactorScorer(
+            lambda first, last: (factors[first:last], known[first:last]), factors, known, np.ones(_SIZE, np.float32)
+        )
         best(scorer, np.arange(_SIZE, dtype=np.int32), rows_of(blocks, USER), 3)
 
 

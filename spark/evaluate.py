@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from config.errors import UserError
 from spark.algorithms import Indexes, Scorer, load
 from spark.blocks import USER, Rows, rows_of
-from spark.ranking import CUTOFFS, METRICS, metrics_at
+from spark.ranking import CUTOFFS, METRICS, hits_of, metrics_at
 from spark.split import TEST, sizes
 from spark.tables import Columns, written
 from spark.tasks import in_tasks
@@ -100,12 +100,8 @@ def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows) -> pa.Table:
     """
     users, rows = np.unique(held_out.users, return_inverse=True)
     lists = best(scorer, users.astype(np.int32), heard, min(_DEPTH, scorer.num_tracks))
-    relevant = held_out.relevant
-    hits = np.zeros((len(users), _DEPTH), bool)
-    places = np.arange(len(users))[:, None] * scorer.num_tracks + lists.tracks
-    wanted = rows[relevant] * scorer.num_tracks + held_out.tracks[relevant]
-    hits[:, : lists.tracks.shape[1]] = np.isin(places, wanted) & lists.taken
-    counts = np.bincount(rows[relevant], minlength=len(users))
+    wanted = held_out.relevant
+    hits, counts = hits_of(lists.tracks, lists.taken, rows[wanted], held_out.tracks[wanted], scorer.num_tracks, _DEPTH)
     ends = np.concatenate([[0], np.cumsum(lists.sizes)]).astype(np.int32)
     columns: dict[str, Any] = {
         "user": users.astype(np.int32),

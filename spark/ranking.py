@@ -16,9 +16,26 @@ CUTOFFS = (10, 20)
 
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate")
 
+Indexes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
+
+
+def hits_of(
+    lists: Indexes, taken: Bools, rows: Counts, tracks: Indexes, num_tracks: int, depth: int
+) -> tuple[Bools, Counts]:
+    """Which places of the lists have a relevant track, shape (users, depth), and how many tracks are relevant to each.
+
+    Args:
+        lists: tracks, shape (users, at most depth).
+        taken: which places of the lists hold one.
+        rows, tracks: the relevant tracks, and the row of the user whom each is relevant to.
+    """
+    hits = np.zeros((len(lists), depth), bool)
+    places = np.arange(len(lists))[:, None] * num_tracks + lists
+    hits[:, : lists.shape[1]] = np.isin(places, rows * num_tracks + tracks) & taken
+    return hits, np.bincount(rows, minlength=len(lists))
 
 
 def metrics_at(hits: Bools, relevant: Counts, k: int) -> dict[str, Values]:

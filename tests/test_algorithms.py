@@ -22,6 +22,7 @@ SILENT, UNHEARD = 7, 5
 
 ALS: dict[str, Any] = {
     "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "steps": 3, "seed": 1,
+    "patience": 0, "say_objective": False,
 }  # fmt: skip
 IMPLICIT = ALS | {"alpha": 10.0, "value": "binary"}
 EXPLICIT = ALS | {"biases": True, "steps": 0}

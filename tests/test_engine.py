@@ -16,11 +16,13 @@ from scipy import sparse
 from config.errors import StoreError, UserError
 from models.fold_in import FoldIn
 from spark.algorithms import Training, fit
-from spark.algorithms.als import training
+from spark.algorithms.als import stopping, training
 from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, Entries, Form, solve
+from spark.algorithms.als.stopping import iterations_worth
 from spark.algorithms.als.training import Objective, factors, train
 from spark.arrow_files import bounds
 from spark.blocks import TRACK, USER, build, rows_of
+from spark.tasks import in_tasks
 
 RNG = np.random.default_rng(8)
 USERS, TRACKS = 70, 45
@@ -182,20 +184,90 @@ def test_the_result_does_not_depend_on_the_number_of_tasks(
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["track-0", "user-0"]
 
 
-def test_training_lowers_the_objective(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    def loss(x: NDArray[Any], y: NDArray[Any]) -> float:
-        heard = MATRIX.toarray() > 0
-        confidence = np.where(heard, 1 + IMPLICIT.alpha, 1.0)
-        scales = [heard.sum(axis=axis)[:, None] ** IMPLICIT.reg_exponent for axis in (1, 0)]
-        penalty = sum(float((scale * side**2).sum()) for scale, side in zip(scales, (x, y), strict=True))
-        return float((confidence * (heard - x @ y.T) ** 2).sum() + IMPLICIT.reg_param * penalty)
+def loss(objective: Objective, x: NDArray[Any], y: NDArray[Any]) -> float:
+    """The objective by its definition, every cell of the matrix written out, in double precision."""
+    heard, rank = MATRIX.toarray() > 0, objective.rank
+    if objective.value == "rating":
+        confidence, wanted, scores = heard, MATRIX.toarray(), x @ y.T
+        x = np.column_stack([x[:, :rank], x[:, rank] - objective.mean])
+        y = np.column_stack([y[:, :rank], y[:, rank + 1]])
+    else:
+        confidence, wanted, scores = np.where(heard, 1 + objective.alpha, 1.0), heard, x @ y.T
+    scales = [heard.sum(axis=axis)[:, None] ** objective.reg_exponent for axis in (1, 0)]
+    known = [heard.any(axis=axis)[:, None] for axis in (1, 0)]
+    sides = zip(scales, known, (x, y), strict=True)
+    penalty = sum(float((np.where(exists, scale * side**2, 0)).sum()) for scale, exists, side in sides)
+    return float((confidence * (wanted - scores) ** 2).sum() + objective.reg_param * penalty)
 
-    losses = []
-    for iterations in (1, 2, 4, 8):
-        (into := tmp_path / str(iterations)).mkdir()
-        files = train(spark, blocks, into, IMPLICIT, iterations=iterations, steps=3, seed=1)
-        losses.append(loss(*(factors(file, IMPLICIT.width).astype(np.float64) for file in files)))
-    assert losses == sorted(losses, reverse=True)
+
+@pytest.mark.parametrize("objective", [IMPLICIT, BIASED], ids=["implicit", "biased"])
+def test_training_lowers_the_objective_and_tells_it(
+    spark: SparkSession, blocks: Path, tmp_path: Path, objective: Objective
+) -> None:
+    told: list[str] = []
+    files = train(
+        spark, blocks, tmp_path, objective, iterations=4, steps=3, seed=1, say_objective=True,
+        report=lambda text, _: told.append(text),
+    )  # fmt: skip
+    values = [float(text.partition("objective ")[2]) for text in told[1::2]]
+    assert values == sorted(values, reverse=True)
+    assert told[0] == "iteration 1 of 4"
+    expected = loss(objective, *(factors(file, objective.width).astype(np.float64) for file in files))
+    assert values[-1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_ends_when_it_is_enough(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = train(spark, blocks, tmp_path / "whole", IMPLICIT, iterations=2, steps=3, seed=1)
+    asked: list[int] = []
+
+    def enough(done: int, users: Path, tracks: Path) -> bool:
+        asked.append(done)
+        assert all(np.isfinite(factors(file, IMPLICIT.width)).all() for file in (users, tracks))
+        return done == 2
+
+    stopped = train(spark, blocks, tmp_path / "stopped", IMPLICIT, iterations=9, steps=3, seed=1, enough=enough)
+    assert asked == [1, 2]
+    assert [file.read_bytes() for file in stopped] == [file.read_bytes() for file in whole]
+
+
+def test_training_lasts_as_long_as_lists_get_better(
+    spark: SparkSession, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interactions = written(MATRIX, tmp_path / "interactions")
+    learned = Training(spark, interactions, blocks, USERS, TRACKS, None)
+    sums: list[NDArray[np.float64]] = []
+
+    def ask(most: int, patience: int) -> int:
+        into = tmp_path / f"{most}-{patience}"
+        found = iterations_worth(
+            learned, IMPLICIT, into, most=most, patience=patience, steps=3, seed=1, report=lambda *_: None
+        )
+        assert not list(into.iterdir()), "what is only for watching goes"
+        return found
+
+    def measured(spark: SparkSession, work: Any, pieces: Any) -> list[Any]:
+        found = in_tasks(spark, work, pieces)
+        if getattr(work, "func", work).__name__ == "_ndcg":
+            sums.append(np.sum(found, axis=0))
+        return found
+
+    monkeypatch.setattr(stopping, "in_tasks", measured)
+    best = ask(6, 2)
+    values = [each[0] / each[1] for each in sums]
+    assert all(0 < value < 1 for value in values)
+    assert best == int(np.argmax(values)) + 1
+    assert len(values) == min(6, best + 2)
+    assert {int(each[1]) for each in sums} == {int(sums[0][1])}, "always the same users"
+    assert ask(1, 1) == 1
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_more_factors_than_users_and_tracks(spark: SparkSession, blocks: Path, tmp_path: Path, steps: int) -> None:
+    many = Objective(max(USERS, TRACKS) + 10, 0.5, 0.5, "binary", alpha=8.0)
+    files = train(spark, blocks, tmp_path, many, iterations=2, steps=steps, seed=1)
+    assert all(np.isfinite(factors(file, many.width)).all() for file in files)
 
 
 def test_factors_that_do_not_fit_are_refused(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
@@ -206,6 +278,10 @@ def test_factors_that_do_not_fit_are_refused(spark: SparkSession, blocks: Path, 
         train(spark, blocks, tmp_path / "flat", Objective(10**12, 1.0, 0.0, "binary"), iterations=1, steps=3, seed=1)
 
 
+COMMON = {
+    "engine": "encore", "rank": 5, "max_iter": 3, "reg_param": 0.5, "reg_exponent": 0.5, "seed": 2, "patience": 0,
+    "say_objective": False,
+}  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "als": {"value": "binary", "alpha": 8.0, "steps": 3},
     "als, logarithms": {"value": "log", "alpha": 8.0, "steps": 0},
@@ -218,9 +294,18 @@ MODELS: dict[str, dict[str, Any]] = {
 def test_a_user_who_is_taken_in_gets_what_training_gives(
     spark: SparkSession, blocks: Path, tmp_path: Path, name: str
 ) -> None:
-    settings = {"engine": "encore", "rank": 5, "max_iter": 3, "reg_param": 0.5, "reg_exponent": 0.5, "seed": 2}
+    settings = {
+        "engine": "encore",
+        "rank": 5,
+        "max_iter": 3,
+        "reg_param": 0.5,
+        "reg_exponent": 0.5,
+        "seed": 2,
+        "patience": 0,
+        "say_objective": False,
+    }
     learned = Training(spark, tmp_path, blocks, USERS, TRACKS, (1.0, 5.0))
-    fit(name.split()[0].rstrip(","), learned, settings | MODELS[name], tmp_path / "model")
+    fit(name.split()[0].rstrip(","), learned, COMMON | MODELS[name], tmp_path / "model")
     taken_in = FoldIn.open(tmp_path / "model", TRACKS)
     wanted = Objective(**taken_in.objective)
     y, gram = taken_in.tracks, (taken_in.tracks.T @ taken_in.tracks).astype(np.float32)

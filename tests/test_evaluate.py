@@ -58,7 +58,7 @@ def world(spark: SparkSession, directory: Path, sizes: tuple[int, int], parts: d
     learned = Training.read(spark, directory / "ingested", split / "dealt" / "part=train", split / "blocks", ABOUT)
     settings = {
         "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "biases": False,
-        "steps": 0, "seed": 1,
+        "steps": 0, "seed": 1, "say_objective": False,
     }  # fmt: skip
     fit(model, learned, settings, directory / "model")
     return World(directory, spark)

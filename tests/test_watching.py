@@ -248,6 +248,7 @@ class TestProgress:
             None, 33, 50, 100,
         ]  # fmt: skip
         assert State(1, 3, "iteration 3 of 10").words == "iteration 3 of 10, 1/3 Spark tasks"
+        assert [State(remaining_s=seconds).words for seconds in (0, 42, 400)] == ["5 s left", "40 s left", "7 min left"]
 
     def test_one_poll_is_seen_by_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         polls: list[int] = []

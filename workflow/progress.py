@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,17 +25,28 @@ class State:
     fraction: float | None = None
     """How much of its work is done, from 0 to 1, where the stage says so."""
 
+    remaining_s: float | None = None
+    """How long the rest will take at this pace, where that can be told."""
+
     @property
     def words(self) -> str:
-        """In a line: iteration 3 of 10, 12/40 Spark tasks."""
+        """In a line: iteration 3 of 10, 12/40 Spark tasks, 25 s left."""
         tasks = f"{self.tasks_done}/{self.tasks} Spark tasks" if self.tasks else ""
-        return ", ".join(part for part in (self.note, tasks) if part)
+        left = "" if self.remaining_s is None else f"{_rounded(self.remaining_s)} left"
+        return ", ".join(part for part in (self.note, tasks, left) if part)
 
     @property
     def percentage(self) -> int | None:
         """Of the work, where the stage says it; otherwise of Spark's tasks; None where there is nothing to go by."""
         share = self.fraction if self.fraction is not None else self.tasks_done / self.tasks if self.tasks else None
         return None if share is None else round(100 * min(max(share, 0.0), 1.0))
+
+
+def _rounded(seconds: float) -> str:
+    """As exactly as one can know it: 5 s, 40 s, 7 min."""
+    if seconds >= 100:
+        return f"{seconds / 60:.0f} min"
+    return f"{max(5, 5 * round(seconds / 5))} s"
 
 
 Show = Callable[[State], None]
@@ -46,10 +58,22 @@ class Progress:
 
     def __init__(self) -> None:
         self._note, self._fraction = "", None  # type: tuple[str, float | None]
+        self._reports: list[tuple[float, float]] = []
 
     def report(self, text: str, fraction: float | None = None) -> None:
         """What a stage says of itself while it works."""
+        if fraction is None or (self._reports and fraction < self._reports[-1][1]):
+            self._reports = []  # another stage, or another part of one
+        if fraction is not None:
+            self._reports = [*self._reports[:1], (time.monotonic(), fraction)]
         self._note, self._fraction = text, fraction
+
+    def _remaining_s(self) -> float | None:
+        """At the pace between the first report and the last; what came before the first was no such work."""
+        if len(self._reports) < 2:
+            return None
+        (began, low), (last, high) = self._reports
+        return max(0.0, (1 - high) * (last - began) / (high - low) - (time.monotonic() - last)) if high > low else None
 
     @contextmanager
     def shown_to(self, watchers: Sequence[Show]) -> Iterator[None]:
@@ -60,7 +84,7 @@ class Progress:
         def watch() -> None:
             while not ended.wait(_POLL_S):
                 with suppress(Exception):  # a JVM that dies is the stage's to report
-                    state = State(*_spark_tasks(), self._note, self._fraction)
+                    state = State(*_spark_tasks(), self._note, self._fraction, self._remaining_s())
                     for show in watchers:
                         show(state)
 

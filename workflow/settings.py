@@ -50,10 +50,10 @@ class Checked(luigi.Parameter[Any]):
 class Number(Checked):
     """A number within bounds, both allowed; whole where the lower bound is an `int`."""
 
-    def __init__(self, default: float, low: float, high: float, description: str) -> None:
+    def __init__(self, default: float, low: float, high: float, description: str, because: str = "") -> None:
         super().__init__(default=default, description=description)
         self.kind, self.low, self.high = type(low), low, high
-        self.expected = f"a {'whole ' if self.kind is int else ''}number from {low:,} to {high:,}"
+        self.expected = f"a {'whole ' if self.kind is int else ''}number from {low:,} to {high:,}{because}"
 
     def accept(self, given: Any) -> int | float:
         """See `Checked`."""
@@ -139,6 +139,9 @@ class Master(Checked):
         return str(given)
 
 
+_NO_ONE_SOLUTION = ": without λ, who has fewer interactions than there are factors has no one solution"
+
+
 class paths(luigi.Config):
     """Where data and models are kept; relative to the working directory."""
 
@@ -182,11 +185,13 @@ class als(luigi.Config):
     engine = OneOf("encore", ENGINES, "What trains it: our own, or Spark's MLlib as a reference.")
     rank = Number(64, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
-    reg_param = Number(6.0, 0.000001, 10_000.0, "λ: how much large factors cost.")
+    reg_param = Number(6.0, 1e-6, 10_000.0, "λ: how much large factors cost.", _NO_ONE_SOLUTION)
     reg_exponent = Number(0.5, 0.0, 2.0, "λ grows with the number of interactions to this power; 1 with MLlib.")
     value = OneOf("binary", ("binary", "linear", "log"), "What of an interaction's value weighs.")
     alpha = Number(10.0, 0.0, 10_000.0, "How much more a heard track weighs than one that was not.")
     steps = Number(3, 0, 1_000, "Steps of conjugate gradients in each half-iteration; 0 solves exactly.")
+    patience = Number(0, 0, 1_000, "Stops when so many iterations made no better lists; 0 never does.")
+    say_objective = YesNo(default=False, description="Whether each iteration reports it: one more pass over the data.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 
 
@@ -196,10 +201,11 @@ class als_explicit(luigi.Config):
     engine = OneOf("encore", ENGINES, "What trains it: our own, or Spark's MLlib as a reference.")
     rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
-    reg_param = Number(0.1, 0.000001, 10_000.0, "λ: how much large factors cost.")
+    reg_param = Number(0.1, 1e-6, 10_000.0, "λ: how much large factors cost.", _NO_ONE_SOLUTION)
     reg_exponent = Number(1.0, 0.0, 2.0, "λ grows with the number of interactions to this power; 1 with MLlib.")
     biases = YesNo(default=True, description="Whether users and tracks have one; not with MLlib.")
     steps = Number(0, 0, 1_000, "Steps of conjugate gradients in each half-iteration; 0 solves exactly.")
+    say_objective = YesNo(default=False, description="Whether each iteration reports it: one more pass over the data.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 
 
@@ -265,6 +271,10 @@ def _refuse_what_mllib_ignores(name: str, values: dict[str, Any]) -> None:
     """Refuses settings that would have no effect on MLlib's engine and mislead whoever compares."""
     if values["reg_exponent"] != 1:
         raise UserError(f"[{name}] engine = mllib scales λ in one way only: say [{name}] reg_exponent = 1.")
+    if values.get("patience"):
+        raise UserError(f"[{name}] engine = mllib cannot stop early: say [{name}] patience = 0.")
+    if values["say_objective"]:
+        raise UserError(f"[{name}] engine = mllib does not tell its objective: say [{name}] say_objective = false.")
     if values.get("biases"):
         raise UserError(f"[{name}] engine = mllib knows no biases: say [{name}] biases = false.")
 

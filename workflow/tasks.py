@@ -28,10 +28,11 @@ _TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_
 _MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
 _SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
 _ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))
+_STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", "spark/split.py", *_SCORING)
 
 ALGORITHMS = {
     BASELINE: Dependencies((), ("spark/algorithms/popularity.py",)),
-    "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", *_ENGINE)),
+    "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", *_ENGINE, *_STOPPING)),
     "als_explicit": Dependencies((settings.als_explicit,), ("spark/algorithms/explicit_als.py", *_ENGINE)),
 }
 """What each candidate depends on."""

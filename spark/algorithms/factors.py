@@ -7,6 +7,7 @@ only of users and tracks that the training knew. Spark's own writer is not neede
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -86,7 +87,8 @@ class FactorScorer:
     without factors ranks below all that have some.
     """
 
-    model: Path
+    read_users: Callable[[int, int], tuple[Floats, np.ndarray]]
+    """Gives the factors of the users from one index to before another, and which of them are known."""
     track_factors: Floats
     """Shape (num_tracks, width); zeros where a track is unknown."""
     known_tracks: np.ndarray
@@ -111,7 +113,7 @@ class FactorScorer:
     def user_factors(self, users: Indexes) -> tuple[Floats, np.ndarray]:
         """Factors of the users, shape (len(users), width), and which of them are known."""
         first = int(users.min(initial=0))
-        factors, known = _dense(self.model / DIRECTORIES[USER], first, int(users.max(initial=first)) + 1)
+        factors, known = self.read_users(first, int(users.max(initial=first)) + 1)
         return factors[users - first], known[users - first]
 
     def scores(self, users: Indexes) -> Floats:
@@ -136,7 +138,7 @@ def load_factors(model: Path, **more: Any) -> FactorScorer:
     """Opens a saved `ALSModel` with numpy alone; `more` goes to the scorer."""
     popularity = popularity_of(model)
     tracks, known = _dense(model / DIRECTORIES[TRACK], 0, len(popularity))
-    return FactorScorer(model, tracks, known, popularity, **more)
+    return FactorScorer(partial(_dense, model / DIRECTORIES[USER]), tracks, known, popularity, **more)
 
 
 @lru_cache(maxsize=4)

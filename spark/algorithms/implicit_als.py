@@ -10,6 +10,7 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from spark.algorithms import Report, Training
+from spark.algorithms.als.stopping import iterations_worth
 from spark.algorithms.als.training import Objective, train_and_save
 from spark.algorithms.factors import FactorScorer, load_factors
 from spark.algorithms.mllib import fit_factors
@@ -24,8 +25,14 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
         return {}
     names = ("rank", "reg_param", "reg_exponent", "value", "alpha")
     wanted = Objective(**{name: settings[name] for name in names})
-    train_and_save(training, wanted, settings, into, report)
-    return {"objective": asdict(wanted)}
+    iterations = settings["max_iter"]
+    if settings["patience"]:
+        iterations = iterations_worth(
+            training, wanted, into, most=iterations, patience=settings["patience"], steps=settings["steps"],
+            seed=settings["seed"], report=report,
+        )  # fmt: skip
+    train_and_save(training, wanted, {**settings, "max_iter": iterations}, into, report)
+    return {"objective": asdict(wanted), "iterations": iterations}
 
 
 def load(model: Path) -> FactorScorer:

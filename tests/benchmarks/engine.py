@@ -110,7 +110,8 @@ def encore(root: Path) -> None:
     build(spark, train, users, tracks, into / "blocks")
     settings = {
         "engine": "encore", "rank": RANK, "max_iter": ITERATIONS, "reg_param": REG, "reg_exponent": 0.0,
-        "value": "binary", "alpha": ALPHA, "steps": 3, "seed": 1,
+        "value": "binary", "alpha": ALPHA, "steps": 3, "seed": 1, "patience": 0,
+        "say_objective": False,
     }  # fmt: skip
     fit("als", Training(spark, train, into / "blocks", users, tracks, None), settings, into / "model")
     trained = time.perf_counter()

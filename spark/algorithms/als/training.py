@@ -105,12 +105,13 @@ class Job:
 def train_and_save(
     training: Training, objective: Objective, settings: Mapping[str, Any], into: Path, report: Report
 ) -> None:
-    """Trains, and saves an ordinary `ALSModel` at `into`. Settings: max_iter, steps, seed."""
+    """Trains, and saves an ordinary `ALSModel` at `into`. Settings: max_iter, steps, seed, say_objective."""
     flat = into / "flat"
     flat.mkdir(parents=True)
     users, tracks = train(
         training.spark, training.blocks, flat, objective,
         iterations=settings["max_iter"], steps=settings["steps"], seed=settings["seed"], report=report,
+        say_objective=settings["say_objective"],
     )  # fmt: skip
     save_factors(training.spark, training.blocks, {USER: users, TRACK: tracks}, objective.width, into)
     shutil.rmtree(flat)
