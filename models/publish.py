@@ -46,6 +46,7 @@ class Parts:
     interactions: Path
     model: Path
     recommendations: Path
+    similar: Path
 
 
 def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], facts: dict[str, Any]) -> dict[str, int]:
@@ -64,6 +65,7 @@ def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], fa
     pq.write_table(tracks, into / "tracks.parquet")
     shutil.copytree(parts.model, into / "model")
     shutil.copytree(parts.recommendations, into / "recommendations")
+    shutil.copytree(parts.similar, into / "similar")
     for name, document in documents.items():
         write_json(into / f"{name}.json", document)
     build_store(into, parts.interactions)

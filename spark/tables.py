@@ -36,6 +36,9 @@ class Columns:
 RECOMMENDATIONS = (Columns.USER_ID, "rank", Columns.TRACK_ID, "score")
 """Columns of the lists: text, int32 from 1, text, float32."""
 
+SIMILAR = (Columns.TRACK_ID, "rank", "similar_id", "score")
+"""Columns of the lists of similar tracks."""
+
 
 def read_parquet(spark: SparkSession, path: Path) -> DataFrame:
     """The Parquet below a path."""

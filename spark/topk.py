@@ -7,7 +7,7 @@ are never written out, and tracks that cannot get into a list are passed over. M
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 from spark.algorithms import Floats, Indexes, Scorer, load
 from spark.algorithms.factors import FactorScorer
 from spark.blocks import TRACK, USER, Rows, rows_of
-from spark.tables import RECOMMENDATIONS, Columns, written
+from spark.tables import RECOMMENDATIONS, SIMILAR, Columns, written
 from spark.tasks import in_tasks
 
 Places = NDArray[np.int64]
@@ -42,6 +42,11 @@ class Lists:
     scores: Floats
     sizes: NDArray[np.int64]
     """How many places of each list are taken; those behind hold nothing."""
+
+    @classmethod
+    def empty(cls, users: int, k: int) -> Lists:
+        """With nothing in them yet."""
+        return cls(np.zeros((users, k), np.int32), np.zeros((users, k), np.float32), np.zeros(users, np.int64))
 
     @property
     def taken(self) -> NDArray[np.bool_]:
@@ -84,6 +89,41 @@ def recommend_everyone(
     return users, rows
 
 
+def similar_tracks(spark: SparkSession, ingested: Path, model: Path, k: int, into: Path) -> int:
+    """Writes the k most similar tracks of each track as Parquet; returns how many rows.
+
+    Similar are tracks whose factors point into the same direction: the score is the cosine. A track that the model does
+    not know has none; where the model is not one of factors, no track has.
+
+    Args:
+        ingested, model, into: see `recommend_everyone`.
+    """
+    into.mkdir()
+
+    def compare(first: int) -> None:
+        scorer = load(model)
+        some = np.arange(first, min(first + _USERS_PER_TASK, scorer.num_tracks), dtype=np.int32)
+        ids = _ids(ingested / "tracks", Columns.TRACK_ID)
+        table = _as_rows(some, similar(scorer, some, k), ids, ids, SIMILAR)
+        name = f"part-{first // _USERS_PER_TASK:05}.parquet"
+        written(into / name, partial(pq.write_table, table, store_schema=False))
+
+    in_tasks(spark, compare, range(0, ds.dataset(ingested / "tracks").count_rows(), _USERS_PER_TASK))
+    return int(ds.dataset(into).count_rows())
+
+
+def similar(scorer: Scorer, tracks: Indexes, k: int) -> Lists:
+    """The k tracks that are most similar to each of some tracks, themselves apart."""
+    lists = Lists.empty(len(tracks), min(k, scorer.num_tracks))
+    if isinstance(scorer, FactorScorer):
+        every = np.arange(scorer.num_tracks + 1)
+        itself = Rows(every, every[:-1].astype(np.int32), np.ones(scorer.num_tracks, np.float32))
+        known = np.flatnonzero(scorer.known_tracks[tracks])
+        found = best(scorer.by_direction, tracks[known], itself, lists.tracks.shape[1], scorer.known_tracks)
+        lists.tracks[known], lists.scores[known], lists.sizes[known] = found.tracks, found.scores, found.sizes
+    return lists
+
+
 def best(scorer: Scorer, users: Indexes, heard: Rows, k: int, eligible: NDArray[np.bool_] | None = None) -> Lists:
     """The best k tracks of some users that they have not heard.
 
@@ -92,9 +132,7 @@ def best(scorer: Scorer, users: Indexes, heard: Rows, k: int, eligible: NDArray[
         k: at most the number of tracks.
         eligible: which tracks may be listed, shape (num_tracks,); all where it is None.
     """
-    lists = Lists(
-        np.zeros((len(users), k), np.int32), np.zeros((len(users), k), np.float32), np.zeros(len(users), np.int64)
-    )
+    lists = Lists.empty(len(users), k)
     if isinstance(scorer, FactorScorer):
         factors, known = scorer.user_factors(users)
         _by_products(scorer, factors, known, users, heard, eligible, lists)
@@ -178,8 +216,10 @@ def _ids(described: Path, key: str) -> pa.Array:
     return table[key].combine_chunks()
 
 
-def _as_rows(users: Indexes, lists: Lists, user_ids: pa.Array, track_ids: pa.Array) -> pa.Table:
-    """One row a recommendation."""
+def _as_rows(
+    users: Indexes, lists: Lists, user_ids: pa.Array, track_ids: pa.Array, names: Sequence[str] = RECOMMENDATIONS
+) -> pa.Table:
+    """One row a place of a list that is taken."""
     taken = lists.taken
     ranks = np.broadcast_to(np.arange(1, taken.shape[1] + 1, dtype=np.int32), taken.shape)
     own = user_ids.slice(int(users[0]), len(users))
@@ -191,5 +231,5 @@ def _as_rows(users: Indexes, lists: Lists, user_ids: pa.Array, track_ids: pa.Arr
             pa.DictionaryArray.from_arrays(lists.tracks[taken], track_ids),
             lists.scores[taken],
         ],
-        names=RECOMMENDATIONS,
+        names=names,
     )

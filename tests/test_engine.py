@@ -294,16 +294,6 @@ MODELS: dict[str, dict[str, Any]] = {
 def test_a_user_who_is_taken_in_gets_what_training_gives(
     spark: SparkSession, blocks: Path, tmp_path: Path, name: str
 ) -> None:
-    settings = {
-        "engine": "encore",
-        "rank": 5,
-        "max_iter": 3,
-        "reg_param": 0.5,
-        "reg_exponent": 0.5,
-        "seed": 2,
-        "patience": 0,
-        "say_objective": False,
-    }
     learned = Training(spark, tmp_path, blocks, USERS, TRACKS, (1.0, 5.0))
     fit(name.split()[0].rstrip(","), learned, COMMON | MODELS[name], tmp_path / "model")
     taken_in = FoldIn.open(tmp_path / "model", TRACKS)

@@ -195,3 +195,24 @@ def test_lists_that_are_too_few_are_not_accepted(
     monkeypatch.setattr("spark.topk._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
     with pytest.raises(RuntimeError, match="11 recommendations were written instead of 12"):
         topk.recommend_everyone(spark, trained, trained / "blocks", trained / "model", 3, tmp_path / "lists")
+
+
+def test_similar_tracks_point_into_the_same_direction() -> None:
+    """Lengths do not matter, a track is not similar to itself, and an unknown one to none."""
+    rng = np.random.default_rng(1)
+    factors = rng.standard_normal((30, 4)).astype(np.float32) * rng.uniform(0.1, 9, (30, 1)).astype(np.float32)
+    known = np.arange(30) != 7
+    factors[~known] = 0
+    scorer = FactorScorer(lambda first, last: (factors, known), factors, known, np.ones(30, np.float32))
+    unit = factors / np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), 1e-9)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    cosines[:, ~known] = -np.inf
+    found = topk.similar(scorer, np.array([3, 7, 29], np.int32), 5)
+    assert found.sizes.tolist() == [5, 0, 5]
+    for place, track in ((0, 3), (2, 29)):
+        expected = np.argsort(-cosines[track], kind="stable")[:5]
+        assert found.tracks[place].tolist() == expected.tolist()
+        np.testing.assert_allclose(found.scores[place], cosines[track][expected], rtol=1e-5)
+    assert topk.similar(scorer, np.array([3], np.int32), 99).sizes.tolist() == [28]
+    assert topk.similar(Fixed(np.ones((2, 9), np.float32)), np.array([3], np.int32), 5).sizes.tolist() == [0]

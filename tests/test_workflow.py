@@ -75,7 +75,7 @@ class TestFirstRun:
 
     def test_the_version_holds_what_outsiders_rely_on(self, version: Path) -> None:
         files = {"manifest.json", "metrics.json", "profile.json", "leaderboard.json", "users.parquet", "tracks.parquet"}
-        assert files | {"model", "recommendations", "serving.sqlite", SUCCESS} == {
+        assert files | {"model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
             path.name for path in version.iterdir()
         }
         manifest = registry.manifest(version)

@@ -237,7 +237,7 @@ class Refit(Stage):
 
 
 class Recommend(Stage):
-    """Makes the list of every user: the best `[recommend] k` tracks that they have not heard."""
+    """Makes the list of every user, the best `[recommend] k` tracks that they have not heard; and similar tracks."""
 
     settings = (settings.recommend,)
     code = (*_SCORING, *_TABLES)
@@ -246,12 +246,13 @@ class Recommend(Stage):
         return {"ingested": self.clone(Ingest), "refitted": self.clone(Refit)}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.topk import recommend_everyone
+        from spark.topk import recommend_everyone, similar_tracks
 
         ingested, model = inputs["ingested"], inputs["refitted"] / "model"
         read, written = recommend_everyone(
             self.spark, ingested, ingested / "blocks", model, self.values["k"], into / "recommendations"
         )
+        similar_tracks(self.spark, ingested, model, self.values["k"], into / "similar")
         return Rows(read, written)
 
 
@@ -288,6 +289,7 @@ class Publish(Stage):
             interactions=ingested / "interactions",
             model=inputs["refitted"] / "model",
             recommendations=inputs["recommended"] / "recommendations",
+            similar=inputs["recommended"] / "similar",
         )
         documents = {
             "metrics": labels | read_json(selected / "metrics.json"),

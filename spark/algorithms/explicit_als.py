@@ -38,4 +38,5 @@ def load(model: Path) -> FactorScorer:
     """Opens a saved model."""
     label = label_of(model)
     low, high = label["rating_range"]
-    return load_factors(model, predicts_ratings=True, mean=label["mean"], rating_range=(low, high))
+    rank = label.get("objective", {}).get("rank")
+    return load_factors(model, rank=rank, predicts_ratings=True, mean=label["mean"], rating_range=(low, high))

@@ -93,9 +93,21 @@ class FactorScorer:
     """Shape (num_tracks, width); zeros where a track is unknown."""
     known_tracks: np.ndarray
     popularity: Floats
+    rank: int | None = None
+    """How many columns are factors, if those behind are biases."""
     predicts_ratings: bool = False
     mean: float = 0.0
     rating_range: tuple[float, float] = (-np.inf, np.inf)
+
+    @cached_property
+    def by_direction(self) -> FactorScorer:
+        """Scores tracks, in the place of users, by the cosine of their factors with those of each track."""
+        factors = self.track_factors[:, : self.rank]
+        unit = factors / np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return FactorScorer(
+            lambda first, last: (unit[first:last], self.known_tracks[first:last]), unit, self.known_tracks,
+            self.popularity,
+        )  # fmt: skip
 
     @property
     def num_tracks(self) -> int:
