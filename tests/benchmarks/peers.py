@@ -1,0 +1,202 @@
+"""What `engine.py` times, each in a process of its own: python tests/benchmarks/peers.py WORK DIRECTORY [MASTER].
+
+The directory has `raw/`, the CSV; `ingested/` and `split/`, made from it by `prepare`; and a directory for each work. From
+the CSV on each peer has its own way to Parquet; training counts from the Parquet of the training part to saved factors,
+blocks and matrices included; lists from factors to saved recommendations. Java's start and compiling are in no time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from config.dataset import load_dataset
+from spark.session import SessionOptions, close_session, open_session
+
+RANK, ITERATIONS, ALPHA, REG, STEPS, K = 64, 10, 10.0, 10.0, 3, 20
+EXPLICIT_RANK, EXPLICIT_REG = 20, 0.1
+
+
+def prepare(root: Path, master: str) -> dict[str, float]:
+    """Ingests and splits, for all."""
+    from spark.ingest import ingest
+    from spark.split import deal
+
+    spark = open_session(SessionOptions(master, short_run=False, log=root / "prepare.log"))
+    for name in ("ingested", "split"):
+        (root / name).mkdir()
+    ingest(spark, load_dataset("synthetic"), root / "raw", root / "ingested", 0.05)
+    deal(spark, root / "ingested", 0.2, 42, root / "split")
+    close_session()
+    return {}
+
+
+def encore(root: Path, master: str) -> dict[str, float]:
+    """Ours. The blocks are built anew, though Ingest has built them already, as they count."""
+    from spark.algorithms import Training, fit
+    from spark.blocks import TRACK, USER, build, rows_of
+    from spark.ingest import ingest
+    from spark.topk import recommend_everyone
+
+    into, seconds = root / "encore", Seconds()
+    spark = open_session(SessionOptions(master, short_run=False, log=into / "spark.log"))
+    users, tracks = sizes(root)
+    spark.sparkContext.parallelize(range(2), 2).map(lambda number: number).collect()
+    seconds.start()
+    (into / "ingested").mkdir()
+    ingest(spark, load_dataset("synthetic"), root / "raw", into / "ingested", 0.05)
+    seconds.end("ingest")
+    train = train_part(root)
+    build(spark, train, users, tracks, into / "blocks")
+    settings = {
+        "engine": "encore", "rank": RANK, "max_iter": ITERATIONS, "reg_param": REG, "reg_exponent": 0.0,
+        "value": "binary", "alpha": ALPHA, "steps": STEPS, "seed": 1, "patience": 0, "say_objective": False,
+    }  # fmt: skip
+    fit("als", Training(spark, train, into / "blocks", users, tracks, None), settings, into / "model")
+    seconds.end("train")
+    recommend_everyone(spark, root / "ingested", into / "blocks", into / "model", K, into / "recommendations")
+    seconds.end("lists")
+    close_session()
+    entries = len(rows_of(into / "blocks", USER).columns)
+    rows = sum(len(rows_of(into / "blocks", side)) for side in (USER, TRACK))
+    passes = 1 + STEPS
+    flops = ITERATIONS * (2 * entries * (4 * RANK * passes + 2 * RANK) + rows * 2 * RANK**2 * passes)
+    return seconds.taken | {"flops": flops}
+
+
+def implicit(root: Path, master: str) -> dict[str, float]:
+    """Its confidence is its value: 1 + α, with its own alpha at 1. Arrow reads and numbers the rows for it."""
+    import scipy.sparse
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    into, seconds = root / "implicit", Seconds()
+    users, tracks = sizes(root)
+    seconds.start()
+    raw = csv.read_csv(root / "raw" / "ratings.csv")
+    numbered = {name: raw[f"{name}_id"].combine_chunks().dictionary_encode().indices for name in ("user", "track")}
+    pq.write_table(pa.table(numbered | {"value": raw["rating"]}), into / "interactions.parquet")
+    del raw, numbered
+    seconds.end("ingest")
+    pairs = ds.dataset(train_part(root)).to_table(columns=["user", "track"])
+    confidence = np.full(len(pairs), 1 + ALPHA, np.float32)
+    places = (pairs["user"].to_numpy(), pairs["track"].to_numpy())
+    matrix = scipy.sparse.csr_matrix((confidence, places), (users, tracks))
+    model = AlternatingLeastSquares(
+        factors=RANK, regularization=REG, alpha=1.0, iterations=ITERATIONS, num_threads=2, random_state=1
+    )
+    model.fit(matrix, show_progress=False)
+    np.savez(into / "factors.npz", users=model.user_factors, tracks=model.item_factors)
+    seconds.end("train")
+    found, scores = model.recommend(np.arange(users), matrix, N=K, filter_already_liked_items=True)
+    taken = found >= 0
+    rows = {"user": np.repeat(np.arange(users), taken.sum(axis=1)), "track": found[taken], "score": scores[taken]}
+    pq.write_table(pa.table(rows), into / "recommendations.parquet")
+    seconds.end("lists")
+    return seconds.taken
+
+
+def mllib(root: Path, master: str) -> dict[str, float]:
+    """λ is the same for everybody in ours, and MLlib scales it: its own is the mean of that."""
+    from pyspark.ml.feature import StringIndexer
+    from pyspark.ml.recommendation import ALS
+
+    into, seconds = root / "mllib", Seconds()
+    spark = open_session(SessionOptions(master, driver_memory="4g", short_run=False, log=into / "spark.log"))
+    users, _ = sizes(root)
+    seconds.start()
+    raw = spark.read.csv(str(root / "raw" / "ratings.csv"), header=True).dropDuplicates(["user_id", "track_id"])
+    names = {"inputCols": ["user_id", "track_id"], "outputCols": ["user", "track"]}
+    numbered = StringIndexer(**names, stringOrderType="alphabetAsc").fit(raw).transform(raw)
+    columns = ("cast(user as int) user", "cast(track as int) track", "cast(rating as float) value")
+    numbered.selectExpr(*columns).write.parquet(str(into / "interactions"))
+    seconds.end("ingest")
+    rows = spark.read.parquet(str(train_part(root))).selectExpr("user", "track", "1.0 value")
+    model = ALS(
+        userCol="user", itemCol="track", ratingCol="value", rank=RANK, maxIter=ITERATIONS, implicitPrefs=True,
+        regParam=REG * users / rows.count(), alpha=ALPHA, seed=1, numUserBlocks=4, numItemBlocks=4,
+    ).fit(rows)  # fmt: skip
+    model.write().save(str(into / "model"))
+    seconds.end("train")
+    model.recommendForAllUsers(K).write.parquet(str(into / "recommendations"))
+    seconds.end("lists")
+    close_session()
+    return seconds.taken
+
+
+def explicit(root: Path, master: str) -> dict[str, float]:
+    """Ratings, ours and MLlib's on the same λ and rank, without biases: root mean squared errors on the test part."""
+    from spark.algorithms import Training, fit, load
+
+    into = root / "explicit"
+    spark = open_session(SessionOptions(master, driver_memory="4g", short_run=False, log=into / "spark.log"))
+    learned = Training(spark, train_part(root), root / "split" / "blocks", *sizes(root), (1.0, 5.0))
+    test = ds.dataset(root / "split" / "dealt" / "part=test").to_table(columns=["user", "track", "value"])
+    users, tracks, values = (test[name].to_numpy() for name in test.column_names)
+    found: dict[str, float] = {}
+    for engine in ("encore", "mllib"):
+        settings = {
+            "engine": engine, "rank": EXPLICIT_RANK, "max_iter": ITERATIONS, "reg_param": EXPLICIT_REG,
+            "reg_exponent": 1.0, "biases": False, "steps": 0, "seed": 1, "say_objective": False,
+        }  # fmt: skip
+        fit("als_explicit", learned, settings, into / engine)
+        scorer, squares = load(into / engine), 0.0
+        for start in range(0, len(test), 1 << 16):
+            part = slice(start, start + (1 << 16))
+            squares += float(((scorer.ratings(users[part], tracks[part]) - values[part]) ** 2).sum())
+        found[engine] = (squares / len(test)) ** 0.5
+    close_session()
+    return found
+
+
+def product(root: Path, master: str) -> dict[str, float]:
+    """What a product of square matrices in single precision reaches, with as many threads as are set."""
+    square = np.ones((4096, 4096), np.float32)
+    square @ square
+    began = time.perf_counter()
+    square @ square
+    return {"flops_per_s": 2 * 4096**3 / (time.perf_counter() - began)}
+
+
+class Seconds:
+    """A watch: how long each part took."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, float] = {}
+        self._began = 0.0
+
+    def start(self) -> None:
+        """Starts the first part."""
+        self._began = time.perf_counter()
+
+    def end(self, part: str) -> None:
+        """Ends one part, and starts the next."""
+        now = time.perf_counter()
+        self.taken[part], self._began = now - self._began, now
+
+
+def train_part(root: Path) -> Path:
+    """Parquet of what is trained on."""
+    return root / "split" / "dealt" / "part=train"
+
+
+def sizes(root: Path) -> tuple[int, int]:
+    """Users and tracks."""
+    users, tracks = (ds.dataset(root / "ingested" / name).count_rows() for name in ("users", "tracks"))
+    return users, tracks
+
+
+WORK: dict[str, Any] = {work.__name__: work for work in (prepare, encore, implicit, mllib, explicit, product)}
+
+if __name__ == "__main__":
+    name, directory, *master = sys.argv[1:]
+    (Path(directory) / name).mkdir(exist_ok=True)
+    print(json.dumps(WORK[name](Path(directory), master[0] if master else "local[2]")))
