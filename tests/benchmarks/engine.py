@@ -3,10 +3,10 @@
 python tests/benchmarks/engine.py [--users 100000 --tracks 30000 --interactions 5000000] [--rounds 3]
                                   [--peers implicit mllib] [--slow-rounds 1] [--growth] [--explicit]
 
-What each time counts is told in `peers.py`. MLlib's lists are not even filtered; it runs on a full JDK with Java's vector
-module where there is one, and takes part in `--slow-rounds` rounds only. The held-out metric is computed here, with
-numpy, for all of them alike. `--growth` adds how time grows from 1M to 5M to 20M interactions, and the same work on two
-workers of a local cluster; `--explicit` the errors of predicted ratings.
+What each time counts is told in `peers.py`. MLlib's lists are not even filtered; it runs on a full JDK with Java's
+vector module where there is one, and takes part in `--slow-rounds` rounds only. The held-out metric is computed here,
+with numpy, for all of them alike. `--growth` adds how time grows from 1M to 5M to 20M interactions, and the same work
+on two workers of a local cluster; `--explicit` the errors of predicted ratings.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What `engine.py` times, each in a process of its own: python tests/benchmarks/peers.py WORK DIRECTORY [MASTER].
 
-The directory has `raw/`, the CSV; `ingested/` and `split/`, made from it by `prepare`; and a directory for each work. From
-the CSV on each peer has its own way to Parquet; training counts from the Parquet of the training part to saved factors,
-blocks and matrices included; lists from factors to saved recommendations. Java's start and compiling are in no time.
+The directory has `raw/`, the CSV; `ingested/` and `split/`, made from it by `prepare`; and a directory for each work.
+From the CSV on each peer has its own way to Parquet; training counts from the Parquet of the training part to saved
+factors, blocks and matrices included; lists from factors to saved recommendations. Java's start and compiling are in
+no time.
 """
 
 from __future__ import annotations
