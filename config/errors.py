@@ -18,6 +18,10 @@ class StoreError(UserError):
     """A published version, or the registry around it, cannot be used as asked."""
 
 
+class NotApplicable(UserError):
+    """A model that cannot learn from this data; the text is the reason, without its name."""
+
+
 def listed(names: Iterable[str]) -> str:
     """The names, sorted and separated by commas, as they read in a sentence."""
     return ", ".join(sorted(names))

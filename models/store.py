@@ -1,16 +1,16 @@
 """`serving.sqlite`: a published version, laid out for looking things up.
 
-A user's list and history are one row with two packed columns each (track indexes `int32`, numbers `float32`,
-little-endian), so that a look-up reads one row and one track row per line shown.
+A user's list and history, and a track's similar tracks, are two packed columns each of its row (track indexes `int32`,
+numbers `float32`, little-endian), so that a look-up reads one row and one track row per line shown.
 """
 
 from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,21 +23,26 @@ from numpy.typing import NDArray
 
 FILE = "serving.sqlite"
 
-Lines = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
-"""Of lists or histories: users, tracks, scores or values."""
+REASONS = 2
+"""Tracks that a recommendation is due to, at most; −1 stands for none."""
+
+Lines = tuple[NDArray[Any], ...]
+"""Of lists or histories: users, and columns that belong to them, such as tracks and scores."""
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE users (
     idx INTEGER PRIMARY KEY, user_id TEXT NOT NULL UNIQUE, age INTEGER, country TEXT, interactions INTEGER NOT NULL,
-    items BLOB NOT NULL, scores BLOB NOT NULL, heard BLOB NOT NULL, heard_values BLOB NOT NULL
+    items BLOB NOT NULL, scores BLOB NOT NULL, because BLOB NOT NULL, heard BLOB NOT NULL, heard_values BLOB NOT NULL
 );
 CREATE TABLE tracks (
     idx INTEGER PRIMARY KEY, track_id TEXT NOT NULL UNIQUE, title TEXT, artist TEXT, genre TEXT,
-    popularity INTEGER NOT NULL
+    popularity INTEGER NOT NULL, similar BLOB NOT NULL, similarities BLOB NOT NULL
 );
 """
+
+_TRACK = "track_id, title, artist, genre, popularity"
 
 _FINISH = """
 CREATE INDEX tracks_by_popularity ON tracks (popularity DESC, idx);
@@ -73,6 +78,8 @@ class Listed:
 
     track: Track
     number: float
+    because: tuple[Track, ...] = ()
+    """What the user heard that contributed most to a recommendation."""
 
 
 class Store:
@@ -112,33 +119,54 @@ class Store:
 
     def recommendations(self, user_id: str, limit: int) -> list[Listed]:
         """A user's list, best first: at most as many lines as are stored."""
-        return self._unpacked("items", "scores", user_id, limit)
+        lines = self._unpacked("users", "items", "scores", user_id, limit)
+        row = self._db.execute("SELECT because FROM users WHERE user_id = ?", (user_id,)).fetchone()
+        if not lines or not row[0]:
+            return lines
+        named = np.frombuffer(row[0], "<i4").reshape(-1, REASONS)[: len(lines)].tolist()
+        known = self._tracks({index for each in named for index in each if index >= 0})
+        return [
+            replace(line, because=tuple(known[index] for index in each if index >= 0))
+            for line, each in zip(lines, named, strict=True)
+        ]
 
     def history(self, user_id: str, limit: int) -> list[Listed]:
         """What a user has heard, the highest value first."""
-        return self._unpacked("heard", "heard_values", user_id, limit)
+        return self._unpacked("users", "heard", "heard_values", user_id, limit)
+
+    def track(self, track_id: str) -> Track | None:
+        """The track of that id; None where there is none."""
+        row = self._db.execute(f"SELECT {_TRACK} FROM tracks WHERE track_id = ?", (track_id,)).fetchone()
+        return Track(*row) if row else None
+
+    def similar(self, track_id: str, limit: int) -> list[Listed]:
+        """The tracks that are most similar to a track, with how much they are."""
+        return self._unpacked("tracks", "similar", "similarities", track_id, limit)
 
     def popular(self, limit: int) -> list[Listed]:
         """The tracks that most users have heard, with that number."""
         rows = self._db.execute(
-            "SELECT track_id, title, artist, genre, popularity FROM tracks ORDER BY popularity DESC, idx LIMIT ?",
+            f"SELECT {_TRACK} FROM tracks ORDER BY popularity DESC, idx LIMIT ?",
             (limit,),
         )
         return [Listed(track := Track(*row), float(track.popularity)) for row in rows]
 
-    def _unpacked(self, tracks: str, numbers: str, user_id: str, limit: int) -> list[Listed]:
-        row = self._db.execute(f"SELECT {tracks}, {numbers} FROM users WHERE user_id = ?", (user_id,)).fetchone()
+    def _unpacked(self, table: str, tracks: str, numbers: str, own_id: str, limit: int) -> list[Listed]:
+        key = table.removesuffix("s") + "_id"
+        row = self._db.execute(f"SELECT {tracks}, {numbers} FROM {table} WHERE {key} = ?", (own_id,)).fetchone()
         if row is None:
             return []
         indexes = np.frombuffer(row[0], "<i4")[:limit].tolist()
-        found = self._db.execute(
-            "SELECT idx, track_id, title, artist, genre, popularity FROM tracks"
-            f" WHERE idx IN ({','.join('?' * len(indexes))})",
-            indexes,
-        )
-        by_index = {row[0]: Track(*row[1:]) for row in found}
+        by_index = self._tracks(indexes)
         values = np.frombuffer(row[1], "<f4")[:limit].tolist()
         return [Listed(by_index[index], value) for index, value in zip(indexes, values, strict=True)]
+
+    def _tracks(self, indexes: Collection[int]) -> dict[int, Track]:
+        """Tracks by their indexes."""
+        found = self._db.execute(
+            f"SELECT idx, {_TRACK} FROM tracks WHERE idx IN ({','.join('?' * len(indexes))})", tuple(indexes)
+        )
+        return {row[0]: Track(*row[1:]) for row in found}
 
 
 def build_store(version: Path, interactions: Path) -> None:
@@ -150,31 +178,52 @@ def build_store(version: Path, interactions: Path) -> None:
     users = pq.read_table(version / "users.parquet").sort_by("index")
     with closing(sqlite3.connect(version / FILE)) as db, db:
         db.executescript(_SCHEMA)
-        columns = ("index", "track_id", "title", "artist", "genre", "popularity")
+        described = (
+            tracks[name].to_pylist() for name in ("index", "track_id", "title", "artist", "genre", "popularity")
+        )
+        names = tracks["track_id"]
+        similar = _packed(_lists(version / "similar", ("track_id", names), ("similar_id", names)), len(tracks), 2)
         db.executemany(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?)",
-            zip(*(tracks[name].to_pylist() for name in columns), strict=True),
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((*track, *alike) for track, alike in zip(zip(*described, strict=True), similar, strict=True)),
         )
         about = (users[name].to_pylist() for name in ("index", "user_id", "age", "country", "interactions"))
-        lists = _packed(_lists(version / "recommendations", users["user_id"], tracks["track_id"]), len(users))
-        heard = _packed(_history(interactions), len(users))
+        listed = _lists(version / "recommendations", ("user_id", users["user_id"]), ("track_id", names))
+        lists = _packed(listed, len(users), 3)
+        heard = _packed(_history(interactions), len(users), 2)
         db.executemany(
-            "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (*who, *listed, *history)
-                for who, listed, history in zip(zip(*about, strict=True), lists, heard, strict=True)
+                (*who, *mine, *history)
+                for who, mine, history in zip(zip(*about, strict=True), lists, heard, strict=True)
             ),
         )
         db.executescript(_FINISH)
 
 
-def _lists(recommendations: Path, user_ids: pa.ChunkedArray, track_ids: pa.ChunkedArray) -> Iterator[Lines]:
-    """Each file's users, tracks and scores, by user and rank."""
-    for file in sorted(recommendations.glob("*.parquet")):
-        table = pq.read_table(file, read_dictionary=["user_id", "track_id"])
-        users, tracks = _indexes(table["user_id"], user_ids), _indexes(table["track_id"], track_ids)
-        order = np.lexsort((table["rank"].to_numpy(), users))
-        yield users[order], tracks[order], table["score"].to_numpy()[order]
+def _lists(lists: Path, owner: tuple[str, pa.ChunkedArray], listed: tuple[str, pa.ChunkedArray]) -> Iterator[Lines]:
+    """Each file's owners of lists, tracks, scores and, where they are told, reasons, by owner and rank.
+
+    Args:
+        owner, listed: the column with the ids of each, and all these ids by index.
+    """
+    for file in sorted(lists.glob("*.parquet")):
+        table = pq.read_table(file, read_dictionary=[owner[0], listed[0]])
+        owners, tracks = (_indexes(table[name], ids) for name, ids in (owner, listed))
+        order = np.lexsort((table["rank"].to_numpy(), owners))
+        columns = [owners, tracks, table["score"].to_numpy()]
+        if "because" in table.column_names:
+            columns.append(_due_to(table["because"], listed[1]))
+        yield tuple(column[order] for column in columns)
+
+
+def _due_to(column: pa.ChunkedArray, track_ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The tracks that each line is due to, shape (lines, REASONS)."""
+    lists = column.combine_chunks()
+    found = np.full((len(lists), REASONS), -1)
+    there = np.arange(REASONS) < lists.value_lengths().to_numpy()[:, None]
+    found[there] = pc.index_in(lists.flatten(), value_set=track_ids).to_numpy()
+    return found
 
 
 def _indexes(column: pa.ChunkedArray, ids: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -193,17 +242,17 @@ def _history(interactions: Path) -> Iterator[Lines]:
         yield users[order], tracks[order], values[order]
 
 
-def _packed(files: Iterator[Lines], num_users: int) -> Iterator[tuple[bytes, bytes]]:
-    """One pair of blobs a user, from lines that are sorted by user; empty where a user has none."""
+def _packed(files: Iterator[Lines], num_users: int, columns: int) -> Iterator[tuple[bytes, ...]]:
+    """One blob a column of each user (or track), from lines that are sorted by user; empty where a user has none."""
     first = 0
-    for users, tracks, numbers in files:
+    for users, *parts in files:
         if not len(users):
             continue
         if users[0] < first:
             raise ValueError(f"User {users[0]} has lines in two files, or the files are not in the order of the users.")
         ends = np.searchsorted(users, np.arange(first, users[-1] + 2))
-        packed_tracks, packed_numbers = tracks.astype("<i4"), numbers.astype("<f4")
+        packed = [part.astype("<f4" if part.dtype.kind == "f" else "<i4") for part in parts]
         for start, end in itertools.pairwise(ends.tolist()):
-            yield packed_tracks[start:end].tobytes(), packed_numbers[start:end].tobytes()
+            yield *(part[start:end].tobytes() for part in packed), *(b"",) * (columns - len(packed))
         first = int(users[-1]) + 1
-    yield from itertools.repeat((b"", b""), num_users - first)
+    yield from itertools.repeat((b"",) * columns, num_users - first)

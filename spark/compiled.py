@@ -21,6 +21,7 @@ def main() -> None:
     """Compiles into `data/numba`, or where NUMBA_CACHE_DIR says."""
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))
     from spark.algorithms.als.training import Job, Objective, cost, solve_rows
+    from spark.algorithms.cooccurrence import add_neighbours, together
     from spark.algorithms.factors import FactorScorer
     from spark.blocks import TRACK, USER, allocate, rows_of, write_rows
     from spark.topk import best
@@ -39,6 +40,17 @@ def main() -> None:
             job = Job(blocks, USER, objective, own, result, other, np.eye(2), 1)
             solve_rows(job, (0, _SIZE))
             cost(job, (0, _SIZE))
+        rows, every = rows_of(blocks, USER), np.ones(_SIZE, np.float32)
+        together((rows.starts, rows.columns), (rows.starts, rows.columns), every, every, every, 0, 1)
+        add_neighbours(
+            rows.starts,
+            rows.columns,
+            np.arange(_SIZE),
+            rows.starts,
+            rows.columns,
+            rows.values,
+            np.ones((_SIZE, _SIZE), np.float32),
+        )
         factors = np.ones((_SIZE, 2), np.float32)
         known = np.arange(_SIZE) > 0
         scorer = FactorScorer(

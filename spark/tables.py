@@ -36,6 +36,9 @@ class Columns:
 RECOMMENDATIONS = (Columns.USER_ID, "rank", Columns.TRACK_ID, "score")
 """Columns of the lists: text, int32 from 1, text, float32."""
 
+BECAUSE = "because"
+"""One more column of the lists: the ids of the tracks that the user heard and that contributed most."""
+
 SIMILAR = (Columns.TRACK_ID, "rank", "similar_id", "score")
 """Columns of the lists of similar tracks."""
 

@@ -22,8 +22,11 @@ from pyspark.sql import SparkSession
 
 from spark.algorithms import Floats, Indexes, Scorer, load
 from spark.algorithms.factors import FactorScorer
+from spark.algorithms.hybrid import HybridScorer
+from spark.algorithms.popularity import PopularityScorer
 from spark.blocks import TRACK, USER, Rows, rows_of
-from spark.tables import RECOMMENDATIONS, SIMILAR, Columns, written
+from spark.reasons import because
+from spark.tables import BECAUSE, RECOMMENDATIONS, SIMILAR, Columns, written
 from spark.tasks import in_tasks
 
 Places = NDArray[np.int64]
@@ -56,7 +59,7 @@ class Lists:
 
 
 def recommend_everyone(
-    spark: SparkSession, ingested: Path, blocks: Path, model: Path, k: int, into: Path
+    spark: SparkSession, ingested: Path, blocks: Path, model: Path, k: int, into: Path, *, reasons: bool = False
 ) -> tuple[int, int]:
     """Writes the list of every user as Parquet; returns how many users there are, and rows.
 
@@ -66,6 +69,7 @@ def recommend_everyone(
         model: a saved model, at a path that every worker can read.
         k: the length of the lists.
         into: the directory to be made, at a path that every worker can write.
+        reasons: adds a column that tells what each recommendation is due to.
 
     Raises:
         RuntimeError: the number of rows written is not the sum of min(k, unheard tracks) over the users.
@@ -76,11 +80,16 @@ def recommend_everyone(
 
     def recommend(first: int) -> None:
         some = np.arange(first, min(first + _USERS_PER_TASK, users), dtype=np.int32)
-        lists = best(load(model), some, rows_of(blocks, USER), min(k, tracks))
+        scorer, own = load(model), rows_of(blocks, USER)
+        lists = best(scorer, some, own, min(k, tracks))
         names = [_ids(ingested / name, key) for name, key in (("users", Columns.USER_ID), ("tracks", Columns.TRACK_ID))]
         # Ids are dictionaries in memory, so that they are written as such; the file says that they are text.
         name = f"part-{first // _USERS_PER_TASK:05}.parquet"
-        written(into / name, partial(pq.write_table, _as_rows(some, lists, *names), store_schema=False))
+        table = _as_rows(some, lists, *names)
+        if reasons:
+            due_to = because(scorer, some, own, lists.tracks, lists.sizes)
+            table = table.append_column(BECAUSE, _named(due_to[lists.taken], names[1]))
+        written(into / name, partial(pq.write_table, table, store_schema=False))
 
     in_tasks(spark, recommend, range(0, users, _USERS_PER_TASK))
     rows, expected = ds.dataset(into).count_rows(), int(np.minimum(k, tracks - np.diff(heard.starts)).sum())
@@ -92,8 +101,7 @@ def recommend_everyone(
 def similar_tracks(spark: SparkSession, ingested: Path, model: Path, k: int, into: Path) -> int:
     """Writes the k most similar tracks of each track as Parquet; returns how many rows.
 
-    Similar are tracks whose factors point into the same direction: the score is the cosine. A track that the model does
-    not know has none; where the model is not one of factors, no track has.
+    A track that the model does not know has none, and where everybody gets the same, no track has.
 
     Args:
         ingested, model, into: see `recommend_everyone`.
@@ -113,15 +121,29 @@ def similar_tracks(spark: SparkSession, ingested: Path, model: Path, k: int, int
 
 
 def similar(scorer: Scorer, tracks: Indexes, k: int) -> Lists:
-    """The k tracks that are most similar to each of some tracks, themselves apart."""
+    """The k tracks that are most similar to each of some tracks, themselves apart.
+
+    Similar by factors are tracks whose factors point into the same direction: the score is the cosine. By other models,
+    what they say of somebody who heard that track alone.
+    """
     lists = Lists.empty(len(tracks), min(k, scorer.num_tracks))
-    if isinstance(scorer, FactorScorer):
-        every = np.arange(scorer.num_tracks + 1)
-        itself = Rows(every, every[:-1].astype(np.int32), np.ones(scorer.num_tracks, np.float32))
-        known = np.flatnonzero(scorer.known_tracks[tracks])
-        found = best(scorer.by_direction, tracks[known], itself, lists.tracks.shape[1], scorer.known_tracks)
-        lists.tracks[known], lists.scores[known], lists.sizes[known] = found.tracks, found.scores, found.sizes
+    if isinstance(scorer, PopularityScorer):
+        return lists
+    every = np.arange(scorer.num_tracks + 1)
+    alone = Rows(every, every[:-1].astype(np.int32), np.ones(scorer.num_tracks, np.float32))
+    known = np.flatnonzero(scorer.known_tracks[tracks])
+    found = best(_of_tracks(scorer), tracks[known], alone, lists.tracks.shape[1], scorer.known_tracks)
+    lists.tracks[known], lists.scores[known], lists.sizes[known] = found.tracks, found.scores, found.sizes
     return lists
+
+
+def _of_tracks(scorer: Scorer) -> Scorer:
+    """The same for tracks in the place of users."""
+    if isinstance(scorer, FactorScorer):
+        return scorer.by_direction
+    if isinstance(scorer, HybridScorer):
+        return HybridScorer({name: _of_tracks(part) for name, part in scorer.parts.items()}, scorer.weights)
+    return scorer
 
 
 def best(scorer: Scorer, users: Indexes, heard: Rows, k: int, eligible: NDArray[np.bool_] | None = None) -> Lists:
@@ -184,7 +206,7 @@ def _by_scores(
         tracks = tracks[eligible]
 
     def offer(block: Places, rows: Places, *found: NDArray[Any]) -> None:
-        scores = scorer.scores(users[block])
+        scores = scorer.scores(users[block], heard)
         if eligible is not None:
             scores = np.ascontiguousarray(scores[:, eligible])
         selection.offer(scores, tracks, np.arange(len(block)), rows, heard.starts, heard.columns, *found)
@@ -214,6 +236,13 @@ def _ids(described: Path, key: str) -> pa.Array:
     """The users' or tracks' own ids by index."""
     table = ds.dataset(described).to_table(columns=[Columns.INDEX, key]).sort_by(Columns.INDEX)
     return table[key].combine_chunks()
+
+
+def _named(tracks: Indexes, ids: pa.Array) -> pa.Array:
+    """Lists of ids, of the tracks in each row that are not −1."""
+    there = tracks >= 0
+    ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(ends, ids.take(pa.array(tracks[there])))
 
 
 def _as_rows(

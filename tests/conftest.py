@@ -41,6 +41,8 @@ HEARD = {
     "zoe": [("t1", 1.0), ("t2", 2.0), ("t3", 3.0), ("t4", 4.0)],
 }
 LISTS = {"42": [("t3", 0.75), ("t4", 0.5)], "alice": [("t1", 0.875), ("t3", 0.25), ("t4", 0.125)], "zoe": []}
+BECAUSE = {("42", "t3"): ["t2", "t1"], ("alice", "t3"): ["t2"]}
+SIMILAR = [("t1", 1, "t3", 0.75), ("t1", 2, "t2", 0.5), ("t3", 1, "t1", 0.75)]
 
 MakeVersion = Callable[[Path, str], Path]
 
@@ -105,13 +107,18 @@ def make_version() -> MakeVersion:
 
 def _make_version(root: Path, name: str) -> Path:
     version = root / name
-    (version / "recommendations").mkdir(parents=True)
+    for part in ("recommendations", "similar"):
+        (version / part).mkdir(parents=True)
     track_index = {track[0]: index for index, track in enumerate(TRACKS)}
     pairs = [(user, track_index[track], value) for user, pair in enumerate(HEARD.values()) for track, value in pair]
     popularity = [sum(track == index for _, track, _ in pairs) for index in range(len(TRACKS))]
     track_rows = [(i, *track, popularity[i]) for i, track in enumerate(TRACKS)]
     user_rows = [(i, user, 30 + i, "SE", len(HEARD[user])) for i, user in enumerate(HEARD)]
-    lists = [(user, r, track, score) for user, lines in LISTS.items() for r, (track, score) in enumerate(lines, 1)]
+    lists = [
+        (user, r, track, score, BECAUSE.get((user, track), []))
+        for user, lines in LISTS.items()
+        for r, (track, score) in enumerate(lines, 1)
+    ]
     _write(
         version / "tracks.parquet",
         track_rows,
@@ -127,7 +134,13 @@ def _make_version(root: Path, name: str) -> Path:
     _write(
         version / "recommendations" / "part-0.parquet",
         lists,
-        {"user_id": pa.string(), "rank": pa.int32(), "track_id": pa.string(), "score": pa.float32()},
+        {"user_id": pa.string(), "rank": pa.int32(), "track_id": pa.string(), "score": pa.float32()}
+        | {"because": pa.list_(pa.string())},
+    )
+    _write(
+        version / "similar" / "part-0.parquet",
+        SIMILAR,
+        {"track_id": pa.string(), "rank": pa.int32(), "similar_id": pa.string(), "score": pa.float32()},
     )
     with TemporaryDirectory() as elsewhere:
         interactions = Path(elsewhere)

@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
 
+from config.errors import NotApplicable
 from spark.algorithms import Scorer, Training, fit, label_of, load
+from spark.algorithms.content import ContentScorer
 from spark.algorithms.factors import FactorScorer
-from spark.blocks import build
+from spark.algorithms.hybrid import HybridScorer
+from spark.algorithms.item_knn import NeighbourScorer
+from spark.blocks import Rows, build
 
 NUM_USERS, NUM_TRACKS = 24, 16
 SILENT, UNHEARD = 7, 5
@@ -32,7 +39,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "als by MLlib": IMPLICIT | {"engine": "mllib"},
     "als_explicit": EXPLICIT,
     "als_explicit by MLlib": EXPLICIT | {"engine": "mllib"},
+    "item-knn by cosine": {"similarity": "cosine", "neighbours": 200},
+    "item-knn by bm25": {"similarity": "bm25", "neighbours": 200},
+    "ease": {"reg_param": 10.0, "min_listeners": 1},
+    "content": {},
 }
+SETTINGS["hybrid"] = {"weights": {"als": 0.7, "ease": 0.3, "content": 0.0}, "parts": dict(SETTINGS)}
+OF_FACTORS = [name for name in SETTINGS if name.startswith("als")]
 
 
 def algorithm(name: str) -> str:
@@ -61,7 +74,11 @@ def training(spark: SparkSession, ratings: pd.DataFrame, num_users: int, num_tra
     ordered = ratings.sort_values(["user", "track"])
     ordered.to_parquet(directory / "interactions" / "part-0.parquet", index=False)
     build(spark, directory / "interactions", num_users, num_tracks, directory / "blocks")
-    return Training(spark, directory / "interactions", directory / "blocks", num_users, num_tracks, (1.0, 5.0))
+    catalogue = pd.DataFrame({"index": range(num_tracks), "artist": [f"a{track % 4}" for track in range(num_tracks)]})
+    (directory / "tracks").mkdir()
+    catalogue.astype({"index": "int32"}).to_parquet(directory / "tracks" / "part-0.parquet", index=False)
+    parts = (directory / "interactions", directory / "blocks")
+    return Training(spark, *parts, num_users, num_tracks, (1.0, 5.0), directory / "tracks")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +91,11 @@ def models(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dic
     return {name: into / name for name in SETTINGS}
 
 
+HEARD = Rows(
+    np.concatenate([[0], np.cumsum(np.bincount(RATINGS["user"], minlength=NUM_USERS))]),
+    RATINGS["track"].to_numpy(np.int32),
+    np.ones(len(RATINGS), np.float32),
+)
 EVERYONE = np.arange(NUM_USERS, dtype=np.int32)
 KNOWN_USERS = np.delete(EVERYONE, SILENT)
 
@@ -88,34 +110,37 @@ class TestEveryAlgorithm:
         return load(models[name])
 
     def test_scores_are_finite_for_every_user_and_track(self, scorer: Scorer) -> None:
-        scores = scorer.scores(EVERYONE)
+        scores = scorer.scores(EVERYONE, HEARD)
         assert scores.shape == (NUM_USERS, NUM_TRACKS)
         assert scores.dtype == np.float32
         assert np.isfinite(scores).all()
 
     def test_scores_are_those_of_the_users_asked_for_in_their_order(self, scorer: Scorer) -> None:
         some = np.array([5, SILENT, 0, 5], np.int32)
-        np.testing.assert_allclose(scorer.scores(some), scorer.scores(EVERYONE)[some], rtol=1e-5)
+        np.testing.assert_allclose(scorer.scores(some, HEARD), scorer.scores(EVERYONE, HEARD)[some], rtol=1e-5)
 
     def test_the_scores_are_the_callers_to_change(self, scorer: Scorer) -> None:
-        before = scorer.scores(EVERYONE)
-        scorer.scores(EVERYONE)[:] = -np.inf
-        np.testing.assert_array_equal(scorer.scores(EVERYONE), before)
+        before = scorer.scores(EVERYONE, HEARD)
+        scorer.scores(EVERYONE, HEARD)[:] = -np.inf
+        np.testing.assert_array_equal(scorer.scores(EVERYONE, HEARD), before)
 
     def test_the_same_seed_gives_the_same_scores(
         self, spark: SparkSession, scorer: Scorer, name: str, tmp_path: Path
     ) -> None:
         learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
         fit(algorithm(name), learned, SETTINGS[name], tmp_path / "again")
-        np.testing.assert_array_equal(load(tmp_path / "again").scores(EVERYONE), scorer.scores(EVERYONE))
+        np.testing.assert_array_equal(load(tmp_path / "again").scores(EVERYONE, HEARD), scorer.scores(EVERYONE, HEARD))
 
     def test_a_user_without_a_history_gets_the_order_of_popularity(self, scorer: Scorer) -> None:
-        scores = scorer.scores(np.array([SILENT], np.int32))[0]
+        scores = scorer.scores(np.array([SILENT], np.int32), HEARD)[0]
         np.testing.assert_array_equal(np.argsort(-scores, kind="stable"), np.argsort(-POPULARITY, kind="stable"))
 
     def test_a_track_that_nobody_heard_ranks_below_all_others(self, scorer: Scorer) -> None:
-        scores = scorer.scores(KNOWN_USERS)
-        assert (scores[:, [UNHEARD]] < np.delete(scores, UNHEARD, axis=1)).all()
+        if isinstance(scorer, ContentScorer):
+            return  # for which it does not matter who heard it
+        scores = scorer.scores(KNOWN_USERS, HEARD)
+        below = np.less_equal if isinstance(scorer, HybridScorer) else np.less  # a sum of lowest scores is the lowest
+        assert below(scores[:, [UNHEARD]], np.delete(scores, UNHEARD, axis=1)).all()
 
     def test_the_model_says_what_it_is(self, models: dict[str, Path], name: str) -> None:
         label = label_of(models[name])
@@ -129,7 +154,7 @@ class TestEveryAlgorithm:
         assert load(models[name]) is load(models[name])
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "popularity"])
+@pytest.mark.parametrize("name", OF_FACTORS)
 def test_spark_opens_the_saved_model_and_predicts_what_we_do(
     spark: SparkSession, models: dict[str, Path], name: str
 ) -> None:
@@ -143,7 +168,9 @@ def test_spark_opens_the_saved_model_and_predicts_what_we_do(
 
     unclamped = replace(scorer, rating_range=(-np.inf, np.inf)).ratings(users, tracks)
     np.testing.assert_allclose(unclamped, theirs.loc[known, "prediction"], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(scorer.scores(users)[np.arange(len(users)), tracks], unclamped, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        scorer.scores(users, HEARD)[np.arange(len(users)), tracks], unclamped, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_predicted_ratings_stay_within_the_range(models: dict[str, Path]) -> None:
@@ -171,13 +198,15 @@ def test_how_often_somebody_listened_does_not_change_the_implicit_model(
 ) -> None:
     louder = RATINGS.assign(value=RATINGS["value"] ** 3)
     fit("als", training(spark, louder, NUM_USERS, NUM_TRACKS, tmp_path), SETTINGS["als"], tmp_path / "model")
-    np.testing.assert_array_equal(load(tmp_path / "model").scores(EVERYONE), load(models["als"]).scores(EVERYONE))
+    np.testing.assert_array_equal(
+        load(tmp_path / "model").scores(EVERYONE, HEARD), load(models["als"]).scores(EVERYONE, HEARD)
+    )
 
 
 def test_another_seed_gives_another_model(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     settings = SETTINGS["als"] | {"seed": 2}
     fit("als", training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path), settings, tmp_path / "model")
-    found, before = (load(model).scores(KNOWN_USERS) for model in (tmp_path / "model", models["als"]))
+    found, before = (load(model).scores(KNOWN_USERS, HEARD) for model in (tmp_path / "model", models["als"]))
     assert not np.allclose(found, before, rtol=1e-3)
 
 
@@ -196,7 +225,7 @@ def test_implicit_als_finds_the_diagonal_of_a_checkerboard(spark: SparkSession, 
     liked = ratings[ratings["value"] == 5.0]
     settings = IMPLICIT | {"rank": 4, "max_iter": 15, "reg_param": 0.01, "seed": 3}
     fit("als", training(spark, liked, SIDE, SIDE, tmp_path), settings, tmp_path / "model")
-    scores = load(tmp_path / "model").scores(np.arange(SIDE, dtype=np.int32))
+    scores = load(tmp_path / "model").scores(np.arange(SIDE, dtype=np.int32), HEARD)
     scores[liked["user"], liked["track"]] = -np.inf
     assert scores.argmax(axis=1).tolist() == list(range(SIDE))
 
@@ -206,3 +235,127 @@ def test_explicit_als_predicts_the_diagonal_of_a_checkerboard(spark: SparkSessio
     fit("als_explicit", training(spark, checkerboard(), SIDE, SIDE, tmp_path), settings, tmp_path / "model")
     diagonal = np.arange(SIDE, dtype=np.int32)
     np.testing.assert_allclose(load(tmp_path / "model").ratings(diagonal, diagonal), 5.0, atol=0.3)
+
+
+MATRIX = np.zeros((NUM_USERS, NUM_TRACKS))
+MATRIX[RATINGS["user"], RATINGS["track"]] = 1
+
+
+def ranks_below(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> bool:
+    """Whether all the unknown tracks have lower scores than the known ones."""
+    return bool((scores[:, ~known].max(axis=1) < scores[:, known].min(axis=1)).all())
+
+
+def test_ease_is_the_closed_form(models: dict[str, Path]) -> None:
+    """Steck 2019, equation 8, word for word; each column without its own track."""
+    known = POPULARITY > 0
+    heard = MATRIX[:, known]
+    inverse = np.linalg.inv(heard.T @ heard + 10.0 * np.eye(known.sum()))
+    weights = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    scores = load(models["ease"]).scores(KNOWN_USERS, HEARD)
+    np.testing.assert_allclose(scores[:, known], (heard @ weights)[KNOWN_USERS], atol=1e-4)
+    assert ranks_below(scores, known)
+
+
+def test_ease_leaves_out_rare_tracks_and_says_what_it_cannot_hold(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    fit("ease", learned, {"reg_param": 10.0, "min_listeners": 9}, tmp_path / "model")
+    assert ranks_below(load(tmp_path / "model").scores(KNOWN_USERS, HEARD), POPULARITY >= 9)
+    with pytest.raises(NotApplicable, match=r"no track has 99 listeners"):
+        fit("ease", learned, {"reg_param": 10.0, "min_listeners": 99}, tmp_path / "none")
+    monkeypatch.setattr("os.sysconf", lambda name: 10)
+    with pytest.raises(NotApplicable, match=r"15 tracks have 1 listeners or more; their matrices .* raise \[ease\]"):
+        fit("ease", learned, {"reg_param": 10.0, "min_listeners": 1}, tmp_path / "large")
+
+
+def test_neighbours_by_cosine_add_up(models: dict[str, Path]) -> None:
+    lengths = np.linalg.norm(MATRIX, axis=0)
+    similar = MATRIX.T @ MATRIX / np.maximum(np.outer(lengths, lengths), 1e-9)
+    np.fill_diagonal(similar, 0)
+    known = POPULARITY > 0
+    scores = load(models["item-knn by cosine"]).scores(KNOWN_USERS, HEARD)
+    np.testing.assert_allclose(scores[:, known], (MATRIX @ similar)[KNOWN_USERS][:, known], rtol=1e-5)
+
+
+def test_neighbours_by_bm25_add_up(models: dict[str, Path]) -> None:
+    """Weights as in Robertson and Zaragoza 2009, a user for a document and each track in it once."""
+    heard = MATRIX.sum(axis=1)
+    rarity = np.log((NUM_USERS - POPULARITY + 0.5) / (POPULARITY + 0.5) + 1.0)
+    saturation = 2.2 / (1 + 1.2 * (0.25 + 0.75 * heard / heard.mean()))
+    weighted = MATRIX * saturation[:, None] * rarity[None, :]
+    lengths = np.linalg.norm(weighted, axis=0)
+    similar = weighted.T @ weighted / np.maximum(np.outer(lengths, lengths), 1e-9)
+    np.fill_diagonal(similar, 0)
+    known = POPULARITY > 0
+    scores = load(models["item-knn by bm25"]).scores(KNOWN_USERS, HEARD)
+    np.testing.assert_allclose(scores[:, known], (MATRIX @ similar)[KNOWN_USERS][:, known], rtol=1e-4)
+
+
+def neighbours_of(scorer: Scorer, track: int) -> dict[int, float]:
+    """The neighbours that a model keeps of a track, and their similarities."""
+    assert isinstance(scorer, NeighbourScorer)
+    row = slice(int(scorer.starts[track]), int(scorer.starts[track + 1]))
+    return dict(zip(scorer.neighbours[row].tolist(), scorer.similarities[row].tolist(), strict=True))
+
+
+def test_a_track_keeps_its_nearest(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
+    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    fit("item-knn", learned, {"similarity": "cosine", "neighbours": 3}, tmp_path / "few")
+    for track in range(NUM_TRACKS):
+        mine, whole = (neighbours_of(load(model), track) for model in (tmp_path / "few", models["item-knn by cosine"]))
+        nearest = sorted(whole, key=lambda other: (-whole[other], other))[:3]
+        assert mine == {other: whole[other] for other in nearest}
+
+
+def test_the_number_of_tasks_changes_no_neighbour(
+    spark: SparkSession, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark.algorithms.item_knn._COST_PER_TASK", 100)
+    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    fit("item-knn", learned, SETTINGS["item-knn by bm25"], tmp_path / "cut")
+    found, expected = (load(model).scores(EVERYONE, HEARD) for model in (tmp_path / "cut", models["item-knn by bm25"]))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_content_is_the_cosine_of_what_is_known(spark: SparkSession, tmp_path: Path) -> None:
+    """Two listeners; a track that nobody heard is recommended for its artist, one of which nothing is known is last."""
+    pairs = pd.DataFrame({"user": [0, 1], "track": [0, 3], "value": [1.0, 1.0]})
+    learned = training(spark, pairs.astype({"user": "int32", "track": "int32"}), 2, 5, tmp_path)
+    catalogue = {
+        "index": pa.array(range(5), pa.int32()), "artist": ["a", "a", "b", None, None],
+        "genre": ["folk", "pop", "pop", "folk", None], "tags": [["x"], ["x", "y"], None, ["y", "y"], None],
+    }  # fmt: skip
+    pq.write_table(pa.table(catalogue), tmp_path / "tracks" / "part-0.parquet")
+    fit("content", learned, {}, tmp_path / "model")
+    rarity = dict.fromkeys(("a", "folk", "pop", "x", "y"), np.log(5 / 2)) | {"b": np.log(5)}
+    of: list[tuple[str, ...]] = [("a", "folk", "x"), ("a", "pop", "x", "y"), ("b", "pop"), ("folk", "y"), ()]
+    table = np.array([[rarity[word] * (word in words) for word in rarity] for words in of])
+    unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
+    heard = Rows(np.array([0, 1, 2]), np.array([0, 3], np.int32), np.ones(2, np.float32))
+    scores = load(tmp_path / "model").scores(np.arange(2, dtype=np.int32), heard)
+    np.testing.assert_allclose(scores[:, :4], (unit @ unit.T)[[0, 3], :4], atol=1e-6)
+    assert scores[0, :4].argsort().tolist()[::-1][:2] == [0, 1]
+    assert (scores[:, 4] < scores[:, :4].min(axis=1)).all()
+
+
+def test_content_without_anything_known_of_the_tracks_is_not_applicable(spark: SparkSession, tmp_path: Path) -> None:
+    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    pq.write_table(pa.table({"index": pa.array(range(NUM_TRACKS), pa.int32())}), tmp_path / "tracks" / "part-0.parquet")
+    with pytest.raises(NotApplicable, match="tracks have neither tags nor genre nor artist"):
+        fit("content", learned, {}, tmp_path / "model")
+
+
+def test_a_hybrid_adds_standardised_scores(models: dict[str, Path]) -> None:
+    def of(name: str) -> NDArray[np.float64]:
+        scores = load(models[name]).scores(KNOWN_USERS, HEARD).astype(float)
+        standard: NDArray[np.float64] = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(
+            axis=1, keepdims=True
+        )
+        return standard
+
+    found = load(models["hybrid"]).scores(KNOWN_USERS, HEARD)
+    np.testing.assert_allclose(found, 0.7 * of("als") + 0.3 * of("ease"), atol=1e-4)
+    assert not (models["hybrid"] / "content").exists(), "what has no weight is not trained"

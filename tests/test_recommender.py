@@ -10,8 +10,9 @@ import pytest
 from conftest import LISTS, MakeVersion
 
 from config.paths import PROJECT
-from models.recommender import recommend
+from models.recommender import recommend, similar
 from models.registry import promote
+from models.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,39 @@ def test_a_current_version_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_a_k_below_1_is_refused_and_named(version: Path, k: int) -> None:
     with pytest.raises(ValueError, match=f"not {k}"):
         recommend(version, "42", k=k)
+
+
+def test_similar_tracks_are_those_stored(version: Path) -> None:
+    frame = similar(version, "t1")
+    assert frame.values.tolist() == [
+        [1, "t3", "Quiet Canyon", None, 0.75], [2, "t2", "Paper Rivers", "The Signals", 0.5],
+    ]  # fmt: skip
+    assert frame.attrs["version"] == "v1"
+    assert similar(version, "t1", k=1)["track_id"].tolist() == ["t3"]
+    assert similar(version, "t4").empty
+
+
+def test_a_store_knows_what_a_recommendation_is_due_to(version: Path) -> None:
+    with Store(version) as store:
+        of = {
+            user: [(line.track.track_id, [track.track_id for track in line.because]) for line in lines]
+            for user in ("42", "alice", "zoe")
+            for lines in [store.recommendations(user, 9)]
+        }
+    assert of == {
+        "42": [("t3", ["t2", "t1"]), ("t4", [])],
+        "alice": [("t1", []), ("t3", ["t2"]), ("t4", [])],
+        "zoe": [],
+    }
+
+
+def test_an_unknown_track_is_named(version: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Track 't9' is not in version v1"):
+        similar(version, "t9")
+    with pytest.raises(ValueError, match="not 0"):
+        similar(version, "t1", k=0)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        similar(tmp_path / "gone", "t1")
 
 
 def test_recommending_does_not_import_pyspark(version: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_directory_without_its_success_marker_is_not_a_version(root: Path) -> 
 def test_the_manifest_names_every_file_with_size_and_digest(root: Path) -> None:
     manifest = registry.manifest(root / "m2")
     assert set(manifest["files"]) == {
-        "recommendations/part-0.parquet", "serving.sqlite", "tracks.parquet", "users.parquet",
+        "recommendations/part-0.parquet", "serving.sqlite", "similar/part-0.parquet", "tracks.parquet", "users.parquet",
     }  # fmt: skip
     store = root / "m2" / "serving.sqlite"
     assert manifest["files"]["serving.sqlite"] == {"sha256": sha256(store), "bytes": store.stat().st_size}

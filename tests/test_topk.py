@@ -19,6 +19,8 @@ from pyspark.sql import SparkSession
 from spark import topk
 from spark.algorithms import Floats, Indexes, Training, fit
 from spark.algorithms.factors import FactorScorer
+from spark.algorithms.hybrid import HybridScorer
+from spark.algorithms.popularity import PopularityScorer
 from spark.blocks import Rows, build
 
 SCORES = hnp.arrays(
@@ -40,7 +42,12 @@ class Fixed:
         """Columns of the table."""
         return self.table.shape[1]
 
-    def scores(self, users: Indexes) -> Floats:
+    @property
+    def known_tracks(self) -> Any:
+        """All."""
+        return np.ones(self.num_tracks, bool)
+
+    def scores(self, users: Indexes, heard: Rows) -> Floats:
         """The rows of the table."""
         return self.table[users]
 
@@ -138,7 +145,7 @@ def test_products_give_the_same_lists_as_scores_written_out(
     monkeypatch.setattr("spark.selection.TILE_ROWS", tile[0])
     for mask in (None, eligible):
         lists = topk.best(scorer, everyone, heard_by(heard), k, mask)
-        assert tracks_of(lists) == sorted_plainly(scorer.scores(everyone), heard, k, mask)
+        assert tracks_of(lists) == sorted_plainly(scorer.scores(everyone, heard_by(heard)), heard, k, mask)
 
 
 NUM_TRACKS = 6
@@ -215,4 +222,25 @@ def test_similar_tracks_point_into_the_same_direction() -> None:
         assert found.tracks[place].tolist() == expected.tolist()
         np.testing.assert_allclose(found.scores[place], cosines[track][expected], rtol=1e-5)
     assert topk.similar(scorer, np.array([3], np.int32), 99).sizes.tolist() == [28]
-    assert topk.similar(Fixed(np.ones((2, 9), np.float32)), np.array([3], np.int32), 5).sizes.tolist() == [0]
+    popular = PopularityScorer(np.ones(9, np.float32))
+    assert topk.similar(popular, np.array([3], np.int32), 5).sizes.tolist() == [0]
+
+
+def test_similar_tracks_of_a_model_of_items_are_what_it_says_of_one_who_heard_only_that_track() -> None:
+    scores = np.array([[0, 3, 2, 1], [5, 0, 7, 6], [1, 2, 0, 3], [4, 3, 2, 0]], np.float32)
+    found = topk.similar(Fixed(scores), np.array([1, 3], np.int32), 2)
+    assert tracks_of(found) == [[2, 3], [0, 1]]
+
+
+def test_similar_tracks_of_a_hybrid_are_those_of_all_its_parts() -> None:
+    rng = np.random.default_rng(1)
+    factors, known = rng.standard_normal((9, 4)).astype(np.float32), np.ones(9, bool)
+    scorer = FactorScorer(lambda first, last: (factors, known), factors, known, np.ones(9, np.float32))
+    table = rng.standard_normal((9, 9)).astype(np.float32)
+    hybrid = HybridScorer({"als": scorer, "content": Fixed(table)}, {"als": 0.5, "content": 0.5})
+    unit = factors / np.linalg.norm(factors, axis=1, keepdims=True)
+    both = [each - each.mean(axis=1, keepdims=True) for each in (unit @ unit.T, table)]
+    total = sum(each / each.std(axis=1, keepdims=True) for each in both)
+    np.fill_diagonal(total, -np.inf)
+    found = topk.similar(hybrid, np.arange(9, dtype=np.int32), 3)
+    assert tracks_of(found) == np.argsort(-total, axis=1)[:, :3].tolist()

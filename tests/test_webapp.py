@@ -66,6 +66,7 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
     pq.write_table(pa.table(users), made / "users.parquet")
     pq.write_table(pa.table(tracks), made / "tracks.parquet")
     pq.write_table(pa.table(lists), made / "recommendations" / "part-0.parquet")
+    (made / "similar").mkdir()
     heard: dict[str, Any] = {"user": pa.array(numbers, pa.int32()), "track": pa.array([0] * len(USERS), pa.int32()),
                              "value": [1234.0] * len(USERS)}  # fmt: skip
     interactions = models_root.parent / f"{dataset}-interactions"

@@ -24,11 +24,12 @@ from models.recommender import recommend
 from models.store import Store
 from spark.ingest import ingest
 from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
+from workflow.settings import CANDIDATES
 from workflow.stage import InRun, Rows, Stage, may_pass
 
 STAGES = {
-    "Generate", "Ingest", "Split", "Train popularity", "Train als", "Train als_explicit", "Evaluate popularity",
-    "Evaluate als", "Evaluate als_explicit", "SelectModel", "Refit", "Recommend", "Publish", "Promote",
+    "Generate", "Ingest", "Split", "SelectModel", "Refit", "Recommend", "Publish", "Promote",
+    *(f"{stage} {name}" for stage in ("Train", "Evaluate") for name in CANDIDATES),
 }  # fmt: skip
 LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
 
@@ -110,7 +111,7 @@ class TestFirstRun:
 
     def test_metrics_are_there_where_they_apply_and_nowhere_else(self, version: Path) -> None:
         metrics = read_json(version / "metrics.json")
-        assert set(metrics["models"]) == {"popularity", "als", "als_explicit"}
+        assert set(metrics["models"]) == set(CANDIDATES)
         best = max(metrics["models"], key=lambda name: metrics["models"][name]["ndcg@10"])
         assert metrics["champion"] == best
         assert {"rmse", "mae"} <= metrics["models"]["als_explicit"].keys()
@@ -241,8 +242,8 @@ class TestFailure:
         monkeypatch.setattr(Train, "make", broken)
         ran = pipeline.run()
         assert ran.statuses == {
-            "Train als": "failed", "Train popularity": "done", "Train als_explicit": "done",
-            "Evaluate popularity": "done", "Evaluate als_explicit": "done",
+            "Train als": "failed",
+            **{f"{stage} {name}": "done" for stage in ("Train", "Evaluate") for name in CANDIDATES if name != "als"},
         }  # fmt: skip
         assert ran.record[-1]["status"] == "failed"
 

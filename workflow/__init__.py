@@ -12,6 +12,7 @@ from workflow.tasks import (
     SelectModel,
     Split,
     Train,
+    Tune,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "SelectModel",
     "Split",
     "Train",
+    "Tune",
 ]

@@ -16,7 +16,8 @@ from luigi.configuration import get_config
 from config.errors import UserError, did_you_mean, listed
 
 # What `spark` knows as well, repeated because `import workflow` must not import pyspark; a test compares.
-CANDIDATES = ("popularity", "als", "als_explicit")
+CANDIDATES = ("popularity", "als", "als_explicit", "item-knn", "ease", "content", "hybrid")
+PARTS = ("als", "item-knn", "ease", "content")
 ENGINES = ("encore", "mllib")
 CUTOFFS = (10, 20)
 METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "hit_rate"))
@@ -175,7 +176,7 @@ class split(luigi.Config):
 class selection(luigi.Config):
     """Which models compete, and what for."""
 
-    candidates = Several(CANDIDATES, CANDIDATES, "Models that compete; `als_explicit` only does for ratings.")
+    candidates = Several(CANDIDATES, CANDIDATES, "Models that compete, where they can learn from the data.")
     select_by = OneOf("ndcg@10", SELECTABLE, "The metric that names the champion.")
 
 
@@ -209,10 +210,41 @@ class als_explicit(luigi.Config):
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
 
 
+class item_knn(luigi.Config):
+    """Neighbours of items: what the same users heard is similar."""
+
+    similarity = OneOf("cosine", ("cosine", "bm25"), "How similar two tracks are that the same users heard.")
+    neighbours = Number(200, 1, 100_000, "Nearest tracks that each track keeps.")
+
+
+class ease(luigi.Config):
+    """EASE: a linear model of all pairs of tracks, in closed form."""
+
+    reg_param = Number(100.0, 0.001, 10_000_000.0, "λ: how much large weights cost.")
+    min_listeners = Number(2, 1, 1_000_000_000, "Tracks with fewer are left out; time and memory grow with the rest.")
+
+
+class hybrid(luigi.Config):
+    """A weighted sum of several models, the weights learned on the validation part."""
+
+    parts = Several(
+        ("als", "ease", "content"), PARTS, "What is blended, where it can learn from the data; two at least."
+    )
+
+
+class tune(luigi.Config):
+    """Looking for better settings of the candidates, on the validation part."""
+
+    trials = Number(0, 0, 10_000, "Settings that are tried of each candidate; 0: those given are used.")
+    minutes = Number(15.0, 0.01, 10_000.0, "No new trial begins after so long.")
+    seed = Number(42, 0, 2**31 - 1, "Another seed tries others.")
+
+
 class recommend(luigi.Config):
     """The lists that are made for everyone."""
 
     k = Number(20, 1, 1_000, "Tracks a user.")
+    reasons = YesNo(default=True, description="Whether to say which heard tracks each recommendation is due to.")
 
 
 class publish(luigi.Config):
@@ -240,7 +272,8 @@ class retry(luigi.Config):
 
 
 SECTIONS: tuple[type[luigi.Config], ...] = (
-    paths, synthetic, ingest, split, selection, als, als_explicit, recommend, publish, spark_session, retry,
+    paths, synthetic, ingest, split, selection, als, als_explicit, item_knn, ease, hybrid, tune, recommend, publish,
+    spark_session, retry,
 )  # fmt: skip
 
 

@@ -8,33 +8,52 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import luigi
 
 from config.dataset import find_files
 from config.durable import locked, read_json, write_json
-from config.errors import UserError
+from config.errors import NotApplicable, UserError
 from models import registry
 from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, refusal
-from workflow import settings
+from workflow import fingerprint, settings
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
+from workflow.tuning import TUNABLE, search, space_of
+
+if TYPE_CHECKING:
+    from spark.algorithms import Training
 
 _INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
 _TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_files.py")
 _MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
-_SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
+_SCORING = (
+    "spark/topk.py", "spark/selection.py", "spark/algorithms/hybrid.py", "spark/algorithms/popularity.py", *_MODELS,
+)  # fmt: skip
 _ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))
+_TOGETHER, _ITEMS = "spark/algorithms/cooccurrence.py", "spark/algorithms/items.py"
 _STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", "spark/split.py", *_SCORING)
+
+_NOT_APPLICABLE = "not_applicable.json"
+"""In the place of a model: why the candidate cannot learn from this data."""
 
 ALGORITHMS = {
     BASELINE: Dependencies((), ("spark/algorithms/popularity.py",)),
     "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", *_ENGINE, *_STOPPING)),
     "als_explicit": Dependencies((settings.als_explicit,), ("spark/algorithms/explicit_als.py", *_ENGINE)),
+    "item-knn": Dependencies((settings.item_knn,), ("spark/algorithms/item_knn.py", _TOGETHER)),
+    "ease": Dependencies((settings.ease,), ("spark/algorithms/ease.py", _TOGETHER, _ITEMS)),
+    "content": Dependencies((), ("spark/algorithms/content.py", _ITEMS)),
 }
+ALGORITHMS["hybrid"] = Dependencies(
+    (settings.hybrid, *(section for name in settings.PARTS for section in ALGORITHMS[name].settings)),
+    ("spark/algorithms/hybrid.py", *(file for name in settings.PARTS for file in ALGORITHMS[name].code)),
+)
 """What each candidate depends on."""
 
 
@@ -124,23 +143,121 @@ class _OfCandidate(Stage):
     def candidate(self) -> str:
         return str(self.model)
 
-
-class Train(_OfCandidate):
-    """Trains one candidate on the training part."""
-
     def depends_on(self) -> Dependencies:
         own = ALGORITHMS[self.candidate]
-        return Dependencies(own.settings, (*own.code, *_MODELS, *_TABLES))
+        return Dependencies((*self.settings, *own.settings), (*self.code, *own.code))
+
+    def tuned(self) -> Mapping[str, Stage]:
+        """The stage that chooses the candidate's settings, if there is one."""
+        asked_for = self.in_run.settings["tune"]["trials"] and self.candidate in TUNABLE
+        return {"tuned": self.clone(Tune)} if asked_for or self.candidate == "hybrid" else {}
+
+    def parts(self) -> dict[str, _OfCandidate]:
+        """What a hybrid is made of."""
+        names = self.in_run.settings["hybrid"]["parts"] if self.candidate == "hybrid" else ()
+        return {name: self.clone(Train, model=name) for name in names}
+
+    def given(self) -> dict[str, Any]:
+        """The candidate's settings."""
+        names = (section.get_task_family() for section in ALGORITHMS[self.candidate].settings)
+        return {key: value for name in names for key, value in self.in_run.settings[name].items()}
+
+    def chosen(self) -> dict[str, Any]:
+        """What the candidate is trained with: its settings, and what was chosen instead.
+
+        Raises:
+            NotApplicable: nothing could be chosen, and why.
+        """
+        values = self.given()
+        if self.candidate == "hybrid":
+            values = {"parts": {name: part.chosen() for name, part in self.parts().items()}}
+        for stage in self.tuned().values():
+            found = read_json(stage.directory / "best.json")
+            if "reason" in found:
+                raise NotApplicable(found["reason"])
+            values |= found["settings"]
+        return values
+
+
+class Tune(_OfCandidate):
+    """Chooses what a candidate is trained with, by training on the training part and measuring on the validation part.
+
+    Of a hybrid these are its weights; of the others their settings, where `[tune] trials` are asked for.
+    """
+
+    settings = (settings.tune,)
+    code = (
+        "workflow/tuning.py", "spark/validation.py", "spark/blending.py", "spark/ranking.py", *_SCORING, *_TABLES,
+    )  # fmt: skip
 
     def requires(self) -> Mapping[str, Stage]:
-        return {"ingested": self.clone(Ingest), "split": self.clone(Split)}
+        before: dict[str, Stage] = {"ingested": self.clone(Ingest), "split": self.clone(Split)}
+        return before | {f"tuned {name}": tune for name, part in self.parts().items() for tune in part.tuned().values()}
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.algorithms import Training
+
+        ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
+        train, validation = (split / "dealt" / f"part={part}" for part in ("train", "validation"))
+        learned = Training.read(self.spark, ingested, (train,), split / "blocks-train", about)
+        choose = self._weights if self.candidate == "hybrid" else self._settings
+        try:
+            found = choose(learned, validation, into)
+        except NotApplicable as reason:
+            found = {"reason": str(reason)}
+        write_json(into / "best.json", found)
+        return Rows(read=learned.count, written=len(found.get("trials", ())))
+
+    def _weights(self, learned: Training, validation: Path, into: Path) -> dict[str, Any]:
+        from spark.blending import learn_weights
+
+        parts = {name: part.chosen() for name, part in self.parts().items()}
+        liked_from = self.in_run.dataset.interactions.liked_from
+        with TemporaryDirectory(dir=into) as models:
+            found = learn_weights(learned, parts, validation, liked_from, Path(models), self.report)
+        about = {"ndcg@10": found.ndcg, "alone": found.alone, "left_out": found.left_out}
+        return {"settings": {"weights": found.weights}, **about}
+
+    def _settings(self, learned: Training, validation: Path, into: Path) -> dict[str, Any]:
+        from spark.validation import trial
+
+        start = self.given()
+        liked_from = self.in_run.dataset.interactions.liked_from
+        found = search(
+            self.candidate,
+            start,
+            lambda tried: trial(learned, self.candidate, start | tried, validation, liked_from, into),
+            **self.in_run.settings["tune"],
+            lower_is_better=self.candidate == "als_explicit",
+            kept_in=self.directory.parent / f"{self._study(start)}.trials",
+            report=self.report,
+        )
+        return asdict(found)
+
+    def _study(self, start: dict[str, Any]) -> str:
+        """Names what the trials depend on: neither how many are asked for, nor what they begin with."""
+        fixed = {key: value for key, value in start.items() if key not in space_of(self.candidate)}
+        return fingerprint.of(self.candidate, fixed, self.clone(Split).fingerprint, self.code_fingerprint)
+
+
+class Train(_OfCandidate):
+    """Trains one candidate on all but the test part, or says why it cannot learn from this data."""
+
+    code = (*_MODELS, *_TABLES)
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"ingested": self.clone(Ingest), "split": self.clone(Split), **self.tuned()}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from spark.algorithms import Training, fit
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
         learned = Training.read(self.spark, ingested, split / "dealt" / "part=train", split / "blocks", about)
-        fit(self.model, learned, self.values, into / "model", self.report)
+        try:
+            fit(self.model, learned, self.chosen(), into / "model", self.report)
+        except NotApplicable as reason:
+            write_json(into / _NOT_APPLICABLE, {"reason": str(reason)})
+            return Rows(read=learned.count, written=0)
         return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 
@@ -159,6 +276,9 @@ class Evaluate(_OfCandidate):
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from spark.evaluate import evaluate
 
+        if (inputs["trained"] / _NOT_APPLICABLE).exists():
+            write_json(into / "metrics.json", read_json(inputs["trained"] / _NOT_APPLICABLE))
+            return Rows(read=0, written=0)
         measured = evaluate(
             self.spark,
             inputs["ingested"],
@@ -193,12 +313,17 @@ class SelectModel(Stage):
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         dealt = inputs.pop("split")
-        measured = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
+        found = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
+        reasons = {name: each["reason"] for name, each in found.items() if "reason" in each}
+        measured = {name: each for name, each in found.items() if name not in reasons}
+        if reasons and not set(self.candidates()) & set(measured):
+            told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise UserError(f"No candidate can learn from {self.in_run.dataset.name} ({told}).")
         select_by = self.values["select_by"]
         competing = {
             name: measured[name]["metrics"][select_by]
             for name in self.candidates()
-            if select_by in measured[name]["metrics"]
+            if name in measured and select_by in measured[name]["metrics"]
         }
         if not competing:
             raise UserError(
@@ -207,7 +332,13 @@ class SelectModel(Stage):
             )
         board = sorted(competing, key=competing.__getitem__, reverse=select_by not in LOWER_IS_BETTER)
         sizes = read_json(dealt / "sizes.json") | {"users_evaluated": measured[BASELINE]["users_evaluated"]}
-        write_json(into / "leaderboard.json", [{"model": name, select_by: competing[name]} for name in board])
+        write_json(
+            into / "leaderboard.json",
+            [
+                *({"model": name, select_by: competing[name]} for name in board),
+                *({"model": name, "reason": reason} for name, reason in reasons.items()),
+            ],
+        )
         metrics = {
             "champion": board[0],
             "select_by": select_by,
@@ -232,7 +363,7 @@ class Refit(Stage):
         champion = read_json(inputs["selected"] / "metrics.json")["champion"]
         ingested, about = inputs["ingested"], self.in_run.dataset.interactions
         learned = Training.read(self.spark, ingested, ingested / "interactions", ingested / "blocks", about)
-        fit(champion, learned, self.clone(Train, model=champion).values, into / "model", self.report)
+        fit(champion, learned, self.clone(Train, model=champion).chosen(), into / "model", self.report)
         return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 
@@ -250,8 +381,9 @@ class Recommend(Stage):
 
         ingested, model = inputs["ingested"], inputs["refitted"] / "model"
         read, written = recommend_everyone(
-            self.spark, ingested, ingested / "blocks", model, self.values["k"], into / "recommendations"
-        )
+            self.spark, ingested, ingested / "blocks", model, self.values["k"], into / "recommendations",
+            reasons=self.values["reasons"],
+        )  # fmt: skip
         similar_tracks(self.spark, ingested, model, self.values["k"], into / "similar")
         return Rows(read, written)
 

@@ -25,7 +25,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from config.dataset import Interactions
 from config.durable import read_json, write_json
-from spark.blocks import TRACK, rows_of
+from spark.blocks import TRACK, Rows, rows_of
 from spark.tables import read_parquet
 
 Indexes = NDArray[np.int32]
@@ -37,6 +37,10 @@ _MODULES = {
     "popularity": "spark.algorithms.popularity",
     "als": "spark.algorithms.implicit_als",
     "als_explicit": "spark.algorithms.explicit_als",
+    "item-knn": "spark.algorithms.item_knn",
+    "ease": "spark.algorithms.ease",
+    "content": "spark.algorithms.content",
+    "hybrid": "spark.algorithms.hybrid",
 }
 _LABEL = "algorithm.json"
 _POPULARITY = "popularity.npy"
@@ -54,6 +58,8 @@ class Training:
     num_users: int
     num_tracks: int
     rating_range: tuple[float, float] | None
+    catalogue: Path | None = None
+    """Parquet of the tracks, by index, with what is known of them."""
 
     @classmethod
     def read(
@@ -61,7 +67,7 @@ class Training:
     ) -> Training:
         """From the directory that Ingest wrote, and those interactions that are to be learned, in both forms."""
         users, tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
-        return cls(spark, interactions, blocks, users, tracks, about.rating_range)
+        return cls(spark, interactions, blocks, users, tracks, about.rating_range, ingested / "tracks")
 
     @property
     def count(self) -> int:
@@ -85,14 +91,34 @@ class Scorer(Protocol):
     def num_tracks(self) -> int:
         """Size of the catalogue."""
 
-    def scores(self, users: Indexes) -> Floats:
+    @property
+    def known_tracks(self) -> NDArray[np.bool_]:
+        """Which tracks the model knows anything of, shape (num_tracks,); the others rank below them."""
+
+    def scores(self, users: Indexes, heard: Rows) -> Floats:
         """Scores of every track for a block of users, shape (len(users), num_tracks): the higher, the better.
 
-        The array is the caller's to change. Every score is finite.
+        The array is the caller's to change. Every score is finite. `heard` is what each user has heard, which is all
+        that models of items know of a user.
         """
 
     def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
         """Predicted ratings of pairs, shape (len(users),), within the range of the ratings."""
+
+
+def completed(scores: Floats, known: NDArray[np.bool_], silent: NDArray[np.bool_], popularity: Floats) -> Floats:
+    """Scores with the unknown tracks below all others, and popularity for users of whom nothing is known.
+
+    Args:
+        scores: shape (users, tracks), changed.
+        known: which tracks the model can score.
+        silent: which users have no history that says anything.
+    """
+    if not known.all():
+        lowest = scores.min(axis=1, where=known, initial=np.float32(np.finfo(np.float32).max / 2))
+        scores[:, ~known] = np.nextafter(lowest, np.float32(-np.inf))[:, None]
+    scores[silent] = popularity
+    return scores
 
 
 def fit(
@@ -108,7 +134,7 @@ def fit(
     write_json(into / _LABEL, {"name": name, "num_users": training.num_users, **facts})
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def load(model: Path) -> Scorer:
     """Opens a saved model; a process that asks again gets the same object."""
     scorer: Scorer = importlib.import_module(_MODULES[label_of(model)["name"]]).load(model)

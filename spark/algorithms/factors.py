@@ -7,7 +7,7 @@ only of users and tracks that the training knew. Spark's own writer is not neede
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pyspark
+from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from config.paths import SUCCESS
-from spark.algorithms import Floats, Indexes, popularity_of
-from spark.blocks import TRACK, USER, rows_of
+from spark.algorithms import Floats, Indexes, completed, popularity_of
+from spark.blocks import TRACK, USER, Rows, rows_of
 from spark.tables import written
 from spark.tasks import in_tasks
 
@@ -95,6 +96,8 @@ class FactorScorer:
     popularity: Floats
     rank: int | None = None
     """How many columns are factors, if those behind are biases."""
+    objective: Mapping[str, Any] | None = None
+    """What was minimised: see `spark.algorithms.als.training.Objective`. Unknown of a model of MLlib's."""
     predicts_ratings: bool = False
     mean: float = 0.0
     rating_range: tuple[float, float] = (-np.inf, np.inf)
@@ -128,15 +131,34 @@ class FactorScorer:
         factors, known = self.read_users(first, int(users.max(initial=first)) + 1)
         return factors[users - first], known[users - first]
 
-    def scores(self, users: Indexes) -> Floats:
+    def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
         factors, known = self.user_factors(users)
         scores: Floats = factors @ self.track_factors.T
-        if not self.known_tracks.all():
-            lowest = scores.min(axis=1, where=self.known_tracks, initial=np.float32(np.finfo(np.float32).max / 2))
-            scores[:, ~self.known_tracks] = np.nextafter(lowest, np.float32(-np.inf))[:, None]
-        scores[~known] = self.popularity
-        return scores
+        return completed(scores, self.known_tracks, ~known, self.popularity)
+
+    def contributions(self, heard: Indexes, values: Floats, listed: Indexes) -> NDArray[np.float64] | None:
+        """What each track that a user heard adds to the score of each listed one, shape (listed, heard).
+
+        With y the factors of tracks, c = 1 + w a user's confidence and W = (YᵀY + Σ w y yᵀ + λ n^e I)⁻¹, the user's
+        factors are Σ c W y, so that a score is the sum of y_i W y_j c_j over the tracks j that were heard (Hu et al.).
+        None where the model's objective is not known, or one of ratings.
+        """
+        wanted = self.objective
+        if wanted is None or wanted["value"] == "rating":
+            return None
+        y = self.track_factors[heard].astype(np.float64)
+        strengths = {"binary": np.ones(len(values)), "linear": np.asarray(values), "log": np.log1p(values)}
+        weight = wanted["alpha"] * np.asarray(strengths[wanted["value"]], np.float64)
+        matrix = self._gram + (y * weight[:, None]).T @ y
+        matrix[np.diag_indices_from(matrix)] += wanted["reg_param"] * len(heard) ** wanted["reg_exponent"]
+        similar = y @ np.linalg.solve(matrix, self.track_factors[listed].T.astype(np.float64))
+        shares: NDArray[np.float64] = (similar * (1 + weight)[:, None]).T
+        return shares
+
+    @cached_property
+    def _gram(self) -> NDArray[np.float64]:
+        return np.asarray(self.track_factors.T @ self.track_factors, np.float64)
 
     def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
         """See `Scorer`. A pair with an unknown side gets the mean of the training data."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from spark.algorithms import Report, Training
+from spark.algorithms import Report, Training, label_of
 from spark.algorithms.als.stopping import iterations_worth
 from spark.algorithms.als.training import Objective, train_and_save
 from spark.algorithms.factors import FactorScorer, load_factors
@@ -37,4 +37,4 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 def load(model: Path) -> FactorScorer:
     """Opens a saved model."""
-    return load_factors(model)
+    return load_factors(model, objective=label_of(model).get("objective"))

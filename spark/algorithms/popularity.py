@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spark.algorithms import Floats, Indexes, Report, Training, popularity_of
+from spark.blocks import Rows
 
 
 def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
@@ -35,7 +37,12 @@ class PopularityScorer:
         """See `Scorer`."""
         return len(self.popularity)
 
-    def scores(self, users: Indexes) -> Floats:
+    @property
+    def known_tracks(self) -> NDArray[np.bool_]:
+        """See `Scorer`."""
+        return np.asarray(self.popularity > 0)
+
+    def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
         return np.tile(self.popularity, (len(users), 1))
 

@@ -1,0 +1,107 @@
+"""Content: recommends tracks whose tags, genre and artist are those of what a user heard, heard by others or not.
+
+A track is the vector of its features, each weighted by the logarithm of how rare it is (Sparck Jones 1972), of length
+1; a user is the sum of what they heard, of length 1; a score is the cosine of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+from scipy import sparse
+
+from config.errors import NotApplicable
+from spark.algorithms import Floats, Indexes, Report, Training, completed, popularity_of
+from spark.algorithms.items import histories
+from spark.blocks import Rows
+from spark.tables import Columns
+
+_FEATURES = ("artist", "genre", "tags")
+
+
+def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+    """Describes every track of the catalogue.
+
+    Raises:
+        NotApplicable: the catalogue has none of the features.
+    """
+    described = ds.dataset(training.catalogue).to_table().sort_by(Columns.INDEX)
+    rows, words = _words(described)
+    if not len(words):
+        raise NotApplicable("tracks have neither tags nor genre nor artist")
+    features, columns = np.unique(words, return_inverse=True)
+    occurrences = np.bincount(columns)
+    rarity = np.log(len(described) / occurrences).astype(np.float32)
+    matrix = sparse.csr_matrix((rarity[columns], (rows, columns)), (len(described), len(features)))
+    into.mkdir()
+    sparse.save_npz(into / "tracks.npz", _unit(matrix))
+    np.save(into / "features.npy", features)
+    return {}
+
+
+def _words(described: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    """Each feature of each track: the track's index, and the feature, such as "genre rock"."""
+    rows, words = [], []
+    for name in _FEATURES:
+        if name not in described.column_names:
+            continue
+        column = described[name].combine_chunks()
+        if pa.types.is_list(column.type):
+            places, column = pc.list_parent_indices(column).to_numpy(), column.flatten()
+        else:
+            places = np.arange(len(column))
+        there = pc.is_valid(column).to_numpy(zero_copy_only=False)
+        rows.append(places[there])
+        words.append(np.array([f"{name} {word}" for word in column.drop_null().to_pylist()], dtype=np.str_))
+    pairs = np.unique(np.rec.fromarrays([np.concatenate(rows), np.concatenate(words)])) if rows else None
+    return (np.zeros(0, np.int64), np.zeros(0, np.str_)) if pairs is None else (pairs["f0"], pairs["f1"])
+
+
+def _unit(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The rows, each of length 1, but for those that are 0."""
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return sparse.csr_matrix(sparse.diags(scale.astype(np.float32)) @ matrix, dtype=np.float32)
+
+
+def load(model: Path) -> ContentScorer:
+    """Opens a saved model."""
+    return ContentScorer(sparse.load_npz(model / "tracks.npz").tocsr(), popularity_of(model))
+
+
+@dataclass(frozen=True)
+class ContentScorer:
+    """Scores by the cosine of a user's profile and each track's features."""
+
+    features: sparse.csr_matrix
+    """Shape (tracks, features), rows of length 1, or 0 where nothing is known of a track."""
+    popularity: Floats
+    predicts_ratings = False
+
+    @property
+    def num_tracks(self) -> int:
+        """See `Scorer`."""
+        return len(self.popularity)
+
+    @property
+    def known_tracks(self) -> NDArray[np.bool_]:
+        """See `Scorer`."""
+        return np.asarray(np.diff(self.features.indptr) > 0)
+
+    def scores(self, users: Indexes, heard: Rows) -> Floats:
+        """See `Scorer`."""
+        profiles = _unit(histories(heard, users, self.num_tracks) @ self.features)
+        scores = np.ascontiguousarray((profiles @ self.features.T).toarray(), np.float32)
+        return completed(scores, self.known_tracks, np.diff(profiles.indptr) == 0, self.popularity)
+
+    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+        """See `Scorer`."""
+        raise NotImplementedError("Content does not predict ratings.")

@@ -1,0 +1,84 @@
+"""Hybrid: a weighted sum of what other models say, after each of them is brought to the same scale.
+
+Each model's scores of a user are brought to mean 0 and deviation 1 over the catalogue, and added with weights that were
+learned on the validation part (`spark.blending`). Models differ in what they see: ALS the taste, content the tags, EASE
+what is heard together; their mistakes are not the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.durable import read_json, write_json
+from spark.algorithms import Floats, Indexes, Report, Scorer, Training
+from spark.algorithms import fit as fit_part
+from spark.algorithms import load as load_part
+from spark.blocks import Rows
+
+_WEIGHTS = "weights.json"
+
+
+def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+    """Trains the parts that have a weight.
+
+    Settings: "weights", by the names of the parts, and "parts", the settings of each.
+    """
+    into.mkdir()
+    weights = {name: weight for name, weight in settings["weights"].items() if weight > 0}
+    for place, name in enumerate(weights):
+        report(f"{name}", place / len(weights))
+        fit_part(name, training, settings["parts"][name], into / name)
+    write_json(into / _WEIGHTS, weights)
+    return {"weights": weights}
+
+
+def load(model: Path) -> HybridScorer:
+    """Opens a saved model."""
+    weights = read_json(model / _WEIGHTS)
+    return HybridScorer({name: load_part(model / name) for name in weights}, weights)
+
+
+@dataclass(frozen=True)
+class HybridScorer:
+    """Scores by the weighted sum of the parts' standardised scores."""
+
+    parts: dict[str, Scorer]
+    weights: dict[str, float]
+    predicts_ratings = False
+
+    @property
+    def num_tracks(self) -> int:
+        """See `Scorer`."""
+        return next(iter(self.parts.values())).num_tracks
+
+    @property
+    def known_tracks(self) -> NDArray[np.bool_]:
+        """See `Scorer`."""
+        return np.asarray(np.any([part.known_tracks for part in self.parts.values()], axis=0))
+
+    def scores(self, users: Indexes, heard: Rows) -> Floats:
+        """See `Scorer`."""
+        total = np.zeros((len(users), self.num_tracks), np.float32)
+        for name, part in self.parts.items():
+            scores = standardised(part.scores(users, heard))
+            scores *= np.float32(self.weights[name])
+            total += scores
+        return total
+
+    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+        """See `Scorer`."""
+        raise NotImplementedError("A hybrid does not predict ratings.")
+
+
+def standardised(scores: Floats) -> Floats:
+    """Scores with mean 0 and deviation 1 in each row, in place; a row that is the same throughout becomes 0."""
+    scores -= scores.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    deviations = np.sqrt(np.einsum("uc,uc->u", scores, scores) / scores.shape[1])
+    scores /= np.where(deviations > 0, deviations, 1)[:, None]
+    return scores

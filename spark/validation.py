@@ -1,0 +1,119 @@
+"""Measures models on the validation part, on which choices are made: settings, and the weights of a hybrid."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from config.errors import NotApplicable
+from spark.algorithms import Indexes, Training, fit, load
+from spark.algorithms.hybrid import standardised
+from spark.blocks import USER, Rows, rows_of
+from spark.ranking import hits_of, metrics_at
+from spark.tables import Columns
+from spark.tasks import in_tasks
+
+CUTOFF = 10
+_USERS = 4_000
+"""Listeners who are looked at, at most."""
+_BLOCK_BYTES = 32 << 20
+
+Weights = NDArray[np.float32]
+
+
+def trial(
+    training: Training, name: str, settings: Mapping[str, Any], validation: Path, liked_from: float | None, into: Path
+) -> float:
+    """Trains a candidate and measures it: NDCG of its lists, or, if it predicts ratings, their error (RMSE).
+
+    Args:
+        training: the training part.
+        validation: Parquet of the validation part.
+        into: a directory that every worker can write; the model is made below it, and removed again.
+    """
+    own = Path(tempfile.mkdtemp(dir=into))  # workers remember models by their paths
+    model = own / "model"
+    fit(name, training, settings, model)
+    if load(model).predicts_ratings:
+        files = sorted(validation.glob("*.parquet"))
+        squares, count = np.sum(in_tasks(training.spark, partial(_squares, model), files), axis=0)
+        score = float((squares / count) ** 0.5)
+    else:
+        score = float(ndcg_of(training, [model], np.ones((1, 1), np.float32), validation, liked_from)[0])
+    shutil.rmtree(own)
+    return score
+
+
+def ndcg_of(
+    training: Training, models: Sequence[Path], grid: Weights, validation: Path, liked_from: float | None
+) -> NDArray[np.float64]:
+    """Mean NDCG of each weighted sum of the models' standardised scores, shape (len(grid),).
+
+    Args:
+        grid: weights of the models, shape (sums, models).
+        liked_from: the rating from which a track is relevant; None: all are.
+
+    Raises:
+        NotApplicable: nothing in the validation part is relevant to anybody who is looked at.
+    """
+    every = -(-training.num_users // _USERS)
+    measure = partial(_sums, list(models), training.blocks, liked_from, grid, every)
+    sums = np.sum(in_tasks(training.spark, measure, sorted(validation.glob("*.parquet"))), axis=0)
+    if not sums[-1]:
+        raise NotApplicable("nothing in the validation part is relevant to anybody: raise [split] validation_fraction")
+    means: NDArray[np.float64] = sums[:-1] / sums[-1]
+    return means
+
+
+def _sums(
+    models: Sequence[Path], blocks: Path, liked_from: float | None, grid: Weights, every: int, file: Path
+) -> NDArray[np.float64]:
+    """The sum of each NDCG over the users of a file, and at the end how many they are."""
+    table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
+    users, tracks, values = (table[name].to_numpy() for name in table.column_names)
+    chosen = (users % every == 0) & (True if liked_from is None else values >= liked_from)
+    users, tracks = users[chosen], tracks[chosen]
+    scorers, heard, sums = [load(model) for model in models], rows_of(blocks, USER), np.zeros(len(grid) + 1)
+    listeners = np.unique(users).astype(np.int32)
+    size = max(1, _BLOCK_BYTES // (4 * scorers[0].num_tracks * len(scorers)))
+    for start in range(0, len(listeners), size):
+        some = listeners[start : start + size]
+        theirs = np.isin(users, some)
+        stacked = np.stack([standardised(scorer.scores(some, heard)) for scorer in scorers])
+        rows = np.searchsorted(some, users[theirs])
+        for place, weights in enumerate(grid):
+            lists, taken = _top(np.tensordot(weights, stacked, axes=1), some, heard)
+            hits, relevant = hits_of(lists, taken, rows, tracks[theirs], stacked.shape[2], CUTOFF)
+            sums[place] += metrics_at(hits, relevant, CUTOFF)["ndcg"].sum()
+        sums[-1] += len(some)
+    return sums
+
+
+def _top(scores: NDArray[np.float32], users: Indexes, heard: Rows) -> tuple[Indexes, NDArray[np.bool_]]:
+    """The best tracks of each row that the user has not heard, and which places are taken."""
+    from spark import selection
+
+    k = min(CUTOFF, scores.shape[1])
+    best, found = np.zeros((len(users), k), np.float32), np.zeros((len(users), k), np.int32)
+    sizes = np.zeros(len(users), np.int64)
+    tracks, places = np.arange(scores.shape[1], dtype=np.int32), np.arange(len(users))
+    selection.offer(scores, tracks, places, users.astype(np.int64), heard.starts, heard.columns, best, found, sizes)
+    selection.sort_lists(best, found, sizes)
+    return found, np.arange(k) < sizes[:, None]
+
+
+def _squares(model: Path, file: Path) -> NDArray[np.float64]:
+    """The sum of the squared errors of a file's ratings, and how many they are."""
+    table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
+    users, tracks, values = (table[name].to_numpy() for name in table.column_names)
+    if not len(users):
+        return np.zeros(2)
+    return np.array([((load(model).ratings(users, tracks) - values) ** 2).sum(), len(values)])

@@ -1,0 +1,140 @@
+"""The search for what a candidate is best trained with: Optuna proposes, a trial trains and measures.
+
+Trials are kept in a file beside the stage's outputs, named by what they depend on, and not by how many were asked for:
+a run that was killed goes on where it was, and twenty more trials are twenty more.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.durable import locked
+
+if TYPE_CHECKING:
+    import optuna
+
+Settings = dict[str, Any]
+TUNABLE = ("als", "als_explicit", "item-knn", "ease")
+"""The candidates that have something to choose."""
+
+
+def space_of(candidate: str) -> dict[str, Any]:
+    """What is searched: each setting's distribution."""
+    from optuna.distributions import CategoricalDistribution as Choice
+    from optuna.distributions import FloatDistribution as Real
+    from optuna.distributions import IntDistribution as Whole
+
+    spaces: dict[str, dict[str, Any]] = {
+        "als": {
+            "rank": Whole(32, 192, step=32),
+            "reg_param": Real(0.5, 100.0, log=True),
+            "reg_exponent": Real(0.0, 1.0),
+            "alpha": Real(1.0, 40.0, log=True),
+            "value": Choice(("binary", "log")),
+        },
+        "als_explicit": {
+            "rank": Whole(5, 65, step=5),
+            "reg_param": Real(0.02, 2.0, log=True),
+            "reg_exponent": Real(0.0, 1.0),
+        },
+        "item-knn": {"similarity": Choice(("cosine", "bm25")), "neighbours": Whole(20, 2_000, log=True)},
+        "ease": {"reg_param": Real(1.0, 5_000.0, log=True)},
+    }
+    return spaces[candidate]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to."""
+
+    settings: Settings
+    """Those of the best trial."""
+    score: float
+    trials: list[dict[str, Any]]
+    """Settings and score of each, in order."""
+    importance: dict[str, float]
+    """How much of the difference between trials each setting explains; shares that add up to 1."""
+
+
+def search(
+    candidate: str,
+    start: Mapping[str, Any],
+    measure: Callable[[Settings], float],
+    *,
+    trials: int,
+    minutes: float,
+    seed: int,
+    lower_is_better: bool,
+    kept_in: Path,
+    report: Callable[[str, float], None],
+) -> Found:
+    """Tries settings until there are enough trials, or the time is over; at least one, which is the present settings.
+
+    Args:
+        start: the candidate's present settings.
+        measure: trains with the given settings in place of the present ones, and measures.
+        kept_in: the file that trials are kept in.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with locked(kept_in.with_suffix(".lock")):
+        storage = JournalStorage(JournalFileBackend(str(kept_in)))
+        study = optuna.create_study(
+            storage=storage, study_name=candidate, load_if_exists=True,
+            direction="minimize" if lower_is_better else "maximize",
+        )  # fmt: skip
+        space = space_of(candidate)
+        if not _complete(study):
+            study.enqueue_trial(_within(space, start), skip_if_exists=False)
+        ends = time.monotonic() + 60 * minutes
+        while (done := len(_complete(study))) < trials and (done == 0 or time.monotonic() < ends):
+            # Seeded by the number of trials, so that a search that was interrupted goes on as it would have.
+            study.sampler = optuna.samplers.TPESampler(seed=seed + done)
+            trial = study.ask(space)
+            study.tell(trial, measure(trial.params))
+            best = study.best_trial
+            report(f"trial {done + 1} of {trials}, best {best.value:.4f} at {best.number + 1}", (done + 1) / trials)
+        return Found(
+            dict(study.best_params), float(study.best_value or 0.0),
+            [{"settings": each.params, "score": each.value} for each in _complete(study)], _importance(study),
+        )  # fmt: skip
+
+
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    import optuna
+
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def _within(space: Mapping[str, Any], start: Mapping[str, Any]) -> Settings:
+    """The present settings as far as they lie in what is searched; the nearest there are for the others."""
+    found: Settings = {}
+    for name, distribution in space.items():
+        choices = getattr(distribution, "choices", None)
+        if choices:
+            found[name] = start[name] if start[name] in choices else choices[0]
+            continue
+        low, step = distribution.low, distribution.step
+        value = min(max(start[name], low), distribution.high)
+        found[name] = low + step * round((value - low) / step) if step else value
+    return found
+
+
+def _importance(study: optuna.Study) -> dict[str, float]:
+    """Watanabe, Bansal and Hutter 2023; nothing where all trials are alike or too few to tell."""
+    import optuna
+
+    if len(_complete(study)) < 4:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: round(share, 4) for name, share in shares.items()}
