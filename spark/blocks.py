@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,25 +71,44 @@ def mapped(file: Path, kind: type[Kind]) -> NDArray[Kind]:
     return np.asarray(np.memmap(file, kind, "r"))
 
 
-def build(spark: SparkSession, interactions: Path, num_users: int, num_tracks: int, into: Path) -> None:
+def build(spark: SparkSession, interactions: Sequence[Path], num_users: int, num_tracks: int, into: Path) -> None:
     """Writes the blocks of interactions that lie sorted by user and track, in files that follow the users.
 
     Args:
-        interactions: Parquet of user, track, value.
+        interactions: directories with Parquet of user, track, value; see `by_range`. No pair is in two of them.
         into: the directory to be made, at a path that every worker can write.
     """
-    files = sorted(interactions.glob("*.parquet"))
-    ends = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
+    files = by_range(interactions)
+    ends = np.cumsum([0, *(sum(pq.read_metadata(file).num_rows for file in together) for together in files)])
     for side, rows in ((USER, num_users), (TRACK, num_tracks)):
         allocate(into / side, rows, int(ends[-1]))
     (into / _SEGMENTS).mkdir()
     ranges = len(files)
-    by_user = [(into, file, place, int(ends[place]), num_users, num_tracks, ranges) for place, file in enumerate(files)]
+    by_user = [
+        (into, together, place, int(ends[place]), num_users, num_tracks, ranges) for place, together in enumerate(files)
+    ]
     counts = in_tasks(spark, lambda task: _write_users(*task), by_user)
     begins = np.cumsum([0, *np.sum(counts, axis=0)])
     by_track = [(into, number, int(begins[number]), num_tracks, ranges) for number in range(ranges)]
     in_tasks(spark, lambda task: _write_tracks(*task), by_track)
     shutil.rmtree(into / _SEGMENTS)
+
+
+def by_range(interactions: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """The files of each range of users: one of each directory, all of the same name."""
+    return [
+        tuple(directory / file.name for directory in interactions) for file in sorted(interactions[0].glob("*.parquet"))
+    ]
+
+
+def read_merged(files: Sequence[Path], columns: list[str] | None = None) -> pa.Table:
+    """The rows of some files of one range, each sorted by user and track, in that order."""
+    table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
+    if len(files) == 1:
+        return table
+    user, track = table[Columns.USER].to_numpy(), table[Columns.TRACK].to_numpy()
+    # numpy's stable sort sees that these are sorted runs, and only merges them.
+    return table.take(pa.array(np.argsort(user.astype(np.int64) << 32 | track, kind="stable")))
 
 
 def allocate(side: Path, rows: int, entries: int) -> None:
@@ -101,18 +121,18 @@ def allocate(side: Path, rows: int, entries: int) -> None:
 
 
 def _write_users(
-    into: Path, file: Path, place: int, begin: int, num_users: int, num_tracks: int, ranges: int
+    into: Path, files: Sequence[Path], place: int, begin: int, num_users: int, num_tracks: int, ranges: int
 ) -> NDArray[np.int64]:
-    """Writes the rows of one file's users, and its entries by ranges of tracks; returns how many each range has."""
-    table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
+    """Writes the rows of one range of users, and its entries by ranges of tracks; returns how many each range has."""
+    table = read_merged(files, [Columns.USER, Columns.TRACK, Columns.VALUE])
     user, track = table[Columns.USER].to_numpy(), table[Columns.TRACK].to_numpy()
     value = table[Columns.VALUE].to_numpy().astype(np.float32)
     if not np.isfinite(value).all():
-        raise ValueError(f"{file} has values that are not finite in single precision.")
+        raise ValueError(f"{files[0]} has values that are not finite in single precision.")
     low, high = bounds(num_users, ranges, place)
     write_rows(into / USER, low, begin, np.bincount(user - low, minlength=high - low), track, value)
     segments = pa.table({Columns.TRACK: track, Columns.USER: user, Columns.VALUE: value})
-    return deal(into / _SEGMENTS / file.stem, segments, Columns.TRACK, num_tracks, ranges)
+    return deal(into / _SEGMENTS / files[0].stem, segments, Columns.TRACK, num_tracks, ranges)
 
 
 def _write_tracks(into: Path, number: int, begin: int, num_tracks: int, ranges: int) -> None:

@@ -107,7 +107,7 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
         heard.counts[KEPT],
         about.duplicates,
     )
-    build(spark, into / "interactions", len(users), len(tracks), into / "blocks")
+    build(spark, [into / "interactions"], len(users), len(tracks), into / "blocks")
     for name, table, side, counted in (
         ("users", users, USER, "interactions"),
         ("tracks", tracks, TRACK, "popularity"),

@@ -1,72 +1,130 @@
-"""Deals interactions into a training and a test part."""
+"""Deals interactions into three parts: training, validation and test.
+
+Choices are made by training on the first and measuring on the second. The test part is looked at once, for the report,
+after training on the other two.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from config.errors import UserError
 from spark.blocks import build
+from spark.by_time import Parts, after_cuts, cut_times, last_of_each
 from spark.tables import Columns, written
 from spark.tasks import in_tasks
 
-TRAIN = "train"
-TEST = "test"
+PARTS = TRAIN, VALIDATION, TEST = ("train", "validation", "test")
 
 _BUCKETS = 1 << 30
 
 Hashes = NDArray[np.uint64]
 
 
-def deal(spark: SparkSession, ingested: Path, test_fraction: float, seed: int, into: Path) -> dict[str, int]:
-    """Deals the interactions; returns how many each part has.
+@dataclass(frozen=True)
+class Dealing:
+    """How interactions are dealt: the settings under `[split]`."""
 
-    Writes `dealt`, Parquet in a directory `part=train` and one `part=test`, and `blocks` of the training part. Each
-    file of interactions is dealt by a task of its own and keeps its name and order.
+    strategy: str
+    """`random`: by a hash. `temporal`: the latest of all. `leave_last_n`: the last of each user."""
+    test_fraction: float
+    validation_fraction: float
+    last_n: int
+    seed: int
+
+
+def deal(spark: SparkSession, ingested: Path, how: Dealing, into: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """Deals the interactions; returns how many each part has, and what times it was cut at, if it was.
+
+    Writes `dealt`, Parquet in a directory `part=train`, one `part=validation` and one `part=test`; `blocks` of the
+    first two, and `blocks-train` of the first. Each file of interactions is dealt by a task of its own and keeps its
+    name and order.
 
     Args:
         ingested: the directory that Ingest wrote.
-        test_fraction: share of the interactions that goes to the test part, about.
-        seed: another one deals otherwise.
         into: an empty directory that every worker can write.
+
+    Raises:
+        UserError: the strategy needs times, and there are none.
     """
     dealt = into / "dealt"
-    for part in (TRAIN, TEST):
+    for part in PARTS:
         _directory(dealt, part).mkdir(parents=True)
     files = sorted((ingested / "interactions").glob("*.parquet"))
+    part_of, cuts = _strategy(spark, ingested, files, how, into)
 
     def deal_file(file: Path) -> None:
         interactions = pq.read_table(file)
-        users, tracks = (
-            hashes(ingested / name)[interactions[column].to_numpy()]
-            for name, column in (("users", Columns.USER), ("tracks", Columns.TRACK))
-        )
-        chosen = held_out(users, tracks, test_fraction, seed)
-        for part, rows in ((TRAIN, ~chosen), (TEST, chosen)):
-            table = interactions.filter(pa.array(rows))
+        parts = part_of(interactions)
+        for number, part in enumerate(PARTS):
+            table = interactions.filter(pa.array(parts == number))
             written(_directory(dealt, part) / file.name, partial(pq.write_table, table))
 
     in_tasks(spark, deal_file, files)
     num_users, num_tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
-    build(spark, _directory(dealt, TRAIN), num_users, num_tracks, into / "blocks")
-    return sizes(dealt)
+    for name, learned in (("blocks", (TRAIN, VALIDATION)), ("blocks-train", (TRAIN,))):
+        build(spark, [_directory(dealt, part) for part in learned], num_users, num_tracks, into / name)
+    return sizes(dealt), cuts
 
 
-def held_out(users: Hashes, tracks: Hashes, test_fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Whether each pair, by the hashes of its ids, is in the test part; shape (pairs,).
+def _strategy(
+    spark: SparkSession, ingested: Path, files: Sequence[Path], how: Dealing, into: Path
+) -> tuple[Callable[[pa.Table], Parts], dict[str, str]]:
+    """What says the part of each row of a file, and the times that it was told to cut at."""
+    if how.strategy == "random":
+        return partial(_at_random, ingested, how), {}
+    if not ds.dataset(files).count_rows(filter=pc.field(Columns.TIME).is_valid()):
+        raise UserError(
+            f"[split] strategy = {how.strategy} needs times, and the interactions have none: name their column as "
+            "[interactions] time in the dataset's description, or say [split] strategy = random."
+        )
+    if how.strategy == "leave_last_n":
+        return partial(last_of_each, how.last_n), {}
+    cuts = cut_times(spark, files, how.validation_fraction, how.test_fraction, into / "times")
+    names = (f"{part}_from" for part in (VALIDATION, TEST))
+    return partial(after_cuts, *cuts), {
+        name: f"{np.datetime64(time, 's')}Z" for name, time in zip(names, cuts, strict=True)
+    }
 
-    It depends on the ids and the seed alone: the same pair falls into the same part whatever other rows there are.
+
+def _at_random(ingested: Path, how: Dealing, interactions: pa.Table) -> Parts:
+    """The part of each row by its hash: the lowest are the test part, the next the validation part."""
+    users, tracks = (
+        hashes(ingested / name)[interactions[column].to_numpy()]
+        for name, column in (("users", Columns.USER), ("tracks", Columns.TRACK))
+    )
+    buckets, both = _buckets(users, tracks, how.seed), how.test_fraction + how.validation_fraction
+    return np.add(buckets < _share(how.test_fraction), buckets < _share(both), dtype=np.int8)
+
+
+def held_out(users: Hashes, tracks: Hashes, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Whether each pair, by the hashes of its ids, is held out; shape (pairs,).
+
+    It depends on the ids and the seed alone: the same pair falls into the same part whatever other rows there are. What
+    a fraction holds out, a larger one does too.
     """
+    return np.asarray(_buckets(users, tracks, seed) < _share(fraction))
+
+
+def _buckets(users: Hashes, tracks: Hashes, seed: int) -> Hashes:
     start = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-    mixed = _scrambled(_scrambled(users + start) ^ tracks)
-    bucket = mixed >> np.uint64(64 - 30)
-    return np.asarray(bucket < np.uint64(round(test_fraction * _BUCKETS)))
+    return _scrambled(_scrambled(users + start) ^ tracks) >> np.uint64(64 - 30)
+
+
+def _share(fraction: float) -> np.uint64:
+    """How many of the buckets a fraction is."""
+    return np.uint64(round(fraction * _BUCKETS))
 
 
 def hashes(described: Path) -> Hashes:
@@ -77,7 +135,7 @@ def hashes(described: Path) -> Hashes:
 
 def sizes(dealt: Path) -> dict[str, int]:
     """How many interactions each part has."""
-    return {part: ds.dataset(_directory(dealt, part)).count_rows() for part in (TRAIN, TEST)}
+    return {part: ds.dataset(_directory(dealt, part)).count_rows() for part in PARTS}
 
 
 def _directory(dealt: Path, part: str) -> Path:

@@ -43,9 +43,9 @@ SIMILAR = (Columns.TRACK_ID, "rank", "similar_id", "score")
 """Columns of the lists of similar tracks."""
 
 
-def read_parquet(spark: SparkSession, path: Path) -> DataFrame:
-    """The Parquet below a path."""
-    return spark.read.parquet(literal(path))
+def read_parquet(spark: SparkSession, *paths: Path) -> DataFrame:
+    """The Parquet below some paths."""
+    return spark.read.parquet(*map(literal, paths))
 
 
 def literal(path: Path) -> str:

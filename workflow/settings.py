@@ -19,6 +19,7 @@ from config.errors import UserError, did_you_mean, listed
 CANDIDATES = ("popularity", "als", "als_explicit", "item-knn", "ease", "content", "hybrid")
 PARTS = ("als", "item-knn", "ease", "content")
 ENGINES = ("encore", "mllib")
+STRATEGIES = ("random", "temporal", "leave_last_n")
 CUTOFFS = (10, 20)
 METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "hit_rate"))
 SELECTABLE = (*METRICS, "rmse", "mae")
@@ -168,9 +169,13 @@ class ingest(luigi.Config):
 class split(luigi.Config):
     """Holding interactions back to measure on."""
 
-    strategy = OneOf("random", ("random",), "How: at random, each interaction by itself.")
-    test_fraction = Number(0.2, 0.01, 0.9, "Share of the interactions that is held back.")
-    seed = Number(42, 0, 2**31 - 1, "Another seed holds back others.")
+    strategy = OneOf(
+        "random", STRATEGIES, "How: `random`, each by itself; `temporal`, the latest; `leave_last_n`, each user's last."
+    )
+    test_fraction = Number(0.2, 0.01, 0.9, "Share of the interactions that is held back to measure on.")
+    validation_fraction = Number(0.1, 0.01, 0.9, "Share, of all, that is held back to choose by.")
+    last_n = Number(1, 1, 1_000, "For `leave_last_n`: interactions a user that each of the two gets.")
+    seed = Number(42, 0, 2**31 - 1, "For `random`: another seed holds back others.")
 
 
 class selection(luigi.Config):
@@ -293,6 +298,12 @@ def resolve() -> Settings:
         raise UserError(
             f"[synthetic] num_interactions = {made['num_interactions']:,} is less than num_users = "
             f"{made['num_users']:,}: every listener rates at least once."
+        )
+    dealt = settings["split"]
+    if dealt["strategy"] != "leave_last_n" and dealt["test_fraction"] + dealt["validation_fraction"] >= 1:
+        raise UserError(
+            f"[split] test_fraction = {dealt['test_fraction']} and validation_fraction = "
+            f"{dealt['validation_fraction']} leave nothing to train on: their sum must be less than 1."
         )
     for name in ("als", "als_explicit"):
         if settings[name]["engine"] == "mllib":

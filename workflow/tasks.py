@@ -37,7 +37,8 @@ _SCORING = (
 )  # fmt: skip
 _ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))
 _TOGETHER, _ITEMS = "spark/algorithms/cooccurrence.py", "spark/algorithms/items.py"
-_STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", "spark/split.py", *_SCORING)
+_SPLITTING = ("spark/split.py", "spark/by_time.py")
+_STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", *_SPLITTING, *_SCORING)
 
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
@@ -113,24 +114,22 @@ class Ingest(Stage):
 
 
 class Split(Stage):
-    """Deals interactions into training and test by a hash of user, track and seed."""
+    """Deals interactions into training, validation and test: at random, by time, or the last of each user."""
 
     settings = (settings.split,)
-    code = ("spark/split.py", *_TABLES)
+    code = (*_SPLITTING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest)}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.split import deal
+        from spark.split import Dealing, deal
 
-        fraction, seed = self.values["test_fraction"], self.values["seed"]
-        dealt_sizes = deal(self.spark, inputs["ingested"], fraction, seed, into)
+        dealt_sizes, cuts = deal(self.spark, inputs["ingested"], Dealing(**self.values), into)
         if 0 in dealt_sizes.values():
-            raise UserError(
-                f"The split left {dealt_sizes} interactions: bring more data, or change [split] test_fraction."
-            )
-        write_json(into / "sizes.json", dealt_sizes)
+            keys = "last_n" if self.values["strategy"] == "leave_last_n" else "test_fraction or validation_fraction"
+            raise UserError(f"The split left {dealt_sizes} interactions: bring more data, or change [split] {keys}.")
+        write_json(into / "sizes.json", dealt_sizes | {"strategy": self.values["strategy"]} | cuts)
         return Rows(read=sum(dealt_sizes.values()), written=sum(dealt_sizes.values()))
 
 
@@ -252,7 +251,8 @@ class Train(_OfCandidate):
         from spark.algorithms import Training, fit
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
-        learned = Training.read(self.spark, ingested, split / "dealt" / "part=train", split / "blocks", about)
+        parts = (split / "dealt" / "part=train", split / "dealt" / "part=validation")
+        learned = Training.read(self.spark, ingested, parts, split / "blocks", about)
         try:
             fit(self.model, learned, self.chosen(), into / "model", self.report)
         except NotApplicable as reason:
@@ -264,7 +264,7 @@ class Train(_OfCandidate):
 class Evaluate(_OfCandidate):
     """Measures one candidate on the test part: every user, against the whole catalogue."""
 
-    code = ("spark/evaluate.py", "spark/ranking.py", "spark/split.py", *_SCORING, *_TABLES)
+    code = ("spark/evaluate.py", "spark/ranking.py", *_SPLITTING, *_SCORING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -362,7 +362,7 @@ class Refit(Stage):
 
         champion = read_json(inputs["selected"] / "metrics.json")["champion"]
         ingested, about = inputs["ingested"], self.in_run.dataset.interactions
-        learned = Training.read(self.spark, ingested, ingested / "interactions", ingested / "blocks", about)
+        learned = Training.read(self.spark, ingested, (ingested / "interactions",), ingested / "blocks", about)
         fit(champion, learned, self.clone(Train, model=champion).chosen(), into / "model", self.report)
         return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
 

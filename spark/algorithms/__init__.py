@@ -51,8 +51,8 @@ class Training:
     """What a model is trained on, and how many users and tracks there are in all."""
 
     spark: SparkSession
-    interactions: Path
-    """Parquet of user, track, value."""
+    interactions: tuple[Path, ...]
+    """Directories with Parquet of user, track, value: see `spark.blocks.by_range`."""
     blocks: Path
     """The same as compressed rows: see `spark.blocks`."""
     num_users: int
@@ -63,7 +63,7 @@ class Training:
 
     @classmethod
     def read(
-        cls, spark: SparkSession, ingested: Path, interactions: Path, blocks: Path, about: Interactions
+        cls, spark: SparkSession, ingested: Path, interactions: tuple[Path, ...], blocks: Path, about: Interactions
     ) -> Training:
         """From the directory that Ingest wrote, and those interactions that are to be learned, in both forms."""
         users, tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
@@ -77,7 +77,7 @@ class Training:
     @property
     def rows(self) -> DataFrame:
         """The interactions in Spark."""
-        return read_parquet(self.spark, self.interactions)
+        return read_parquet(self.spark, *self.interactions)
 
 
 class Scorer(Protocol):

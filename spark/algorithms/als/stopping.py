@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from spark.algorithms import Report, Training
 from spark.algorithms.als.training import Objective, factors, train
 from spark.algorithms.factors import FactorScorer
-from spark.blocks import TRACK, USER, build, rows_of
+from spark.blocks import TRACK, USER, build, by_range, read_merged, rows_of
 from spark.ranking import hits_of, metrics_at
 from spark.split import held_out
 from spark.tables import Columns, written
@@ -43,7 +43,7 @@ def iterations_worth(
     spark, watch = training.spark, into / "watch"
     (watch / "factors").mkdir(parents=True)
     files = _hold_back(training, watch, seed)
-    build(spark, watch / "learned", training.num_users, training.num_tracks, watch / "blocks")
+    build(spark, [watch / "learned"], training.num_users, training.num_tracks, watch / "blocks")
     found: list[float] = []
 
     def enough(done: int, users: Path, tracks: Path) -> bool:
@@ -64,14 +64,14 @@ def _hold_back(training: Training, watch: Path, seed: int) -> list[Path]:
     for name in ("learned", "watched"):
         (watch / name).mkdir()
 
-    def deal(file: Path) -> None:
-        table = pq.read_table(file)
+    def deal(files: tuple[Path, ...]) -> None:
+        table = read_merged(files)
         users, tracks = (table[name].to_numpy().astype(np.uint64) for name in (Columns.USER, Columns.TRACK))
         chosen = (users % np.uint64(every) == 0) & held_out(users, tracks, _HELD_BACK, seed)
         for name, rows in (("learned", ~chosen), ("watched", chosen)):
-            written(watch / name / file.name, partial(pq.write_table, table.filter(pa.array(rows))))
+            written(watch / name / files[0].name, partial(pq.write_table, table.filter(pa.array(rows))))
 
-    in_tasks(training.spark, deal, sorted(training.interactions.glob("*.parquet")))
+    in_tasks(training.spark, deal, by_range(training.interactions))
     return sorted((watch / "watched").glob("*.parquet"))
 
 
