@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from config.metrics import METRICS
+
 BASELINE = "popularity"
 """What every champion has to match."""
 
 FALLBACK_METRIC = "ndcg@10"
 """What is compared where popularity has no value for the metric that chose the champion."""
 
-LOWER_IS_BETTER = frozenset({"rmse", "mae"})
+LOWER_IS_BETTER = frozenset(name for name, about in METRICS.items() if about.better == "lower")
 
 
 @dataclass(frozen=True)

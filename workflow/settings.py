@@ -19,7 +19,7 @@ from config.errors import UserError, did_you_mean, listed
 CANDIDATES = ("popularity", "als", "als_explicit")
 ENGINES = ("encore", "mllib")
 CUTOFFS = (10, 20)
-METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "hit_rate"))
+METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "mrr", "hit_rate"))
 SELECTABLE = (*METRICS, "rmse", "mae")
 
 Settings = dict[str, dict[str, Any]]

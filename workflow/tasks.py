@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ _INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks p
 _TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_files.py")
 _MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
 _SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
+_MEASURED = "evaluate summary intervals segments beyond diversity ranking".split()
+_MEASURING = tuple(f"spark/{name}.py" for name in _MEASURED)
 _ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))
 _STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", "spark/split.py", *_SCORING)
 
@@ -147,7 +150,7 @@ class Train(_OfCandidate):
 class Evaluate(_OfCandidate):
     """Measures one candidate on the test part: every user, against the whole catalogue."""
 
-    code = ("spark/evaluate.py", "spark/ranking.py", "spark/split.py", *_SCORING, *_TABLES)
+    code = (*_MEASURING, "spark/split.py", *_SCORING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -167,7 +170,7 @@ class Evaluate(_OfCandidate):
             self.in_run.dataset.interactions.liked_from,
             into / "per_user",
         )
-        write_json(into / "metrics.json", {"users_evaluated": measured.users_ranked, "metrics": measured.metrics})
+        write_json(into / "metrics.json", {"users_evaluated": measured.users_ranked, **asdict(measured.summary)})
         return Rows(read=measured.held_out, written=measured.users)
 
 
