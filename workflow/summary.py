@@ -13,7 +13,7 @@ from models.gate import BASELINE
 if TYPE_CHECKING:
     from workflow.run import Run
 
-_SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "hit_rate@10", "coverage@10", "rmse", "mae")
+_SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
 DEFAULT_DATASET = "synthetic"
 
 
@@ -35,6 +35,7 @@ def summary(run: Run, version: str | None, duration: float) -> str:
         "",
         f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
         f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
+        *([run.compared.sentences] if run.compared else []),
         f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
         *_worth_knowing(read_json(directory / "profile.json")),
         "",

@@ -18,8 +18,9 @@ import luigi
 from config.dataset import find_files
 from config.durable import locked, read_json, write_json
 from config.errors import UserError
+from config.paths import EVALUATION
 from models import registry
-from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, refusal
+from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, Comparison, compared_by, refusal
 from workflow import settings
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
@@ -178,6 +179,7 @@ class SelectModel(Stage):
     """Names the champion: the candidate that is best by `[selection] select_by`."""
 
     settings = (settings.selection,)
+    code = ("spark/paired.py", "spark/intervals.py")
 
     def requires(self) -> Mapping[str, Stage]:
         measured = {name: self.clone(Evaluate, model=name) for name in (BASELINE, *self.candidates())}
@@ -195,6 +197,8 @@ class SelectModel(Stage):
         return allowed
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.paired import PerUser
+
         dealt = inputs.pop("split")
         measured = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
         select_by = self.values["select_by"]
@@ -210,14 +214,26 @@ class SelectModel(Stage):
             )
         board = sorted(competing, key=competing.__getitem__, reverse=select_by not in LOWER_IS_BETTER)
         sizes = read_json(dealt / "sizes.json") | {"users_evaluated": measured[BASELINE]["users_evaluated"]}
-        write_json(into / "leaderboard.json", [{"model": name, select_by: competing[name]} for name in board])
-        metrics = {
+        metrics: dict[str, Any] = {
             "champion": board[0],
             "select_by": select_by,
             "split": sizes | {"fingerprint": dealt.name},
             "models": {name: measured[name]["metrics"] for name in measured},
+            "intervals": {name: measured[name]["intervals"] for name in measured},
+            "segments": {name: measured[name]["segments"] for name in measured},
         }
         write_json(into / "metrics.json", metrics)
+        metric = compared_by(metrics["models"], select_by)
+        per_user = PerUser({name: inputs[name] / "per_user" for name in inputs}, metric)
+        per_user.keep(board[0], BASELINE, into / EVALUATION)
+        others = {"to_popularity": BASELINE, "to_champion": board[0]} if metric == select_by else {}
+        differences = {key: per_user.differences(board, other) for key, other in others.items()}
+        leaderboard = [
+            {"model": name, select_by: competing[name], "interval": measured[name]["intervals"][select_by]}
+            | {key: found[name] for key, found in differences.items()}
+            for name in board
+        ]
+        write_json(into / "leaderboard.json", leaderboard)
         return Rows(read=len(measured), written=len(board))
 
 
@@ -293,6 +309,7 @@ class Publish(Stage):
             model=inputs["refitted"] / "model",
             recommendations=inputs["recommended"] / "recommendations",
             similar=inputs["recommended"] / "similar",
+            evaluation=selected / EVALUATION,
         )
         documents = {
             "metrics": labels | read_json(selected / "metrics.json"),
@@ -339,9 +356,10 @@ class Promote(Stage):
                 line.status = "skipped"
                 return
             serving = registry.current(self._root)
+            compared = self.in_run.compared = self._compared(serving)
             self.in_run.not_promoted = self._refusal(serving)
             if self.in_run.not_promoted is None:
-                registry.promote(self._root, self._version, expected=serving, by="run")
+                registry.promote(self._root, self._version, expected=serving, by="run", compared=compared.figures)
 
     def _refusal(self, serving: str | None) -> str | None:
         """Why the version may not be promoted, in a sentence; None where it may."""
@@ -351,6 +369,19 @@ class Promote(Stage):
         # What is no longer there cannot be compared with, and must not be in the way.
         old = self._candidate(serving) if serving and registry.is_version(self._root, serving) else None
         return refusal(self._candidate(self._version), old, select_by=select_by, **limits)
+
+    def _compared(self, serving: str | None) -> Comparison:
+        """How the champion compares with popularity, and with what is served where that can be said."""
+        from spark.paired import between, to_popularity
+
+        new, own = self._candidate(self._version), self._root / self._version / EVALUATION
+        popularity = None if new.champion == BASELINE else to_popularity(own)
+        if serving is None or not registry.is_version(self._root, serving):
+            return Comparison(new.champion, new.compared_by, popularity)
+        theirs = self._root / serving / EVALUATION
+        alike = new.measured_like(self._candidate(serving)) and theirs.is_file()
+        found = between(own, theirs) if alike else None
+        return Comparison(new.champion, new.compared_by, popularity, found, there_is_serving=True)
 
     def _candidate(self, version: str) -> Candidate:
         directory = self._root / version
