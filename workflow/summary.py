@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.dataset import Dataset
 from config.durable import read_json
+from config.metrics import about
 from models.gate import BASELINE
 
 if TYPE_CHECKING:
@@ -57,7 +58,13 @@ def _against_popularity(metrics: dict[str, Any]) -> list[str]:
         other = f"{baseline[name]:>12.4f}" if name in baseline else f"{'–':>12}"
         ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
         lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
-    return lines
+    return lines + _explained(metrics["select_by"])
+
+
+def _explained(metric: str) -> list[str]:
+    """What the metric that named the champion says."""
+    known = about(metric)
+    return ["", f"{metric} named it. {known.sentence}"] if known else []
 
 
 def _worth_knowing(profile: dict[str, Any]) -> list[str]:
