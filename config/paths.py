@@ -14,6 +14,9 @@ CURRENT = "current"
 SUCCESS = "_SUCCESS"
 """Name of the JSON file in every whole stage output, with the rows that the stage reported."""
 
+EVALUATION = "evaluation.parquet"
+"""Name of the file in a version that a later one is compared by: what the champion's evaluation found of each user."""
+
 
 @dataclass(frozen=True)
 class Paths:

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from config.durable import write_json
+from config.paths import EVALUATION
 from models.registry import seal
 from models.store import build_store
 
@@ -47,6 +48,8 @@ class Parts:
     model: Path
     recommendations: Path
     similar: Path
+    evaluation: Path
+    """Parquet: what of the champion's evaluation a later version can be compared by."""
 
 
 def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], facts: dict[str, Any]) -> dict[str, int]:
@@ -66,6 +69,7 @@ def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], fa
     shutil.copytree(parts.model, into / "model")
     shutil.copytree(parts.recommendations, into / "recommendations")
     shutil.copytree(parts.similar, into / "similar")
+    shutil.copyfile(parts.evaluation, into / EVALUATION)
     for name, document in documents.items():
         write_json(into / f"{name}.json", document)
     build_store(into, parts.interactions)

@@ -94,10 +94,20 @@ def is_pinned(root: Path) -> bool:
     return (root / PINNED).exists()
 
 
-def promote(root: Path, version: str, *, expected: str | None, by: Literal["run", "user"]) -> None:
+def promote(
+    root: Path,
+    version: str,
+    *,
+    expected: str | None,
+    by: Literal["run", "user"],
+    compared: dict[str, Any] | None = None,
+) -> None:
     """Makes `version` the one that is served, if `expected` still is: a compare-and-swap, audited and durable.
 
     A promotion by the user ends a pin. A run must ask `is_pinned` first, and is refused here too.
+
+    Args:
+        compared: the figures that spoke for it, which go into the audit.
 
     Raises:
         StoreError: there is no such version, another promotion came first, or the dataset is pinned.
@@ -106,7 +116,7 @@ def promote(root: Path, version: str, *, expected: str | None, by: Literal["run"
         if by == "run" and is_pinned(root):
             raise StoreError(f"{root.name} is pinned to {current(root)} by a rollback; promote it by hand.")
         _check(root, version, expected)
-        _switch(root, version, action=f"promoted by the {by}")
+        _switch(root, version, f"promoted by the {by}", {} if compared is None else {"compared": compared})
         (root / PINNED).unlink(missing_ok=True)
         fsync(root)
 
@@ -122,7 +132,7 @@ def roll_back(root: Path, version: str, *, expected: str | None) -> None:
         if faults := verify(root / version):
             raise StoreError(f"{root / version} does not verify: {faults[0]}")
         write_atomically(root / PINNED, f"{version}\n")
-        _switch(root, version, action="rolled back")
+        _switch(root, version, "rolled back", {})
 
 
 def _check(root: Path, version: str, expected: str | None) -> None:
@@ -132,6 +142,6 @@ def _check(root: Path, version: str, expected: str | None) -> None:
         raise StoreError(f"{root / CURRENT} names {found}, not {expected}: another promotion came first.")
 
 
-def _switch(root: Path, version: str, action: str) -> None:
-    append_line(root / AUDIT, {"at": now(), "action": action, "from": current(root), "to": version})
+def _switch(root: Path, version: str, action: str, more: dict[str, Any]) -> None:
+    append_line(root / AUDIT, {"at": now(), "action": action, "from": current(root), "to": version, **more})
     write_atomically(root / CURRENT, f"{version}\n")

@@ -15,24 +15,24 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from config.errors import UserError
-from spark.algorithms import Indexes, Scorer, load
+from spark.algorithms import Indexes, Scorer, load, popularity_of
+from spark.beyond import Catalogue, labels_of, per_list
 from spark.blocks import USER, Rows, rows_of
-from spark.ranking import CUTOFFS, METRICS, hits_of, metrics_at
+from spark.ranking import CUTOFFS, hits_of, metrics_at
 from spark.split import TEST, sizes
+from spark.summary import Summary, summarise
 from spark.tables import Columns, written
 from spark.tasks import in_tasks
 from spark.topk import best
 
 _DEPTH = max(CUTOFFS)
-_RANKED = [f"{metric}@{k}" for k in CUTOFFS for metric in METRICS]
 
 
 @dataclass(frozen=True)
 class Measured:
     """What an evaluation found."""
 
-    metrics: dict[str, float]
+    summary: Summary
     users: int
     """Users who have something in the test part."""
     users_ranked: int
@@ -58,13 +58,16 @@ def evaluate(
 
     def measure(file: Path) -> None:
         held_out = HeldOut.read(file, liked_from)
-        table = per_user(load(model), held_out, rows_of(split / "blocks", USER))
+        heard = rows_of(split / "blocks", USER)
+        listeners, learned_from = popularity_of(model).astype(np.float64), np.count_nonzero(np.diff(heard.starts))
+        catalogue = Catalogue(listeners, int(learned_from), labels_of(ingested / "tracks"))
+        table = per_user(load(model), held_out, heard, catalogue)
         written(into / file.name, partial(pq.write_table, table))
 
     in_tasks(spark, measure, files)
     measured = ds.dataset(into)
     return Measured(
-        summarise(into, ds.dataset(ingested / "tracks").count_rows()),
+        summarise(into, ingested / "users", ds.dataset(ingested / "tracks").count_rows()),
         users=measured.count_rows(),
         users_ranked=users_ranked(into),
         held_out=sizes(split / "dealt")[TEST],
@@ -89,14 +92,15 @@ class HeldOut:
         return cls(users, tracks, values, np.ones(len(values), bool) if liked_from is None else values >= liked_from)
 
 
-def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows) -> pa.Table:
+def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows, catalogue: Catalogue) -> pa.Table:
     """Every metric of every user who has something held out, one row each.
 
     The list is drawn from the whole catalogue without what the user heard in training. Where nothing held out is
-    relevant to a user, the ranking metrics are null.
+    relevant to a user, the metrics of the list are null.
 
     Args:
         heard: what each user heard in training.
+        catalogue: what else is known of the tracks.
     """
     users, rows = np.unique(held_out.users, return_inverse=True)
     lists = best(scorer, users.astype(np.int32), heard, min(_DEPTH, scorer.num_tracks))
@@ -106,44 +110,19 @@ def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows) -> pa.Table:
     columns: dict[str, Any] = {
         "user": users.astype(np.int32),
         "relevant": counts.astype(np.int32),
+        "heard": np.diff(heard.starts)[users],
         "top": pa.ListArray.from_arrays(ends, lists.tracks[lists.taken]),
         **_rating_errors(scorer, held_out, rows, len(users)),
     }
     for k in CUTOFFS:
-        for name, values in metrics_at(hits, np.maximum(counts, 1), k).items():
+        of_lists = metrics_at(hits, np.maximum(counts, 1), k) | per_list(lists, catalogue, k)
+        for name, values in of_lists.items():
             columns[f"{name}@{k}"] = pa.array(np.where(counts > 0, values, np.nan), from_pandas=True)
     return pa.table(columns)
 
 
-def summarise(measured: Path, num_tracks: int) -> dict[str, float]:
-    """The means over users, coverage, and RMSE and MAE over all held-out ratings.
-
-    `coverage@k` is the share of the catalogue that stands in at least one user's first k.
-
-    Raises:
-        UserError: no user has a relevant track in the test part.
-    """
-    table = ds.dataset(measured).to_table()
-    ranked = table.filter(pc.greater(table["relevant"], 0))
-    if ranked.num_rows == 0:
-        raise UserError(
-            "No user has a relevant track in the test part: raise [split] test_fraction, or bring more data."
-        )
-    summary = {name: float(pc.mean(ranked[name]).as_py()) for name in _RANKED}
-    lists = ranked["top"].combine_chunks()
-    lengths, tracks = lists.value_lengths().to_numpy(), lists.flatten().to_numpy()
-    places = np.arange(len(tracks)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    for k in CUTOFFS:
-        summary[f"coverage@{k}"] = len(np.unique(tracks[places < k])) / num_tracks
-    rated = pc.sum(table["rated"]).as_py()
-    if rated:
-        summary["rmse"] = float((pc.sum(table["squared_error"]).as_py() / rated) ** 0.5)
-        summary["mae"] = float(pc.sum(table["absolute_error"]).as_py() / rated)
-    return summary
-
-
 def users_ranked(measured: Path) -> int:
-    """How many users the ranking metrics are a mean over."""
+    """How many users the metrics of lists are a mean over."""
     return int(ds.dataset(measured).count_rows(filter=pc.field("relevant") > 0))
 
 

@@ -3,7 +3,7 @@
 Binary relevance. `hits` says for each place of each user's list whether the track there is relevant, `relevant`
 how many tracks are relevant to each user in all. Definitions: Järvelin and Kekäläinen (2002) for NDCG, Manning,
 Raghavan and Schütze (2008), chapter 8, for the others; average precision is normalised by min(k, relevant), so
-that a perfect list scores 1.
+that a perfect list scores 1. The reciprocal rank is that of the first hit among the first k, and 0 without one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 CUTOFFS = (10, 20)
 """The lengths of list at which metrics are reported."""
 
-METRICS = ("ndcg", "recall", "precision", "map", "hit_rate")
+METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate")
 
 Indexes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
@@ -56,5 +56,6 @@ def metrics_at(hits: Bools, relevant: Counts, k: int) -> dict[str, Values]:
         "recall": found / relevant,
         "precision": found / k,
         "map": precision_at_hits.sum(axis=1) / ideal,
+        "mrr": (found > 0) / (top.argmax(axis=1) + 1),
         "hit_rate": (found > 0).astype(np.float64),
     }

@@ -35,7 +35,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build(spark, written(MATRIX, directory / "interactions"), USERS, TRACKS, directory / "blocks")
+    build(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
     return directory / "blocks"
 
 

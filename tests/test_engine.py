@@ -61,7 +61,7 @@ def written(matrix: sparse.csr_matrix, directory: Path, files: int = 3) -> Path:
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build(spark, written(MATRIX, directory / "interactions"), USERS, TRACKS, directory / "blocks")
+    build(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
     return directory / "blocks"
 
 
@@ -77,7 +77,7 @@ def test_blocks_are_the_compressed_rows_of_the_matrix_and_of_its_transpose(block
 
 
 def test_blocks_do_not_depend_on_the_files(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    build(spark, written(MATRIX, tmp_path / "one", files=1), USERS, TRACKS, tmp_path / "blocks")
+    build(spark, [written(MATRIX, tmp_path / "one", files=1)], USERS, TRACKS, tmp_path / "blocks")
     for file in sorted(path for path in blocks.rglob("*") if path.is_file()):
         assert (tmp_path / "blocks" / file.relative_to(blocks)).read_bytes() == file.read_bytes()
 
@@ -86,7 +86,7 @@ def test_values_that_are_not_finite_are_refused(spark: SparkSession, tmp_path: P
     matrix = MATRIX.copy()
     matrix.data[5] = np.inf
     with pytest.raises(Exception, match="not finite in single precision"):
-        build(spark, written(matrix, tmp_path / "bad"), USERS, TRACKS, tmp_path / "blocks")
+        build(spark, [written(matrix, tmp_path / "bad")], USERS, TRACKS, tmp_path / "blocks")
 
 
 def by_normal_equations(
@@ -236,7 +236,7 @@ def test_training_lasts_as_long_as_lists_get_better(
     spark: SparkSession, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interactions = written(MATRIX, tmp_path / "interactions")
-    learned = Training(spark, interactions, blocks, USERS, TRACKS, None)
+    learned = Training(spark, (interactions,), blocks, USERS, TRACKS, None)
     sums: list[NDArray[np.float64]] = []
 
     def ask(most: int, patience: int) -> int:
@@ -294,7 +294,7 @@ MODELS: dict[str, dict[str, Any]] = {
 def test_a_user_who_is_taken_in_gets_what_training_gives(
     spark: SparkSession, blocks: Path, tmp_path: Path, name: str
 ) -> None:
-    learned = Training(spark, tmp_path, blocks, USERS, TRACKS, (1.0, 5.0))
+    learned = Training(spark, (tmp_path,), blocks, USERS, TRACKS, (1.0, 5.0))
     fit(name.split()[0].rstrip(","), learned, COMMON | MODELS[name], tmp_path / "model")
     taken_in = FoldIn.open(tmp_path / "model", TRACKS)
     wanted = Objective(**taken_in.objective)
@@ -315,6 +315,6 @@ def test_a_user_who_is_taken_in_gets_what_training_gives(
 
 
 def test_a_model_that_takes_no_users_in_says_so(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    fit("popularity", Training(spark, tmp_path, blocks, USERS, TRACKS, None), {}, tmp_path / "model")
+    fit("popularity", Training(spark, (tmp_path,), blocks, USERS, TRACKS, None), {}, tmp_path / "model")
     with pytest.raises(StoreError, match="takes no users in"):
         FoldIn.open(tmp_path / "model", TRACKS)

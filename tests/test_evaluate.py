@@ -19,6 +19,7 @@ from config.errors import UserError
 from spark.algorithms import Training, fit
 from spark.blocks import build
 from spark.evaluate import Measured, evaluate
+from spark.summary import Summary
 
 ABOUT = Interactions(
     path="r.csv", user="u", track="t", value="r", feedback="rating", rating_range=(1, 5), duplicates="mean"
@@ -42,20 +43,34 @@ class World:
         return pd.read_parquet(self.directory / into).set_index("user")
 
 
-def world(spark: SparkSession, directory: Path, sizes: tuple[int, int], parts: dict[str, Any], model: str) -> World:
-    """Writes what Ingest and Split would have, and trains the model; `parts` has rows of user, track, value."""
+def world(
+    spark: SparkSession,
+    directory: Path,
+    sizes: tuple[int, int],
+    parts: dict[str, Any],
+    model: str,
+    known: dict[str, Any] | None = None,
+) -> World:
+    """Writes what Ingest and Split would have, and trains the model.
+
+    Args:
+        parts: rows of user, track, value.
+        known: columns of `users` and of `tracks`, beside the index.
+    """
     for name, size in zip(("users", "tracks"), sizes, strict=True):
         (directory / "ingested" / name).mkdir(parents=True)
-        pd.DataFrame({"index": range(size)}).to_parquet(directory / "ingested" / name / "part-0.parquet")
-    for part, rows in parts.items():
+        described = pd.DataFrame({"index": range(size)}).join(pd.DataFrame((known or {}).get(name, {})))
+        described.to_parquet(directory / "ingested" / name / "part-0.parquet")
+    for part, rows in {"validation": [], **parts}.items():
         dealt = directory / "split" / "dealt" / f"part={part}"
         dealt.mkdir(parents=True)
         table = pd.DataFrame(rows, columns=["user", "track", "value"]).sort_values(["user", "track"])
         types = {"user": "int32", "track": "int32", "value": "float64"}
         table.astype(types).to_parquet(dealt / "part-0.parquet", index=False)
     split = directory / "split"
-    build(spark, split / "dealt" / "part=train", *sizes, split / "blocks")
-    learned = Training.read(spark, directory / "ingested", split / "dealt" / "part=train", split / "blocks", ABOUT)
+    train = split / "dealt" / "part=train"
+    build(spark, [train], *sizes, split / "blocks")
+    learned = Training.read(spark, directory / "ingested", (train,), split / "blocks", ABOUT)
     settings = {
         "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "biases": False,
         "steps": 0, "seed": 1, "say_objective": False,
@@ -95,16 +110,89 @@ def test_the_metrics_of_a_world_worked_by_hand(measured: Measured) -> None:
         "recall@10": (1 + 1 + 0.5 + 0) / 4,
         "precision@10": (0.1 + 0.2 + 0.1 + 0) / 4,
         "map@10": (1 + 0.7 + 0.5 + 0) / 4,
+        "mrr@10": (1 + 1 + 1 + 0) / 4,
         "hit_rate@10": 3 / 4,
         "coverage@10": 12 / 30,  # tracks 0 to 11
         "ndcg@20": (1 + 0.850345 + 0.613147 + 0) / 4,
         "recall@20": (1 + 1 + 0.5 + 0) / 4,
         "precision@20": (0.05 + 0.1 + 0.05 + 0) / 4,
         "map@20": (1 + 0.7 + 0.5 + 0) / 4,
+        "mrr@20": (1 + 1 + 1 + 0) / 4,
         "hit_rate@20": 3 / 4,
         "coverage@20": 22 / 30,  # tracks 0 to 21
     }
-    assert measured.metrics == pytest.approx(by_hand, abs=1e-6)
+    assert {name: measured.summary.metrics[name] for name in by_hand} == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_what_else_the_lists_are_like_worked_by_hand(measured: Measured) -> None:
+    # Five users have something in training. Bits of a track with four listeners, with two, with none:
+    four, two, none = np.log2(5 / 4), np.log2(5 / 2), np.log2(5)
+    by_hand = {
+        "novelty@10": ((two + 9 * none) + (2 * two + 8 * none) + (four + 2 * two + 7 * none) + (2 * two + 8 * none))
+        / 40,
+        "arp@10": (2 + 4 + 8 + 4) / 40,
+        "cold_tracks@10": 1,
+        # Listed never 18 tracks, once 2, three times 2, four times 8.
+        "gini@10": (7 + 9 + 3 * (11 + 13) + 4 * (15 + 17 + 19 + 21 + 23 + 25 + 27 + 29)) / (30 * 40),
+        "cold_users": 1 / 4,
+    }
+    assert {name: measured.summary.metrics[name] for name in by_hand} == pytest.approx(by_hand)
+
+
+def test_what_does_not_apply_is_absent(measured: Measured) -> None:
+    assert not any(name.startswith("diversity") for name in measured.summary.metrics)
+    assert measured.summary.segments == {}  # four users are too few
+
+
+def test_every_mean_over_users_has_an_interval_around_it(measured: Measured) -> None:
+    summary = measured.summary
+    assert summary.metrics.keys() - summary.intervals.keys() == {"coverage@10", "coverage@20", "gini@10", "gini@20"}
+    assert summary.intervals.keys() <= summary.metrics.keys()
+    assert all(low - 1e-6 <= summary.metrics[name] <= high + 1e-6 for name, (low, high) in summary.intervals.items())
+
+
+@pytest.fixture(scope="module")
+def described(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """Two hundred listeners of whom age and country are known, and tracks with artists, measured with popularity."""
+    rng = np.random.default_rng(8)
+    heard = rng.random((200, 50)) < rng.uniform(0.1, 0.6, (200, 1))
+    rows = np.column_stack([*np.nonzero(heard), rng.integers(1, 6, heard.sum())])
+    in_test = rng.random(len(rows)) < 0.3
+    known = {
+        "users": {"age": [20] * 100 + [50] * 100, "country": ["SE", "NO", "DK", "FI"] * 50},
+        "tracks": {"artist": [f"artist {number % 10}" for number in range(50)], "genre": [None] * 50},
+    }
+    parts = {"train": rows[~in_test], "test": rows[in_test]}
+    directory = tmp_path_factory.mktemp("described")
+    return world(spark, directory, (200, 50), parts, "popularity", known).evaluate(None, "measured").summary
+
+
+def test_segments_add_up_to_the_whole(described: Summary) -> None:
+    assert {kind: set(groups) for kind, groups in described.segments.items()} == {
+        "activity": {"low", "middle", "high"}, "country": {"DK", "FI", "NO", "SE"}, "age": {"18-24", "45+"},
+    }  # fmt: skip
+    for groups in described.segments.values():
+        weights = np.array([group["users"] for group in groups.values()])
+        for metric in ("ndcg@10", "recall@20"):
+            means = [group["metrics"][metric] for group in groups.values()]
+            assert np.average(means, weights=weights) == pytest.approx(described.metrics[metric])
+    assert len({sum(group["users"] for group in groups.values()) for groups in described.segments.values()}) == 1
+
+
+def test_the_fewer_users_the_wider_the_interval(described: Summary) -> None:
+    def width(interval: list[float]) -> float:
+        return interval[1] - interval[0]
+
+    for groups in described.segments.values():
+        for group in groups.values():
+            low, high = group["intervals"]["ndcg@10"]
+            assert low < group["metrics"]["ndcg@10"] < high
+            assert width([low, high]) > width(described.intervals["ndcg@10"])
+
+
+def test_diversity_is_measured_where_the_catalogue_knows_something(described: Summary) -> None:
+    assert 0 < described.metrics["diversity@10"] <= 1
+    assert "diversity@20" in described.intervals
 
 
 def test_users_and_rows_are_counted(measured: Measured) -> None:
@@ -122,7 +210,7 @@ def test_a_list_holds_the_whole_catalogue_but_what_was_heard_in_training(tiny: W
 def test_a_user_to_whom_nothing_is_relevant_has_no_ranking_metrics(tiny: World, measured: Measured) -> None:
     rows = tiny.per_user("liked")
     assert rows.loc[4, "relevant"] == 0
-    assert np.isnan(rows.loc[4, ["ndcg@10", "recall@20", "precision@10", "map@10", "hit_rate@10"]].astype(float)).all()
+    assert np.isnan(rows.loc[4, ["ndcg@10", "recall@20", "map@10", "hit_rate@10", "arp@10"]].astype(float)).all()
     assert rows.loc[[0, 1, 3, 5], "ndcg@10"].notna().all()
 
 
@@ -143,7 +231,7 @@ def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSessi
     # The last user and the last track occur in the test part alone.
     in_test = (rng.random(300) < 0.3) | (rows[:, 0] == 29) | (rows[:, 1] == 19)
     parts = {"train": rows[~in_test], "test": rows[in_test]}
-    ours = world(spark, tmp_path, (30, 20), parts, "als_explicit").evaluate(1.0, "measured").metrics
+    ours = world(spark, tmp_path, (30, 20), parts, "als_explicit").evaluate(1.0, "measured").summary.metrics
 
     held_out = spark.read.parquet(str(tmp_path / "split" / "dealt" / "part=test"))
     mean = float(rows[~in_test, 2].mean())
@@ -157,5 +245,16 @@ def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSessi
     theirs.unpersist()
 
 
+def test_errors_have_intervals_around_them(spark: SparkSession, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = np.column_stack([np.repeat(range(40), 10), np.tile(range(10), 40), rng.integers(1, 6, 400)])
+    in_test = rng.random(400) < 0.3
+    parts = {"train": rows[~in_test], "test": rows[in_test]}
+    summary = world(spark, tmp_path, (40, 10), parts, "als_explicit").evaluate(1.0, "measured").summary
+    for metric in ("rmse", "mae"):
+        low, high = summary.intervals[metric]
+        assert low < summary.metrics[metric] < high
+
+
 def test_a_model_that_predicts_no_ratings_has_no_rmse(measured: Measured) -> None:
-    assert not {"rmse", "mae"} & set(measured.metrics)
+    assert not {"rmse", "mae"} & {*measured.summary.metrics, *measured.summary.intervals}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.gate import Candidate, refusal
+from models.gate import Candidate, Comparison, refusal
 
 COUNTS = {"users": 1000, "tracks": 200, "interactions": 50_000}
 
@@ -17,11 +17,14 @@ def candidate(
     *,
     champion: str = "als",
     split: str = "s1",
+    select_by: str = "ndcg@10",
     **counts: int,
 ) -> Candidate:
     """A version whose champion has ndcg@10 0.2, and popularity 0.1, unless told otherwise."""
     models = {"als": als or {"ndcg@10": 0.2}, "popularity": popularity or {"ndcg@10": 0.1}}
-    metrics: dict[str, Any] = {"champion": champion, "split": {"fingerprint": split}, "models": models}
+    metrics: dict[str, Any] = {
+        "champion": champion, "select_by": select_by, "split": {"fingerprint": split}, "models": models,
+    }  # fmt: skip
     return Candidate(metrics, COUNTS | counts)
 
 
@@ -99,3 +102,45 @@ def test_figures_of_different_splits_are_not_compared() -> None:
 def test_a_metric_that_the_serving_version_lacks_is_not_compared() -> None:
     serving = candidate(als={"recall@10": 0.9}, popularity={"recall@10": 0.1})
     assert asked(candidate(), serving) is None
+
+
+def test_champions_measured_on_the_same_split_by_the_same_metric_are_measured_alike() -> None:
+    assert candidate().measured_like(candidate())
+    assert not candidate().measured_like(candidate(split="s2"))
+    assert not candidate().measured_like(candidate(select_by="map@10", popularity={"ndcg@10": 0.1, "map@10": 0.1}))
+    # Popularity has no RMSE, so both are compared by ndcg@10.
+    assert candidate(select_by="rmse").measured_like(candidate())
+
+
+def difference(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"difference": value, "interval": [low, high]}
+
+
+def test_the_figures_beside_a_promotion_are_said_in_a_sentence() -> None:
+    compared = Comparison(
+        "als", "ndcg@10", difference(0.121, 0.1021, 0.139), difference(0.002, -0.004, 0.008), there_is_serving=True
+    )
+    assert compared.sentences == (
+        "als against popularity: ndcg@10 +0.121 [+0.102, +0.139]; against the serving version: +0.002 [−0.004, +0.008]."
+    )
+    assert compared.figures == {
+        "metric": "ndcg@10",
+        "to_popularity": difference(0.121, 0.1021, 0.139),
+        "to_serving": difference(0.002, -0.004, 0.008),
+    }
+
+
+def test_a_champion_that_does_not_beat_popularity_is_said_so() -> None:
+    unsure = Comparison("als", "ndcg@10", difference(0.01, -0.01, 0.03)).sentences
+    assert unsure.endswith("als does not reliably beat popularity: the interval includes 0.")
+    worse = Comparison("als", "ndcg@10", difference(-0.05, -0.07, 0.01)).sentences
+    assert worse.endswith("als does not beat popularity.")
+    assert Comparison("popularity", "ndcg@10", None).sentences == "No candidate beats popularity."
+    assert Comparison("popularity", "ndcg@10", None, difference(-0.1, -0.2, 0.0), there_is_serving=True).sentences == (
+        "popularity against the serving version: ndcg@10 −0.100 [−0.200, +0.000]. No candidate beats popularity."
+    )
+
+
+def test_a_serving_version_that_was_measured_otherwise_is_not_compared() -> None:
+    said = Comparison("als", "ndcg@10", difference(0.1, 0.05, 0.15), there_is_serving=True).sentences
+    assert said.endswith("The serving version was not measured on the same split by the same metric.")

@@ -25,8 +25,15 @@ def test_a_list_worked_by_hand() -> None:
     # IDCG = 1/log2(2) + 1/log2(3) + 1/log2(4) + 1/log2(5) = 1 + 0.63093 + 0.5 + 0.43068 = 2.56161
     # AP   = (1/1 + 2/3) / min(5, 4) = 1.66667 / 4
     found = of_one_user([True, False, True, False, False], relevant=4, k=5)
-    by_hand = {"ndcg": 0.585570, "recall": 0.5, "precision": 0.4, "map": 0.416667, "hit_rate": 1.0}
+    by_hand = {"ndcg": 0.585570, "recall": 0.5, "precision": 0.4, "map": 0.416667, "mrr": 1.0, "hit_rate": 1.0}
     assert found == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_the_reciprocal_rank_is_that_of_the_first_hit() -> None:
+    hits = [False, False, True, True, False]
+    assert of_one_user(hits, relevant=4, k=5)["mrr"] == pytest.approx(1 / 3)
+    assert of_one_user(hits, relevant=4, k=3)["mrr"] == pytest.approx(1 / 3)
+    assert of_one_user(hits, relevant=4, k=2)["mrr"] == 0.0
 
 
 def test_hits_beyond_the_cutoff_do_not_count() -> None:
@@ -73,6 +80,7 @@ def test_a_perfect_list_scores_1(k: int, relevant: int) -> None:
     values = of_one_user(hits, relevant, k)
     assert values["ndcg"] == pytest.approx(1.0)
     assert values["map"] == pytest.approx(1.0)
+    assert values["mrr"] == 1.0
     assert values["hit_rate"] == 1.0
     assert values["precision"] == pytest.approx(min(k, relevant) / k)
     assert values["recall"] == pytest.approx(min(k, relevant) / relevant)

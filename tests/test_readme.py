@@ -7,7 +7,10 @@ import subprocess
 
 from luigi.configuration import get_config
 
+from config.metrics import METRICS
 from config.paths import PROJECT
+from spark import ranking
+from spark.beyond import PER_LIST
 from workflow.settings import SECTIONS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -21,6 +24,16 @@ def test_the_table_of_settings_is_complete_and_right() -> None:
         for key, parameter in section.get_params()
     ]
     assert documented == actual
+
+
+def test_the_table_of_metrics_says_what_the_code_says() -> None:
+    documented = re.findall(r"^\| `(\w+)` \| (.*) \| (higher|lower|neither) \|$", README, re.MULTILINE)
+    assert documented == [(name, *about) for name, about in METRICS.items()]
+
+
+def test_every_metric_that_is_measured_is_explained() -> None:
+    measured = {*ranking.METRICS, *PER_LIST, "coverage", "gini", "cold_users", "rmse", "mae"}
+    assert measured == set(METRICS)
 
 
 def test_the_exit_codes_are_those_of_luigi_cfg() -> None:

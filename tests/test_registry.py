@@ -99,6 +99,14 @@ def test_promoting_switches_the_cell_and_leaves_a_line_in_the_audit(root: Path) 
     assert audit(root) == [("promoted by the run", None, "m1"), ("promoted by the user", "m1", "m2")]
 
 
+def test_the_audit_has_the_figures_that_spoke_for_a_promotion(root: Path) -> None:
+    registry.promote(root, "m1", expected=None, by="run", compared={"metric": "ndcg@10"})
+    registry.promote(root, "m2", expected="m1", by="user")
+    lines = [json.loads(line) for line in (root / "audit.jsonl").read_text().splitlines()]
+    assert lines[0]["compared"] == {"metric": "ndcg@10"}
+    assert "compared" not in lines[1]
+
+
 def test_a_promotion_that_expects_another_version_changes_nothing(root: Path) -> None:
     registry.promote(root, "m1", expected=None, by="run")
     with pytest.raises(StoreError, match="names m1, not None"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyspark.sql import SparkSession
 
-from spark import topk
+from spark import recommend, topk
 from spark.algorithms import Floats, Indexes, Training, fit
 from spark.algorithms.factors import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
@@ -173,8 +173,8 @@ def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
         small = {column: "int32" for column in ("index", "user", "track") if column in table}
         table.astype(small).to_parquet(directory / name / "part-0.parquet")
     sizes = (len(HEARD_BY), NUM_TRACKS)
-    build(spark, directory / "interactions", *sizes, directory / "blocks")
-    learned = Training(spark, directory / "interactions", directory / "blocks", *sizes, None)
+    build(spark, [directory / "interactions"], *sizes, directory / "blocks")
+    learned = Training(spark, (directory / "interactions",), directory / "blocks", *sizes, None)
     fit("popularity", learned, {}, directory / "model")
     return directory
 
@@ -186,7 +186,7 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
         for user, heard in HEARD_BY.items()
         for rank, track in enumerate([t for t in BY_POPULARITY if t not in heard][:k], start=1)
     }
-    counted = topk.recommend_everyone(spark, trained, trained / "blocks", trained / "model", k, tmp_path / "lists")
+    counted = recommend.recommend_everyone(spark, trained, trained / "blocks", trained / "model", k, tmp_path / "lists")
     lists = ds.dataset(tmp_path / "lists").to_table()
     assert counted == (len(HEARD_BY), len(expected))
     assert lists.num_rows == len(expected)
@@ -198,10 +198,10 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
 def test_lists_that_are_too_few_are_not_accepted(
     spark: SparkSession, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spark.topk.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 11})))
-    monkeypatch.setattr("spark.topk._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
+    monkeypatch.setattr("spark.recommend.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 11})))
+    monkeypatch.setattr("spark.recommend._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
     with pytest.raises(RuntimeError, match="11 recommendations were written instead of 12"):
-        topk.recommend_everyone(spark, trained, trained / "blocks", trained / "model", 3, tmp_path / "lists")
+        recommend.recommend_everyone(spark, trained, trained / "blocks", trained / "model", 3, tmp_path / "lists")
 
 
 def test_similar_tracks_point_into_the_same_direction() -> None:
@@ -215,20 +215,20 @@ def test_similar_tracks_point_into_the_same_direction() -> None:
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     cosines[:, ~known] = -np.inf
-    found = topk.similar(scorer, np.array([3, 7, 29], np.int32), 5)
+    found = recommend.similar(scorer, np.array([3, 7, 29], np.int32), 5)
     assert found.sizes.tolist() == [5, 0, 5]
     for place, track in ((0, 3), (2, 29)):
         expected = np.argsort(-cosines[track], kind="stable")[:5]
         assert found.tracks[place].tolist() == expected.tolist()
         np.testing.assert_allclose(found.scores[place], cosines[track][expected], rtol=1e-5)
-    assert topk.similar(scorer, np.array([3], np.int32), 99).sizes.tolist() == [28]
+    assert recommend.similar(scorer, np.array([3], np.int32), 99).sizes.tolist() == [28]
     popular = PopularityScorer(np.ones(9, np.float32))
-    assert topk.similar(popular, np.array([3], np.int32), 5).sizes.tolist() == [0]
+    assert recommend.similar(popular, np.array([3], np.int32), 5).sizes.tolist() == [0]
 
 
 def test_similar_tracks_of_a_model_of_items_are_what_it_says_of_one_who_heard_only_that_track() -> None:
     scores = np.array([[0, 3, 2, 1], [5, 0, 7, 6], [1, 2, 0, 3], [4, 3, 2, 0]], np.float32)
-    found = topk.similar(Fixed(scores), np.array([1, 3], np.int32), 2)
+    found = recommend.similar(Fixed(scores), np.array([1, 3], np.int32), 2)
     assert tracks_of(found) == [[2, 3], [0, 1]]
 
 
@@ -242,5 +242,5 @@ def test_similar_tracks_of_a_hybrid_are_those_of_all_its_parts() -> None:
     both = [each - each.mean(axis=1, keepdims=True) for each in (unit @ unit.T, table)]
     total = sum(each / each.std(axis=1, keepdims=True) for each in both)
     np.fill_diagonal(total, -np.inf)
-    found = topk.similar(hybrid, np.arange(9, dtype=np.int32), 3)
+    found = recommend.similar(hybrid, np.arange(9, dtype=np.int32), 3)
     assert tracks_of(found) == np.argsort(-total, axis=1)[:, :3].tolist()

@@ -119,7 +119,7 @@ def validation(tmp_path: Path) -> Path:
     """The validation part."""
     (tmp_path / "validation").mkdir()
     rows = pd.DataFrame(VALIDATION, columns=["user", "track", "value"]).astype({"user": "int32", "track": "int32"})
-    for number, part in enumerate((rows[:7], rows[7:])):
+    for number, part in enumerate((rows[:8], rows[8:])):
         part.to_parquet(tmp_path / "validation" / f"part-{number}.parquet", index=False)
     return tmp_path / "validation"
 
@@ -156,7 +156,7 @@ def test_a_blend_needs_two_parts_and_something_to_choose_by(
     learned: Training, validation: Path, tmp_path: Path
 ) -> None:
     parts = {"als": IMPLICIT, "ease": {"reg_param": 10.0, "min_listeners": 10**6}}
-    with pytest.raises(NotApplicable, match=r"fewer than two of its parts can learn .* ease: no track has"):
+    with pytest.raises(NotApplicable, match=r"fewer than two of its parts .* \(ease: no track has"):
         learn_weights(learned, parts, validation, None, tmp_path / "few", lambda *_: None)
     with pytest.raises(NotApplicable, match="nothing in the validation part is relevant"):
         learn_weights(learned, parts | {"content": {}}, validation, 6.0, tmp_path / "none", lambda *_: None)
@@ -178,20 +178,22 @@ def test_a_run_that_tunes_trains_with_what_it_found(pipeline: Roots) -> None:
     assert ran.succeeded
     assert "Tune ease" in ran.made
     assert not {"Tune content", "Ingest", "Split"} & ran.made
-    (best,) = (pipeline.data / "work" / "synthetic" / "Tune").glob("*/best.json")
-    found = read_json(best)
-    assert len(found["trials"]) == 3
-    again = pipeline.run(settings=settings | {"tune": {"trials": 4}})
-    (longer,) = set((pipeline.data / "work" / "synthetic" / "Tune").glob("*/best.json")) - {best}
-    assert read_json(longer)["trials"][:3] == found["trials"]
-    assert again.succeeded
+
+    def searches() -> list[list[Any]]:
+        found = map(read_json, (pipeline.data / "work" / "synthetic" / "Tune").glob("*/best.json"))
+        return sorted((each["trials"] for each in found if "trials" in each), key=len)
+
+    assert list(map(len, searches())) == [3]
+    assert pipeline.run(settings=settings | {"tune": {"trials": 4}}).succeeded
+    three, four = searches()
+    assert four[:3] == three
 
 
 def test_a_candidate_that_cannot_learn_is_listed_with_its_reason(pipeline: Roots) -> None:
     settings = {"selection": {"candidates": '["als", "ease"]'}, "ease": {"min_listeners": 1_000_000}}
     ran = pipeline.run(settings=settings)
     assert ran.succeeded
-    version = pipeline.models / "synthetic" / pipeline.current()
+    version = pipeline.models / "synthetic" / ran.record[-1]["version"]
     board = read_json(version / "leaderboard.json")
     assert [line["model"] for line in board] == ["als", "ease"]
     assert board[1]["reason"] == "no track has 1000000 listeners ([ease] min_listeners)"

@@ -174,6 +174,24 @@ def test_no_ratio_to_a_baseline_of_zero() -> None:
     assert board.headline.ratio is None
 
 
+def test_the_headline_s_interval_stands_behind_its_value(roots: tuple[Path, Path], bare: FlaskClient) -> None:
+    intervals = {"als": {"ndcg@10": [0.2312, 0.27], "recall@10": [0.2, 0.4]}, "popularity": {"ndcg@10": [0.09, 0.11]}}
+    publish(roots[0], metrics={"intervals": intervals})
+    text = words_of(bare.get("/").text)
+    assert "ndcg@10 of the champion 0.2500 0.2312–0.2700 ×2.50 the value of popularity" in text
+    assert "als ★ champion 0.2500 0.2312–0.2700 ×2.50 0.3000 ×1.50" in text
+    assert "popularity baseline 0.1000 0.0900–0.1100 0.2000" in text
+
+
+def test_what_lists_are_like_stands_apart_from_how_good_they_are() -> None:
+    names = ("mae", "cold_users", "gini@20", "arp@10", "mrr@20", "rmse", "coverage@10", "mrr@10", "ndcg@10")
+    board = Scoreboard.of({"champion": "als", "models": {"als": dict.fromkeys(names, 0.5)}})
+    assert [metric.name for metric in board.main] == ["ndcg@10", "mrr@10", "coverage@10", "rmse", "mae"]
+    assert [metric.name for metric in board.beyond] == ["arp@10", "cold_users"]
+    assert [metric.name for metric in board.further] == ["mrr@20", "gini@20"]
+    assert all(metric.meaning for metric in board.metrics)
+
+
 def test_metrics_are_explained(client: FlaskClient) -> None:
     assert "The share of what was held out from a user that is found in the list." in client.get("/").text
 

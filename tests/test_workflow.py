@@ -34,6 +34,12 @@ STAGES = {
 LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
 
 
+def last_promotion(roots: Roots) -> dict[str, Any]:
+    """The last line of the audit."""
+    line: dict[str, Any] = json.loads((roots.models / "synthetic" / registry.AUDIT).read_text().splitlines()[-1])
+    return line
+
+
 @pytest.fixture
 def version(finished: tuple[Roots, Ran]) -> Path:
     """The version that the first run published."""
@@ -76,7 +82,7 @@ class TestFirstRun:
 
     def test_the_version_holds_what_outsiders_rely_on(self, version: Path) -> None:
         files = {"manifest.json", "metrics.json", "profile.json", "leaderboard.json", "users.parquet", "tracks.parquet"}
-        assert files | {"model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
+        assert files | {"evaluation.parquet", "model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
             path.name for path in version.iterdir()
         }
         manifest = registry.manifest(version)
@@ -118,6 +124,35 @@ class TestFirstRun:
         assert not {"rmse", "mae"} & metrics["models"]["als"].keys()
         ingested = read_json(version / "profile.json")["interactions"]
         assert metrics["split"]["train"] + metrics["split"]["test"] == ingested
+
+    def test_metrics_say_how_sure_they_are(self, version: Path) -> None:
+        metrics = read_json(version / "metrics.json")
+        assert set(metrics["intervals"]) == set(metrics["segments"]) == set(metrics["models"])
+        for name, intervals in metrics["intervals"].items():
+            assert {"ndcg@10", "recall@20", "novelty@10", "diversity@20", "cold_users"} <= intervals.keys()
+            for metric, (low, high) in intervals.items():
+                assert low - 1e-6 <= metrics["models"][name][metric] <= high + 1e-6
+        assert "rmse" in metrics["intervals"]["als_explicit"]
+
+    def test_the_leaderboard_has_differences_between_the_candidates(self, version: Path) -> None:
+        metrics, board = read_json(version / "metrics.json"), read_json(version / "leaderboard.json")
+        values = {name: figures["ndcg@10"] for name, figures in metrics["models"].items()}
+        assert [entry["model"] for entry in board] == sorted(values, key=values.__getitem__, reverse=True)
+        for entry in board:
+            mine = values[entry["model"]]
+            assert entry["ndcg@10"] == mine
+            assert entry["interval"] == metrics["intervals"][entry["model"]]["ndcg@10"]
+            for key, other in (("to_popularity", "popularity"), ("to_champion", metrics["champion"])):
+                assert entry[key]["difference"] == pytest.approx(mine - values[other])
+                low, high = entry[key]["interval"]
+                assert low <= entry[key]["difference"] + 1e-6
+                assert entry[key]["difference"] <= high + 1e-6
+
+    def test_the_version_keeps_what_a_later_one_is_compared_by(self, version: Path) -> None:
+        metrics, kept = read_json(version / "metrics.json"), pd.read_parquet(version / "evaluation.parquet")
+        assert len(kept) == metrics["split"]["users_evaluated"]
+        for column, name in (("champion", metrics["champion"]), ("popularity", "popularity")):
+            assert kept[column].mean() == pytest.approx(metrics["models"][name]["ndcg@10"])
 
     def test_the_history_is_what_was_heard(self, finished: tuple[Roots, Ran], version: Path) -> None:
         ratings = pd.read_csv(next(finished[0].data.glob("work/synthetic/Generate/*/ratings.csv")), dtype=str)
@@ -191,6 +226,31 @@ class TestTheGate:
         assert ran.succeeded
         assert pipeline.current() == first
         assert "pinned" in capfd.readouterr().out
+
+    def test_says_and_keeps_how_the_champion_compares(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+        assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded  # the same champion, measured the same
+        metrics, compared = pipeline.metrics(), last_promotion(pipeline)["compared"]
+        champion, models = metrics["champion"], metrics["models"]
+        assert compared["metric"] == "ndcg@10"
+        assert compared["to_serving"] == {"difference": 0.0, "interval": [0.0, 0.0]}
+        gain = models[champion]["ndcg@10"] - models["popularity"]["ndcg@10"]
+        assert compared["to_popularity"]["difference"] == pytest.approx(gain)
+        said = capfd.readouterr().out
+        assert f"{champion} against popularity: ndcg@10 {gain:+.3f} [" in said
+        assert "]; against the serving version: +0.000 [+0.000, +0.000]." in said
+
+    def test_says_when_the_serving_version_was_measured_on_another_split(
+        self, pipeline: Roots, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pipeline.run(settings={"split": {"seed": 7}}).succeeded
+        assert "The serving version was not measured on the same split" in capfd.readouterr().out
+
+    def test_compares_by_lists_where_errors_choose(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+        assert pipeline.run(settings={"selection": {"select_by": "rmse"}}).succeeded
+        (version,) = (v for v in (pipeline.models / "synthetic").glob("*/leaderboard.json") if "rmse" in v.read_text())
+        (entry,) = read_json(version)
+        assert set(entry) == {"model", "rmse", "interval"}
+        assert "als_explicit against popularity: ndcg@10 " in capfd.readouterr().out
 
 
 class TestFailure:

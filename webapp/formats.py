@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +28,15 @@ def compact(value: float) -> str:
 
 def metric(value: float | None) -> str:
     """A metric's value, or a dash where it does not apply."""
-    return DASH if value is None else f"{value:.4f}"
+    if value is None:
+        return DASH
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def interval(ends: Sequence[float]) -> str:
+    """A 95 % interval: 0.2310–0.2478."""
+    low, high = ends
+    return f"{metric(low)}–{metric(high)}"
 
 
 def score(value: float) -> str:
@@ -97,5 +105,19 @@ def counted(count: int, noun: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (number, compact, metric, score, ratio, percent, moment, duration, short, words, plural, counted)
+    for function in (
+        number,
+        compact,
+        metric,
+        interval,
+        score,
+        ratio,
+        percent,
+        moment,
+        duration,
+        short,
+        words,
+        plural,
+        counted,
+    )
 }

@@ -5,21 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from config.metrics import METRICS, about
 from models.gate import BASELINE, FALLBACK_METRIC, LOWER_IS_BETTER
 
 HEADLINE = FALLBACK_METRIC
 
 _LIST_LENGTH = 10
-_MEANINGS = {
-    "ndcg": "How well the lists are ordered: what users did choose counts the more, the higher it stands.",
-    "recall": "The share of what was held out from a user that is found in the list.",
-    "precision": "The share of the list that the user did choose.",
-    "map": "Precision at each hit, averaged over a user's hits: rewards hits that come early.",
-    "hit_rate": "The share of users whose list has at least one hit.",
-    "coverage": "The share of the catalogue that stands in at least one user's list.",
-    "rmse": "The error of predicted ratings, large errors weighing more. Says little about lists.",
-    "mae": "By how much predicted ratings are off on average. Says little about lists.",
-}
+_BEYOND = ("novelty", "diversity", "arp", "gini", "cold_tracks", "cold_users")
 
 
 @dataclass(frozen=True)
@@ -31,7 +23,8 @@ class Metric:
     @property
     def meaning(self) -> str:
         """One sentence; empty for a metric that this page does not know."""
-        return _MEANINGS.get(self.name.partition("@")[0], "")
+        known = about(self.name)
+        return known.sentence if known else ""
 
     @property
     def lower_is_better(self) -> bool:
@@ -39,17 +32,22 @@ class Metric:
         return self.name in LOWER_IS_BETTER
 
     @property
-    def is_main(self) -> bool:
-        """Whether it stands in the main table: errors, and metrics of lists of ten."""
-        return "@" not in self.name or self.name.endswith(f"@{_LIST_LENGTH}")
+    def is_beyond(self) -> bool:
+        """Whether it says what lists are like, and not how good they are."""
+        return self.name.partition("@")[0] in _BEYOND
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is one of longer lists than those of ten."""
+        return "@" in self.name and not self.name.endswith(f"@{_LIST_LENGTH}")
 
     @property
     def place(self) -> tuple[int, int, str]:
-        """What metrics are sorted by: list length, then the order of the meanings."""
+        """What metrics are sorted by: list length, those without one last; then the order in which they are listed."""
         base, _, length = self.name.partition("@")
-        known = list(_MEANINGS)
+        known = list(METRICS)
         return (
-            int(length) if length.isdecimal() else 0 if base in known[:-2] else 10**6,
+            int(length) if length.isdecimal() else 10**6,
             known.index(base) if base in known else len(known),
             self.name,
         )
@@ -61,6 +59,8 @@ class Cell:
 
     value: float | None
     ratio: float | None
+    interval: list[float] | None = None
+    """The 95 % interval of the headline's metric, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ class Scoreboard:
         """From the contents of `metrics.json`."""
         models: dict[str, dict[str, float]] = metrics["models"]
         named = sorted((Metric(name) for name in set().union(*models.values())), key=lambda metric: metric.place)
-        baseline = models.get(BASELINE, {})
+        baseline, intervals = models.get(BASELINE, {}), metrics.get("intervals", {})
         candidates = [
             Candidate(
                 name=name,
                 is_champion=name == metrics["champion"],
                 is_baseline=name == BASELINE,
-                cells={metric.name: _cell(values, baseline, metric.name) for metric in named},
+                cells={metric.name: _cell(values, baseline, metric.name, intervals.get(name, {})) for metric in named},
             )
             for name, values in models.items()
         ]
@@ -100,13 +100,18 @@ class Scoreboard:
 
     @property
     def main(self) -> list[Metric]:
-        """The metrics of the main table."""
-        return [metric for metric in self.metrics if metric.is_main]
+        """The metrics of the main table: how good lists of ten are, and errors."""
+        return [metric for metric in self.metrics if not metric.is_beyond and not metric.is_long]
+
+    @property
+    def beyond(self) -> list[Metric]:
+        """What lists of ten are like otherwise."""
+        return [metric for metric in self.metrics if metric.is_beyond and not metric.is_long]
 
     @property
     def further(self) -> list[Metric]:
-        """The others."""
-        return [metric for metric in self.metrics if not metric.is_main]
+        """All of longer lists."""
+        return [metric for metric in self.metrics if metric.is_long]
 
     @property
     def champion(self) -> Candidate:
@@ -119,6 +124,7 @@ class Scoreboard:
         return self.champion.cells.get(HEADLINE, Cell(None, None))
 
 
-def _cell(values: dict[str, float], baseline: dict[str, float], name: str) -> Cell:
+def _cell(values: dict[str, float], baseline: dict[str, float], name: str, intervals: dict[str, list[float]]) -> Cell:
     value, popular = values.get(name), baseline.get(name)
-    return Cell(value, value / popular if value is not None and popular else None)
+    ratio = value / popular if value is not None and popular else None
+    return Cell(value, ratio, intervals.get(name) if name == HEADLINE else None)

@@ -30,6 +30,7 @@ from config.errors import MissingInput, UserError
 from config.logs import BETWEEN, Prefix
 from config.paths import SUCCESS, Paths
 from config.redaction import redact
+from models.gate import Comparison
 from workflow.console import Console
 from workflow.fingerprint import RawFiles
 from workflow.logs import redact_terminal, start_logging
@@ -92,6 +93,8 @@ class Run:
         """What the stage that is being made says of itself."""
         self.not_promoted: str | None = None
         """Why the run's version was published and not promoted."""
+        self.compared: Comparison | None = None
+        """How its champion compares, once the gate has looked at it."""
         self._top = top
         self.stages: list[Stage] = []
         self._pending: list[Stage] = []

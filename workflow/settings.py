@@ -21,7 +21,7 @@ PARTS = ("als", "item-knn", "ease", "content")
 ENGINES = ("encore", "mllib")
 STRATEGIES = ("random", "temporal", "leave_last_n")
 CUTOFFS = (10, 20)
-METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "hit_rate"))
+METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "mrr", "hit_rate"))
 SELECTABLE = (*METRICS, "rmse", "mae")
 
 Settings = dict[str, dict[str, Any]]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from config.dataset import Dataset
 from config.durable import read_json
+from config.metrics import about
 from models.gate import BASELINE
 
 if TYPE_CHECKING:
     from workflow.run import Run
 
-_SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "hit_rate@10", "coverage@10", "rmse", "mae")
+_SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
 DEFAULT_DATASET = "synthetic"
 
 
@@ -35,6 +36,7 @@ def summary(run: Run, version: str | None, duration: float) -> str:
         "",
         f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
         f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
+        *([run.compared.sentences] if run.compared else []),
         f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
         *_worth_knowing(read_json(directory / "profile.json")),
         "",
@@ -56,7 +58,13 @@ def _against_popularity(metrics: dict[str, Any]) -> list[str]:
         other = f"{baseline[name]:>12.4f}" if name in baseline else f"{'–':>12}"
         ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
         lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
-    return lines
+    return lines + _explained(metrics["select_by"])
+
+
+def _explained(metric: str) -> list[str]:
+    """What the metric that named the champion says."""
+    known = about(metric)
+    return ["", f"{metric} named it. {known.sentence}"] if known else []
 
 
 def _worth_knowing(profile: dict[str, Any]) -> list[str]:

@@ -19,8 +19,9 @@ import luigi
 from config.dataset import find_files
 from config.durable import locked, read_json, write_json
 from config.errors import NotApplicable, UserError
+from config.paths import EVALUATION
 from models import registry
-from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, refusal
+from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, Comparison, compared_by, refusal
 from workflow import fingerprint, settings
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
@@ -32,13 +33,17 @@ if TYPE_CHECKING:
 _INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
 _TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_files.py")
 _MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
-_SCORING = (
-    "spark/topk.py", "spark/selection.py", "spark/algorithms/hybrid.py", "spark/algorithms/popularity.py", *_MODELS,
-)  # fmt: skip
+_SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
+_MEASURED = "evaluate summary intervals segments beyond diversity ranking".split()
+_MEASURING = tuple(f"spark/{name}.py" for name in _MEASURED)
 _ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))
 _TOGETHER, _ITEMS = "spark/algorithms/cooccurrence.py", "spark/algorithms/items.py"
 _SPLITTING = ("spark/split.py", "spark/by_time.py")
 _STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", *_SPLITTING, *_SCORING)
+
+_LISTED = tuple(
+    f"spark/algorithms/{name}.py" for name in "popularity item_knn ease content hybrid items cooccurrence".split()
+)
 
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
@@ -264,7 +269,7 @@ class Train(_OfCandidate):
 class Evaluate(_OfCandidate):
     """Measures one candidate on the test part: every user, against the whole catalogue."""
 
-    code = ("spark/evaluate.py", "spark/ranking.py", *_SPLITTING, *_SCORING, *_TABLES)
+    code = (*_MEASURING, *_SPLITTING, *_SCORING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -287,7 +292,7 @@ class Evaluate(_OfCandidate):
             self.in_run.dataset.interactions.liked_from,
             into / "per_user",
         )
-        write_json(into / "metrics.json", {"users_evaluated": measured.users_ranked, "metrics": measured.metrics})
+        write_json(into / "metrics.json", {"users_evaluated": measured.users_ranked, **asdict(measured.summary)})
         return Rows(read=measured.held_out, written=measured.users)
 
 
@@ -295,6 +300,7 @@ class SelectModel(Stage):
     """Names the champion: the candidate that is best by `[selection] select_by`."""
 
     settings = (settings.selection,)
+    code = ("spark/paired.py", "spark/intervals.py")
 
     def requires(self) -> Mapping[str, Stage]:
         measured = {name: self.clone(Evaluate, model=name) for name in (BASELINE, *self.candidates())}
@@ -312,6 +318,8 @@ class SelectModel(Stage):
         return allowed
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.paired import PerUser
+
         dealt = inputs.pop("split")
         found = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
         reasons = {name: each["reason"] for name, each in found.items() if "reason" in each}
@@ -332,20 +340,27 @@ class SelectModel(Stage):
             )
         board = sorted(competing, key=competing.__getitem__, reverse=select_by not in LOWER_IS_BETTER)
         sizes = read_json(dealt / "sizes.json") | {"users_evaluated": measured[BASELINE]["users_evaluated"]}
-        write_json(
-            into / "leaderboard.json",
-            [
-                *({"model": name, select_by: competing[name]} for name in board),
-                *({"model": name, "reason": reason} for name, reason in reasons.items()),
-            ],
-        )
-        metrics = {
+        metrics: dict[str, Any] = {
             "champion": board[0],
             "select_by": select_by,
             "split": sizes | {"fingerprint": dealt.name},
             "models": {name: measured[name]["metrics"] for name in measured},
+            "intervals": {name: measured[name]["intervals"] for name in measured},
+            "segments": {name: measured[name]["segments"] for name in measured},
         }
         write_json(into / "metrics.json", metrics)
+        metric = compared_by(metrics["models"], select_by)
+        per_user = PerUser({name: inputs[name] / "per_user" for name in measured}, metric)
+        per_user.keep(board[0], BASELINE, into / EVALUATION)
+        others = {"to_popularity": BASELINE, "to_champion": board[0]} if metric == select_by else {}
+        differences = {key: per_user.differences(board, other) for key, other in others.items()}
+        leaderboard = [
+            {"model": name, select_by: competing[name], "interval": measured[name]["intervals"][select_by]}
+            | {key: found[name] for key, found in differences.items()}
+            for name in board
+        ]
+        left_out = [{"model": name, "reason": reason} for name, reason in reasons.items()]
+        write_json(into / "leaderboard.json", leaderboard + left_out)
         return Rows(read=len(measured), written=len(board))
 
 
@@ -371,13 +386,13 @@ class Recommend(Stage):
     """Makes the list of every user, the best `[recommend] k` tracks that they have not heard; and similar tracks."""
 
     settings = (settings.recommend,)
-    code = (*_SCORING, *_TABLES)
+    code = ("spark/recommend.py", "spark/reasons.py", *_LISTED, *_SCORING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "refitted": self.clone(Refit)}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.topk import recommend_everyone, similar_tracks
+        from spark.recommend import recommend_everyone, similar_tracks
 
         ingested, model = inputs["ingested"], inputs["refitted"] / "model"
         read, written = recommend_everyone(
@@ -422,6 +437,7 @@ class Publish(Stage):
             model=inputs["refitted"] / "model",
             recommendations=inputs["recommended"] / "recommendations",
             similar=inputs["recommended"] / "similar",
+            evaluation=selected / EVALUATION,
         )
         documents = {
             "metrics": labels | read_json(selected / "metrics.json"),
@@ -468,9 +484,10 @@ class Promote(Stage):
                 line.status = "skipped"
                 return
             serving = registry.current(self._root)
+            compared = self.in_run.compared = self._compared(serving)
             self.in_run.not_promoted = self._refusal(serving)
             if self.in_run.not_promoted is None:
-                registry.promote(self._root, self._version, expected=serving, by="run")
+                registry.promote(self._root, self._version, expected=serving, by="run", compared=compared.figures)
 
     def _refusal(self, serving: str | None) -> str | None:
         """Why the version may not be promoted, in a sentence; None where it may."""
@@ -480,6 +497,19 @@ class Promote(Stage):
         # What is no longer there cannot be compared with, and must not be in the way.
         old = self._candidate(serving) if serving and registry.is_version(self._root, serving) else None
         return refusal(self._candidate(self._version), old, select_by=select_by, **limits)
+
+    def _compared(self, serving: str | None) -> Comparison:
+        """How the champion compares with popularity, and with what is served where that can be said."""
+        from spark.paired import between, to_popularity
+
+        new, own = self._candidate(self._version), self._root / self._version / EVALUATION
+        popularity = None if new.champion == BASELINE else to_popularity(own)
+        if serving is None or not registry.is_version(self._root, serving):
+            return Comparison(new.champion, new.compared_by, popularity)
+        theirs = self._root / serving / EVALUATION
+        alike = new.measured_like(self._candidate(serving)) and theirs.is_file()
+        found = between(own, theirs) if alike else None
+        return Comparison(new.champion, new.compared_by, popularity, found, there_is_serving=True)
 
     def _candidate(self, version: str) -> Candidate:
         directory = self._root / version

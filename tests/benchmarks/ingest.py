@@ -66,7 +66,7 @@ def work(what: str, raw: str, out: str) -> None:
     from spark.ingest import ingest
     from spark.profile import profile
     from spark.session import SessionOptions, close_session, open_session
-    from spark.split import deal
+    from spark.split import Dealing, deal
 
     into = Path(out)
     into.mkdir()
@@ -82,7 +82,7 @@ def work(what: str, raw: str, out: str) -> None:
         (into / "ingested").mkdir()
         counted = ingest(spark, dataset, Path(raw), into / "ingested", 0.05)
         profile(spark, into / "ingested", dataset, counted)
-        deal(spark, into / "ingested", 0.2, 42, into / "dealt")
+        deal(spark, into / "ingested", Dealing("random", 0.2, 0.1, 1, 42), into / "dealt")
         seconds = time.perf_counter() - began
     close_session()
     print(json.dumps({"seconds": seconds}))

@@ -30,13 +30,13 @@ EXPLICIT_RANK, EXPLICIT_REG = 20, 0.1
 def prepare(root: Path, master: str) -> dict[str, float]:
     """Ingests and splits, for all."""
     from spark.ingest import ingest
-    from spark.split import deal
+    from spark.split import Dealing, deal
 
     spark = open_session(SessionOptions(master, short_run=False, log=root / "prepare.log"))
     for name in ("ingested", "split"):
         (root / name).mkdir()
     ingest(spark, load_dataset("synthetic"), root / "raw", root / "ingested", 0.05)
-    deal(spark, root / "ingested", 0.2, 42, root / "split")
+    deal(spark, root / "ingested", Dealing("random", 0.2, 0.01, 1, 42), root / "split")
     close_session()
     return {}
 
@@ -46,7 +46,7 @@ def encore(root: Path, master: str) -> dict[str, float]:
     from spark.algorithms import Training, fit
     from spark.blocks import TRACK, USER, build, rows_of
     from spark.ingest import ingest
-    from spark.topk import recommend_everyone
+    from spark.recommend import recommend_everyone
 
     into, seconds = root / "encore", Seconds()
     spark = open_session(SessionOptions(master, short_run=False, log=into / "spark.log"))
@@ -57,12 +57,12 @@ def encore(root: Path, master: str) -> dict[str, float]:
     ingest(spark, load_dataset("synthetic"), root / "raw", into / "ingested", 0.05)
     seconds.end("ingest")
     train = train_part(root)
-    build(spark, train, users, tracks, into / "blocks")
+    build(spark, [train], users, tracks, into / "blocks")
     settings = {
         "engine": "encore", "rank": RANK, "max_iter": ITERATIONS, "reg_param": REG, "reg_exponent": 0.0,
         "value": "binary", "alpha": ALPHA, "steps": STEPS, "seed": 1, "patience": 0, "say_objective": False,
     }  # fmt: skip
-    fit("als", Training(spark, train, into / "blocks", users, tracks, None), settings, into / "model")
+    fit("als", Training(spark, (train,), into / "blocks", users, tracks, None), settings, into / "model")
     seconds.end("train")
     recommend_everyone(spark, root / "ingested", into / "blocks", into / "model", K, into / "recommendations")
     seconds.end("lists")
@@ -139,7 +139,7 @@ def explicit(root: Path, master: str) -> dict[str, float]:
 
     into = root / "explicit"
     spark = open_session(SessionOptions(master, driver_memory="4g", short_run=False, log=into / "spark.log"))
-    learned = Training(spark, train_part(root), root / "split" / "blocks", *sizes(root), (1.0, 5.0))
+    learned = Training(spark, (train_part(root),), root / "split" / "blocks-train", *sizes(root), (1.0, 5.0))
     test = ds.dataset(root / "split" / "dealt" / "part=test").to_table(columns=["user", "track", "value"])
     users, tracks, values = (test[name].to_numpy() for name in test.column_names)
     found: dict[str, float] = {}
