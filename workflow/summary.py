@@ -38,6 +38,7 @@ def summary(run: Run, version: str | None, duration: float) -> str:
         f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
         *([run.compared.sentences] if run.compared else []),
         f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
+        *_left_out(read_json(directory / "leaderboard.json")),
         *_worth_knowing(read_json(directory / "profile.json")),
         "",
         *_where_to_look(run, directory),
@@ -65,6 +66,11 @@ def _explained(metric: str) -> list[str]:
     """What the metric that named the champion says."""
     known = about(metric)
     return ["", f"{metric} named it. {known.sentence}"] if known else []
+
+
+def _left_out(leaderboard: list[dict[str, Any]]) -> list[str]:
+    """Which candidates could not learn from the data, and why."""
+    return [f"{line['model']} was left out: {line['reason']}." for line in leaderboard if "reason" in line]
 
 
 def _worth_knowing(profile: dict[str, Any]) -> list[str]:
