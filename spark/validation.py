@@ -25,6 +25,7 @@ CUTOFF = 10
 _USERS = 4_000
 """Listeners who are looked at, at most."""
 _BLOCK_BYTES = 32 << 20
+_NOTHING = "nothing in the validation part is relevant to anybody: raise [split] validation_fraction"
 
 Weights = NDArray[np.float32]
 
@@ -45,6 +46,8 @@ def trial(
     if load(model).predicts_ratings:
         files = sorted(validation.glob("*.parquet"))
         squares, count = np.sum(in_tasks(training.spark, partial(_squares, model), files), axis=0)
+        if not count:
+            raise NotApplicable(_NOTHING)
         score = float((squares / count) ** 0.5)
     else:
         score = float(ndcg_of(training, [model], np.ones((1, 1), np.float32), validation, liked_from)[0])
@@ -68,7 +71,7 @@ def ndcg_of(
     measure = partial(_sums, list(models), training.blocks, liked_from, grid, every)
     sums = np.sum(in_tasks(training.spark, measure, sorted(validation.glob("*.parquet"))), axis=0)
     if not sums[-1]:
-        raise NotApplicable("nothing in the validation part is relevant to anybody: raise [split] validation_fraction")
+        raise NotApplicable(_NOTHING)
     means: NDArray[np.float64] = sums[:-1] / sums[-1]
     return means
 

@@ -28,7 +28,7 @@ from workflow.settings import CANDIDATES
 from workflow.stage import InRun, Rows, Stage, may_pass
 
 STAGES = {
-    "Generate", "Ingest", "Split", "SelectModel", "Refit", "Recommend", "Publish", "Promote",
+    "Generate", "Ingest", "Split", "Tune hybrid", "SelectModel", "Refit", "Recommend", "Publish", "Promote",
     *(f"{stage} {name}" for stage in ("Train", "Evaluate") for name in CANDIDATES),
 }  # fmt: skip
 LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
@@ -123,7 +123,7 @@ class TestFirstRun:
         assert {"rmse", "mae"} <= metrics["models"]["als_explicit"].keys()
         assert not {"rmse", "mae"} & metrics["models"]["als"].keys()
         ingested = read_json(version / "profile.json")["interactions"]
-        assert metrics["split"]["train"] + metrics["split"]["test"] == ingested
+        assert sum(metrics["split"][part] for part in ("train", "validation", "test")) == ingested
 
     def test_metrics_say_how_sure_they_are(self, version: Path) -> None:
         metrics = read_json(version / "metrics.json")
@@ -179,10 +179,15 @@ class TestNextRun:
         assert pipeline.run().made == {"Promote"}
         assert pipeline.current() == first
 
-    def test_trains_only_the_candidate_that_changed(self, pipeline: Roots) -> None:
-        ran = pipeline.run(settings={"als": {"rank": 5, "max_iter": 3}})
-        after = {"Train als", "Evaluate als", "SelectModel", "Refit", "Recommend", "Publish", "Promote"}
-        assert ran.made == after
+    @pytest.mark.parametrize(
+        ("section", "candidates"), [("als", {"als", "hybrid"}), ("item_knn", {"item-knn"})], ids=["a part", "no part"]
+    )
+    def test_trains_only_the_candidate_that_changed(self, pipeline: Roots, section: str, candidates: set[str]) -> None:
+        changed = {"als": {"rank": 5, "max_iter": 3}, "item_knn": {"neighbours": 7}}
+        ran = pipeline.run(settings={section: changed[section]})
+        own = {f"{stage} {name}" for stage in ("Train", "Evaluate") for name in candidates}
+        tuned = {"Tune hybrid"} & {f"Tune {name}" for name in candidates}
+        assert ran.made - {"Promote"} == own | tuned | {"SelectModel", "Refit", "Recommend", "Publish"}
 
     def test_settings_without_influence_on_the_result_change_nothing(self, pipeline: Roots) -> None:
         ran = pipeline.run(settings={"spark_session": {"shuffle_partitions": 3, "driver_memory": "1g"}})
@@ -377,7 +382,7 @@ class TestFingerprints:
     def test_of_plays_know_no_explicit_candidate(self, plays: dict[str, str], tmp_path: Path) -> None:
         with configured(QUICK, Roots(tmp_path).paths):
             stages = RecommendAll(**plays).in_run.stages
-        assert {stage.candidate for stage in stages} == {None, "popularity", "als"}
+        assert {stage.candidate for stage in stages} == {None, *CANDIDATES} - {"als_explicit"}
 
     def test_change_with_the_code_that_a_stage_declares(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = self.fingerprint(Generate, Roots(tmp_path))

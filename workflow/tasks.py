@@ -55,12 +55,9 @@ ALGORITHMS = {
     "item-knn": Dependencies((settings.item_knn,), ("spark/algorithms/item_knn.py", _TOGETHER)),
     "ease": Dependencies((settings.ease,), ("spark/algorithms/ease.py", _TOGETHER, _ITEMS)),
     "content": Dependencies((), ("spark/algorithms/content.py", _ITEMS)),
+    "hybrid": Dependencies((settings.hybrid,), ("spark/algorithms/hybrid.py",)),
 }
-ALGORITHMS["hybrid"] = Dependencies(
-    (settings.hybrid, *(section for name in settings.PARTS for section in ALGORITHMS[name].settings)),
-    ("spark/algorithms/hybrid.py", *(file for name in settings.PARTS for file in ALGORITHMS[name].code)),
-)
-"""What each candidate depends on."""
+"""What each candidate depends on; a hybrid does on its parts as well."""
 
 
 class Generate(Stage):
@@ -131,8 +128,8 @@ class Split(Stage):
         from spark.split import Dealing, deal
 
         dealt_sizes, cuts = deal(self.spark, inputs["ingested"], Dealing(**self.values), into)
-        if 0 in dealt_sizes.values():
-            keys = "last_n" if self.values["strategy"] == "leave_last_n" else "test_fraction or validation_fraction"
+        if not dealt_sizes["train"] or not dealt_sizes["test"]:
+            keys = "last_n" if self.values["strategy"] == "leave_last_n" else "test_fraction"
             raise UserError(f"The split left {dealt_sizes} interactions: bring more data, or change [split] {keys}.")
         write_json(into / "sizes.json", dealt_sizes | {"strategy": self.values["strategy"]} | cuts)
         return Rows(read=sum(dealt_sizes.values()), written=sum(dealt_sizes.values()))
@@ -148,8 +145,11 @@ class _OfCandidate(Stage):
         return str(self.model)
 
     def depends_on(self) -> Dependencies:
-        own = ALGORITHMS[self.candidate]
-        return Dependencies((*self.settings, *own.settings), (*self.code, *own.code))
+        own = [ALGORITHMS[name] for name in (self.candidate, *self.parts())]
+        return Dependencies(
+            (*self.settings, *(section for each in own for section in each.settings)),
+            (*self.code, *(file for each in own for file in each.code)),
+        )
 
     def tuned(self) -> Mapping[str, Stage]:
         """The stage that chooses the candidate's settings, if there is one."""
