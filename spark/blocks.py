@@ -101,8 +101,9 @@ def by_range(interactions: Sequence[Path]) -> list[tuple[Path, ...]]:
     ]
 
 
-def read_merged(files: Sequence[Path], columns: list[str] | None = None) -> pa.Table:
-    """The rows of some files of one range, each sorted by user and track, in that order."""
+def read_merged(files: Sequence[Path]) -> pa.Table:
+    """User, track and value of some files of one range, each sorted by user and track, in that order."""
+    columns = [Columns.USER, Columns.TRACK, Columns.VALUE]
     table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
     if len(files) == 1:
         return table
@@ -124,7 +125,7 @@ def _write_users(
     into: Path, files: Sequence[Path], place: int, begin: int, num_users: int, num_tracks: int, ranges: int
 ) -> NDArray[np.int64]:
     """Writes the rows of one range of users, and its entries by ranges of tracks; returns how many each range has."""
-    table = read_merged(files, [Columns.USER, Columns.TRACK, Columns.VALUE])
+    table = read_merged(files)
     user, track = table[Columns.USER].to_numpy(), table[Columns.TRACK].to_numpy()
     value = table[Columns.VALUE].to_numpy().astype(np.float32)
     if not np.isfinite(value).all():

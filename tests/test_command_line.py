@@ -35,6 +35,7 @@ BAD_SETTINGS = {
     "--recommend-k=0": "[recommend] k: '0' is not a whole number from 1 to 1,000.",
     "--split-test-fraction=1.2": "[split] test_fraction: '1.2' is not a number from 0.01 to 0.9.",
     "--split-strategy=alphabetical": "[split] strategy: 'alphabetical' is not one of random, temporal, leave_last_n.",
+    "--split-validation-fraction=0.8": "[split] test_fraction = 0.2 and validation_fraction = 0.8 leave nothing",
     "--selection-candidates=[]": "[selection] candidates: '[]' is not a list",
     '--selection-candidates=["als", "genius"]': "is not a list such as",
     "--selection-select-by=auc": "[selection] select_by: 'auc' is not one of ndcg@10",

@@ -76,10 +76,49 @@ def test_blocks_are_the_compressed_rows_of_the_matrix_and_of_its_transpose(block
     assert not list(blocks.glob("segments"))
 
 
+def assert_same_files(found: Path, expected: Path) -> None:
+    """That a directory has the files of another, to the byte."""
+    names, others = (
+        sorted(file.relative_to(directory) for file in directory.rglob("*") if file.is_file())
+        for directory in (found, expected)
+    )
+    assert names == others
+    assert all((found / name).read_bytes() == (expected / name).read_bytes() for name in names)
+
+
 def test_blocks_do_not_depend_on_the_files(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
     build(spark, [written(MATRIX, tmp_path / "one", files=1)], USERS, TRACKS, tmp_path / "blocks")
-    for file in sorted(path for path in blocks.rglob("*") if path.is_file()):
-        assert (tmp_path / "blocks" / file.relative_to(blocks)).read_bytes() == file.read_bytes()
+    assert_same_files(tmp_path / "blocks", blocks)
+
+
+def halves(directory: Path) -> tuple[Path, ...]:
+    """The interactions of `MATRIX`, dealt at random to two directories."""
+    directory.mkdir()
+    mine = MATRIX.copy()
+    mine.data = np.where(np.random.default_rng(4).random(MATRIX.nnz) < 0.6, MATRIX.data, 0).astype(np.float32)
+    others = (MATRIX - mine).tocsr()
+    mine.eliminate_zeros()
+    assert mine.nnz
+    assert others.nnz
+    return written(mine, directory / "mine"), written(others, directory / "others")
+
+
+def test_interactions_of_two_directories_are_merged(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
+    build(spark, halves(tmp_path / "halves"), USERS, TRACKS, tmp_path / "blocks")
+    assert_same_files(tmp_path / "blocks", blocks)
+
+
+def test_early_stop_does_not_depend_on_the_directories(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
+    held_back = []
+    for name, interactions in (("one", (written(MATRIX, tmp_path / "whole"),)), ("two", halves(tmp_path / "halves"))):
+        learned = Training(spark, interactions, blocks, USERS, TRACKS, None)
+        assert learned.rows.count() == MATRIX.nnz
+        assert learned.rows.columns == ["user", "track", "value"]
+        (tmp_path / name).mkdir()
+        files = stopping._hold_back(learned, tmp_path / name, seed=1)
+        assert len(files) == 3
+        held_back.append([pq.read_table(file) for file in (*files, *sorted((tmp_path / name / "learned").iterdir()))])
+    assert held_back[0] == held_back[1]
 
 
 def test_values_that_are_not_finite_are_refused(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Dealing into training, validation and test: nothing lost, nothing twice, and each strategy as it says."""
+"""Dealing into three parts: nothing lost, nothing twice, and the same whatever the files and the other rows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from scipy import sparse
 
 from config.errors import UserError
 from spark.blocks import TRACK, USER, rows_of
-from spark.split import PARTS, Dealing, Hashes, deal, held_out
+from spark.by_time import count_from, cut, last_of_each
+from spark.split import PARTS, Dealing, Hashes, deal, hashes, held_out
 
 COUNT = 20_000
 RNG = np.random.default_rng(1)
@@ -62,105 +64,182 @@ def test_nothing_is_held_out_for_a_fraction_of_0() -> None:
 
 
 NUM_USERS, NUM_TRACKS = 50, 40
+STRATEGIES = ("random", "temporal", "leave_last_n")
 
 
-def dealing(strategy: str, last_n: int = 1, validation_fraction: float = 0.1) -> Dealing:
-    """As the settings would say."""
-    return Dealing(strategy, test_fraction=0.2, validation_fraction=validation_fraction, last_n=last_n, seed=42)
-
-
-def interactions() -> pd.DataFrame:
-    """Two thirds of all pairs, with few different times, which not all of them have; a user has two rows alone."""
-    user, track = (part.ravel().astype(np.int32) for part in np.mgrid[:NUM_USERS, :NUM_TRACKS])
-    rng = np.random.default_rng(5)
-    time = pd.Series(rng.integers(1_000, 1_200, len(user))).astype("Int64").mask(rng.random(len(user)) < 0.1)
-    rows = pd.DataFrame({"user": user, "track": track, "value": user * 1.5, "time": time})
-    kept = (rng.random(len(user)) < 0.66) & ((user != 3) | np.isin(track, [5, 6]))
-    return rows[kept].reset_index(drop=True)
+def interactions(timed: bool = True) -> pd.DataFrame:
+    """Some of all pairs. Users have from 1 to 40; times have many ties, and one in ten has none."""
+    rng = np.random.default_rng(6)
+    heard = rng.random((NUM_USERS, NUM_TRACKS)) < np.linspace(0.02, 1, NUM_USERS)[:, None]
+    heard[:, 3] |= ~heard.any(axis=1)
+    users, tracks = (place.astype(np.int32) for place in np.nonzero(heard))
+    times = pd.array(rng.integers(1_000, 1_060, size=len(users)), dtype="Int64")
+    times[(rng.random(len(users)) < 0.1) | (not timed)] = pd.NA
+    return pd.DataFrame({"user": users, "track": tracks, "value": users + tracks / 64, "time": times})
 
 
 ROWS = interactions()
+TIMED = ROWS[ROWS["time"].notna()]
 
 
-def dealt(
-    spark: SparkSession, directory: Path, how: Dealing, rows: pd.DataFrame = ROWS, first: int = 25
-) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    """The parts, and the times that were cut at; users up to `first` are in one file, the others in a second."""
-    ingested = directory / "ingested"
-    (ingested / "interactions").mkdir(parents=True)
+def ingest(directory: Path, rows: pd.DataFrame, files: int = 3) -> Path:
+    """Writes what Ingest would have."""
+    (directory / "interactions").mkdir(parents=True)
+    rng = np.random.default_rng(9)
     for name, size in (("users", NUM_USERS), ("tracks", NUM_TRACKS)):
-        (ingested / name).mkdir()
-        hashes = np.random.default_rng(size).integers(2**32, size=size, dtype=np.uint32)
-        table = pa.table({"index": np.arange(size, dtype=np.int32), "hash": hashes})
-        pq.write_table(table, ingested / name / "part-0.parquet")
-    for number, part in enumerate((rows[rows["user"] < first], rows[rows["user"] >= first])):
-        part.to_parquet(ingested / "interactions" / f"part-{number}.parquet", index=False)
-    sizes, cuts = deal(spark, ingested, how, directory / "split")
-    parts = {part: pd.read_parquet(directory / "split" / "dealt" / f"part={part}") for part in PARTS}
-    assert {part: len(table) for part, table in parts.items()} == sizes
-    return parts, cuts
+        (directory / name).mkdir()
+        table = pa.table(
+            {"index": np.arange(size, dtype=np.int32), "hash": rng.integers(2**32, size=size, dtype=np.uint32)}
+        )
+        pq.write_table(table, directory / name / "part-0.parquet")
+    for number in range(files):
+        mine = rows[rows["user"] * files // NUM_USERS == number]
+        mine.to_parquet(directory / "interactions" / f"part-{number}.parquet", index=False)
+    return directory
 
 
-@pytest.mark.parametrize("strategy", ["random", "temporal", "leave_last_n"])
-def test_every_row_is_dealt_once_and_otherwise_unchanged(spark: SparkSession, tmp_path: Path, strategy: str) -> None:
-    parts, _ = dealt(spark, tmp_path, dealing(strategy))
-    together = pd.concat(parts.values()).sort_values(["user", "track"], ignore_index=True)
-    pd.testing.assert_frame_equal(together, ROWS, check_dtype=False)
-    for name, learned in (("blocks", ["train", "validation"]), ("blocks-train", ["train"])):
-        rows = pd.concat(parts[part] for part in learned)
-        expected = sparse.csr_matrix((rows["value"], (rows["user"], rows["track"])), (NUM_USERS, NUM_TRACKS))
-        for side, matrix in ((USER, expected), (TRACK, expected.T.tocsr())):
-            matrix.sort_indices()
-            found = rows_of(tmp_path / "split" / name, side)
-            np.testing.assert_array_equal(found.starts, matrix.indptr)
-            np.testing.assert_array_equal(found.columns, matrix.indices)
-            np.testing.assert_allclose(found.values, matrix.data)
+def dealing(strategy: str, test: float = 0.2, validation: float = 0.1, last_n: int = 1) -> Dealing:
+    """The default, but for what is said."""
+    return Dealing(strategy, test, validation, last_n, seed=42)
 
 
-def test_the_random_test_part_is_the_same_whatever_the_validation_part(spark: SparkSession, tmp_path: Path) -> None:
-    small, large = (
-        dealt(spark, tmp_path / str(share), dealing("random", validation_fraction=share))[0] for share in (0.05, 0.3)
+def part(split: Path, name: str) -> pd.DataFrame:
+    """What was dealt to a part."""
+    return pd.read_parquet(split / "dealt" / f"part={name}", columns=list(ROWS)).astype(ROWS.dtypes.to_dict())
+
+
+@pytest.fixture(scope="module")
+def splits(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`ROWS`, dealt by each strategy into a directory of that name."""
+    directory = tmp_path_factory.mktemp("splits")
+    ingest(directory / "ingested", ROWS)
+    for strategy in STRATEGIES:
+        (directory / strategy).mkdir()
+        deal(spark, directory / "ingested", dealing(strategy), directory / strategy)
+    return directory
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+class TestEveryStrategy:
+    """What holds for each of them."""
+
+    def test_deals_every_row_once_and_otherwise_unchanged(self, splits: Path, strategy: str) -> None:
+        together = pd.concat([part(splits / strategy, name) for name in PARTS])
+        pd.testing.assert_frame_equal(together.sort_values(["user", "track"], ignore_index=True), ROWS)
+
+    def test_fills_every_part(self, splits: Path, strategy: str) -> None:
+        assert all(len(part(splits / strategy, name)) > 10 for name in PARTS)
+
+    def test_deals_the_same_whatever_the_files(
+        self, spark: SparkSession, splits: Path, tmp_path: Path, strategy: str
+    ) -> None:
+        (tmp_path / "split").mkdir()
+        sizes, cuts = deal(spark, ingest(tmp_path / "ingested", ROWS, files=1), dealing(strategy), tmp_path / "split")
+        assert sizes == {name: len(part(splits / strategy, name)) for name in PARTS}
+        assert bool(cuts) == (strategy == "temporal")
+        for name in PARTS:
+            pd.testing.assert_frame_equal(part(tmp_path / "split", name), part(splits / strategy, name))
+
+    @pytest.mark.parametrize(
+        ("blocks", "names"), [("blocks", ["train", "validation"]), ("blocks-train", ["train"])], ids=["blocks", "train"]
     )
-    pd.testing.assert_frame_equal(small["test"], large["test"])
-    assert len(small["validation"]) < len(large["validation"])
-    assert 0.15 < len(small["test"]) / len(ROWS) < 0.25
+    def test_makes_blocks_of_what_is_learned(self, splits: Path, strategy: str, blocks: str, names: list[str]) -> None:
+        rows = pd.concat([part(splits / strategy, name) for name in names])
+        matrix = sparse.csr_matrix(
+            (rows["value"].astype(np.float32), (rows["user"], rows["track"])), (NUM_USERS, NUM_TRACKS)
+        )
+        for side, expected in ((USER, matrix), (TRACK, matrix.T.tocsr())):
+            expected.sort_indices()
+            found = rows_of(splits / strategy / blocks, side)
+            np.testing.assert_array_equal(found.starts, expected.indptr)
+            np.testing.assert_array_equal(found.columns, expected.indices)
+            np.testing.assert_array_equal(found.values, expected.data)
+
+    def test_leaves_nothing_behind(self, splits: Path, strategy: str) -> None:
+        assert {path.name for path in (splits / strategy).iterdir()} == {"dealt", "blocks", "blocks-train"}
 
 
-def test_the_past_predicts_the_future(spark: SparkSession, tmp_path: Path) -> None:
-    parts, cuts = dealt(spark, tmp_path, dealing("temporal"))
-    train, validation, test = (parts[part]["time"] for part in PARTS)
+@pytest.mark.parametrize("validation", [0.01, 0.1, 0.5])
+def test_at_random_the_test_part_does_not_depend_on_the_validation_part(
+    spark: SparkSession, splits: Path, tmp_path: Path, validation: float
+) -> None:
+    deal(spark, splits / "ingested", dealing("random", validation=validation), tmp_path)
+    users, tracks = (hashes(splits / "ingested" / f"{side}s")[ROWS[side]] for side in ("user", "track"))
+    expected = ROWS[held_out(users, tracks, 0.2, 42)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(part(tmp_path, "test"), expected)
+
+
+def test_by_time_nothing_in_a_part_is_later_than_anything_in_the_next(splits: Path) -> None:
+    train, validation, test = (part(splits / "temporal", name)["time"] for name in PARTS)
     assert train.max() < validation.min()
     assert validation.max() < test.min()
-    assert not validation.isna().any()
-    assert not test.isna().any()
-    assert train.isna().sum() == ROWS["time"].isna().sum()
-    timed = ROWS["time"].notna().sum()
-    at_one_time = int(ROWS["time"].value_counts().max())
-    for part, share in ((test, 0.2), (validation, 0.1)):
-        assert 0 <= len(part) - round(share * timed) < at_one_time, "all of one time, and no more than needed"
-    assert cuts == {
-        f"{name}_from": f"{np.datetime64(int(part.min()), 's')}Z"
-        for name, part in (("validation", validation), ("test", test))
-    }
+    assert train.isna().sum() == ROWS["time"].isna().sum() > 0
 
 
-@pytest.mark.parametrize("last_n", [1, 3])
-def test_the_last_of_each_user_are_held_back(spark: SparkSession, tmp_path: Path, last_n: int) -> None:
-    parts, _ = dealt(spark, tmp_path, dealing("leave_last_n", last_n))
-    for user, rows in ROWS.groupby("user"):
-        timed = rows[rows["time"].notna()].sort_values(["time", "track"])
-        order = timed["track"].tolist()
-        # Rows without a time come before all others; the first of all is in training whatever happens.
-        spare = 0 if len(rows) > len(timed) else 1
-        test = order[spare:][-last_n:]
-        validation = order[spare:][: len(order) - spare - len(test)][-last_n:]
-        for part, expected in (("test", test), ("validation", validation)):
-            found = parts[part]
-            assert found.loc[found["user"] == user, "track"].tolist() == sorted(expected)
+def test_by_time_the_parts_are_the_smallest_with_their_fractions(splits: Path) -> None:
+    validation, test = (part(splits / "temporal", name)["time"] for name in PARTS[1:])
+    for times, fraction in ((validation, 0.1), (test, 0.2)):
+        wanted = round(fraction * len(TIMED))
+        assert len(times) >= wanted
+        assert (times > times.min()).sum() < wanted
+
+
+def test_by_time_the_cuts_are_told(spark: SparkSession, splits: Path, tmp_path: Path) -> None:
+    _, cuts = deal(spark, splits / "ingested", dealing("temporal", test=0.3), tmp_path)
+    assert cuts.keys() == {"validation_from", "test_from"}
+    for name in ("validation", "test"):
+        assert pd.Timestamp(cuts[f"{name}_from"]).timestamp() == part(tmp_path, name)["time"].min()
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 7, 150, 299, 300, 400])
+def test_a_cut_is_where_sorting_everything_would_put_it(wanted: int) -> None:
+    times = np.random.default_rng(wanted).integers(-50, 50, size=300)
+    files = [np.sort(times[:100]), np.sort(times[100:]), np.empty(0, np.int64)]
+    expected = np.sort(times)[::-1][np.clip(wanted, 1, 300) - 1]
+    assert cut(files, wanted) == expected
+    assert count_from(files, int(expected)) == (times >= expected).sum()
+
+
+def by_hand(rows: pd.DataFrame, last_n: int) -> NDArray[np.int64]:
+    """The rule of `leave_last_n`, word for word."""
+    parts = pd.Series(0, index=rows.index)
+    for _, mine in rows.groupby("user"):
+        in_order = mine.sort_values(["time", "track"], na_position="first")
+        may_go = in_order.index[1:][in_order["time"].iloc[1:].notna()]
+        parts[may_go[-2 * last_n :]] = 1
+        parts[may_go[-last_n:]] = 2
+    return parts.to_numpy()
+
+
+@pytest.mark.parametrize("last_n", [1, 2, 5, 1_000])
+def test_the_last_of_each_user_are_held_out(last_n: int) -> None:
+    found = last_of_each(last_n, pa.Table.from_pandas(ROWS))
+    np.testing.assert_array_equal(found, by_hand(ROWS, last_n))
+    assert set(ROWS["user"][found == 0]) == set(ROWS["user"]), "everybody keeps something to learn from"
+
+
+def test_what_is_held_out_of_a_user_is_later_than_the_rest(splits: Path) -> None:
+    train, validation, test = (part(splits / "leave_last_n", name) for name in PARTS)
+    assert test["user"].is_unique
+    assert validation["user"].is_unique
+    for later, rest in ((test, pd.concat([train, validation])), (validation, train)):
+        pairs = later.merge(rest[rest["time"].notna()], on="user", suffixes=("", "_before"))
+        tie = (pairs["time"] == pairs["time_before"]) & (pairs["track"] > pairs["track_before"])
+        assert ((pairs["time"] > pairs["time_before"]) | tie).all()
+
+
+def test_of_two_interactions_one_is_learned_and_one_is_tested() -> None:
+    rows = pd.DataFrame({"user": [0, 1, 1, 3, 3, 3], "track": [4, 2, 5, 1, 2, 3], "time": [9, 9, 8, 7, 7, 7]})
+    assert last_of_each(1, pa.Table.from_pandas(rows)).tolist() == [0, 2, 0, 0, 1, 2]
+
+
+def test_no_rows_are_dealt_to_no_part() -> None:
+    assert len(last_of_each(1, pa.Table.from_pandas(ROWS[:0]))) == 0
 
 
 @pytest.mark.parametrize("strategy", ["temporal", "leave_last_n"])
-def test_data_without_times_cannot_be_dealt_by_them(spark: SparkSession, tmp_path: Path, strategy: str) -> None:
-    untimed = ROWS.assign(time=pd.Series(pd.NA, index=ROWS.index, dtype="Int64"))
-    with pytest.raises(UserError, match=rf"strategy = {strategy} needs times, .* or say \[split\] strategy"):
-        dealt(spark, tmp_path, dealing(strategy), untimed)
+def test_without_times_the_setting_is_named(spark: SparkSession, tmp_path: Path, strategy: str) -> None:
+    ingested = ingest(tmp_path / "ingested", interactions(timed=False))
+    (tmp_path / "split").mkdir()
+    with pytest.raises(UserError, match=rf"\[split\] strategy = {strategy} needs times, .* strategy = random\."):
+        deal(spark, ingested, dealing(strategy), tmp_path / "split")

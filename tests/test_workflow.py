@@ -189,6 +189,14 @@ class TestNextRun:
         tuned = {"Tune hybrid"} & {f"Tune {name}" for name in candidates}
         assert ran.made - {"Promote"} == own | tuned | {"SelectModel", "Refit", "Recommend", "Publish"}
 
+    @pytest.mark.parametrize("strategy", ["temporal", "leave_last_n"])
+    def test_may_split_by_time_and_says_so(self, pipeline: Roots, strategy: str) -> None:
+        ran = pipeline.run(settings={"split": {"strategy": strategy}})
+        assert ran.succeeded
+        split = read_json(pipeline.models / "synthetic" / ran.record[-1]["version"] / "metrics.json")["split"]
+        assert split["strategy"] == strategy
+        assert ("test_from" in split) == ("validation_from" in split) == (strategy == "temporal")
+
     def test_settings_without_influence_on_the_result_change_nothing(self, pipeline: Roots) -> None:
         ran = pipeline.run(settings={"spark_session": {"shuffle_partitions": 3, "driver_memory": "1g"}})
         assert ran.made == set()
@@ -314,6 +322,21 @@ class TestFailure:
 
 
 class TestSomebodysOwnData:
+    def test_must_fill_the_training_and_the_test_part(
+        self, plays: dict[str, str], spark: SparkSession, tmp_path: Path
+    ) -> None:
+        ran = Roots(tmp_path).run(Split, **plays, settings={"split": {"test_fraction": 0.01}})
+        assert not ran.succeeded
+        assert ran.record[-2]["error"] == (
+            "The split left {'train': 3, 'validation': 0, 'test': 0} interactions: bring more data, or change [split] "
+            "test_fraction."
+        )
+
+    def test_needs_times_to_be_split_by_time(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
+        ran = Roots(tmp_path).run(Split, **plays, settings={"split": {"strategy": "temporal"}})
+        assert not ran.succeeded
+        assert "[split] strategy = temporal needs times" in ran.record[-2]["error"]
+
     def test_may_have_brackets_in_its_name(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
         named = Path(plays["dataset"]).rename(tmp_path / "my [x] {y}.toml")
         roots = Roots(tmp_path)
