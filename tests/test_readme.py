@@ -43,10 +43,9 @@ def test_the_exit_codes_are_those_of_luigi_cfg() -> None:
 
 def test_make_help_lists_every_verb() -> None:
     said = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    verbs = (
-        "pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality clean help"
-    )
-    assert set(re.findall(r"^  make ([\w-]+) ", said, re.MULTILINE)) == set(verbs.split())
+    verbs = "pipeline preview test serve luigid cluster runs run graph recommend lint format clean help".split()
+    benchmarks = ["bench", "bench-engine", "bench-quality"]
+    assert set(re.findall(r"^  make ([\w-]+) ", said, re.MULTILINE)) == {*verbs, *benchmarks}
 
 
 def test_make_clean_touches_neither_raw_data_nor_models() -> None:
