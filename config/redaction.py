@@ -37,17 +37,21 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def redact(text: str) -> str:
     """The text with three stars for each secret, also where it is escaped as in JSON, Python or a URL."""
-    pattern = _pattern(secrets_of(os.environ))
-    return pattern.sub(STARS, text) if pattern else text
+    redacted_text: str = redacted(text)
+    return redacted_text
 
 
 def redacted(value: Any) -> Any:
     """The same for every text in what JSON can hold; the keys of mappings included."""
+    return _replaced(value, _pattern(secrets_of(os.environ)))
+
+
+def _replaced(value: Any, pattern: re.Pattern[str] | None) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return pattern.sub(STARS, value) if pattern else value
     if isinstance(value, Mapping):
-        return {redacted(key): redacted(each) for key, each in value.items()}
-    return [redacted(each) for each in value] if isinstance(value, list | tuple) else value
+        return {_replaced(key, pattern): _replaced(each, pattern) for key, each in value.items()}
+    return [_replaced(each, pattern) for each in value] if isinstance(value, list | tuple) else value
 
 
 @lru_cache(maxsize=8)
