@@ -59,7 +59,7 @@ def contributions(scorer: Scorer, heard: Indexes, values: Floats, listed: Indexe
     return None
 
 
-def _blended(scorer: HybridScorer, heard: Indexes, values: Floats, listed: Indexes) -> NDArray[np.floating] | None:
+def _blended(scorer: HybridScorer, heard: Indexes, values: Floats, listed: Indexes) -> NDArray[np.float64]:
     """The sum of the parts' contributions, each as a share of what that part sees in all."""
     total = np.zeros((len(listed), len(heard)))
     for name, part in scorer.parts.items():

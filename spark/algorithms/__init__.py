@@ -106,6 +106,29 @@ class Scorer(Protocol):
         """Predicted ratings of pairs, shape (len(users),), within the range of the ratings."""
 
 
+@dataclass(frozen=True)
+class Ranker:
+    """What scorers share that rank tracks and predict no ratings."""
+
+    popularity: Floats
+    """How many users each track has in the training data, shape (num_tracks,)."""
+    predicts_ratings = False
+
+    @property
+    def num_tracks(self) -> int:
+        """See `Scorer`."""
+        return len(self.popularity)
+
+    @property
+    def known_tracks(self) -> NDArray[np.bool_]:
+        """See `Scorer`."""
+        return np.asarray(self.popularity > 0)
+
+    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+        """See `Scorer`."""
+        raise NotImplementedError(f"{type(self).__name__} does not predict ratings.")
+
+
 def completed(scores: Floats, known: NDArray[np.bool_], silent: NDArray[np.bool_], popularity: Floats) -> Floats:
     """Scores with the unknown tracks below all others, and popularity for users of whom nothing is known.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from config.errors import NotApplicable
-from spark.algorithms import Floats, Indexes, Report, Training, completed, popularity_of
+from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
 from spark.algorithms.items import histories
 from spark.blocks import Rows
 from spark.tables import Columns
@@ -43,7 +44,6 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
     matrix = sparse.csr_matrix((rarity[columns], (rows, columns)), (len(described), len(features)))
     into.mkdir()
     sparse.save_npz(into / "tracks.npz", _unit(matrix))
-    np.save(into / "features.npy", features)
     return {}
 
 
@@ -74,34 +74,28 @@ def _unit(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def load(model: Path) -> ContentScorer:
     """Opens a saved model."""
-    return ContentScorer(sparse.load_npz(model / "tracks.npz").tocsr(), popularity_of(model))
+    return ContentScorer(popularity_of(model), sparse.load_npz(model / "tracks.npz").tocsr())
 
 
 @dataclass(frozen=True)
-class ContentScorer:
+class ContentScorer(Ranker):
     """Scores by the cosine of a user's profile and each track's features."""
 
     features: sparse.csr_matrix
     """Shape (tracks, features), rows of length 1, or 0 where nothing is known of a track."""
-    popularity: Floats
-    predicts_ratings = False
-
-    @property
-    def num_tracks(self) -> int:
-        """See `Scorer`."""
-        return len(self.popularity)
 
     @property
     def known_tracks(self) -> NDArray[np.bool_]:
         """See `Scorer`."""
         return np.asarray(np.diff(self.features.indptr) > 0)
 
+    @cached_property
+    def _tracks(self) -> sparse.csr_matrix:
+        """The features by rows, one a feature: products with it need no conversion."""
+        return self.features.T.tocsr()
+
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
         profiles = _unit(histories(heard, users, self.num_tracks) @ self.features)
-        scores = np.ascontiguousarray((profiles @ self.features.T).toarray(), np.float32)
+        scores = np.ascontiguousarray((profiles @ self._tracks).toarray(), np.float32)
         return completed(scores, self.known_tracks, np.diff(profiles.indptr) == 0, self.popularity)
-
-    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
-        """See `Scorer`."""
-        raise NotImplementedError("Content does not predict ratings.")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import NotApplicable
-from spark.algorithms import Floats, Indexes, Report, Training, completed, popularity_of
+from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
 from spark.algorithms.items import histories
 from spark.blocks import TRACK, USER, Rows, mapped, rows_of, write_at
 from spark.tasks import in_tasks
@@ -102,31 +102,22 @@ def _weights(gram: NDArray[np.float32], reg_param: float) -> NDArray[np.float32]
 def load(model: Path) -> EaseScorer:
     """Opens a saved model."""
     weights = np.load(model / "weights.npy", mmap_mode="r")
-    return EaseScorer(weights, np.load(model / "tracks.npy"), popularity_of(model))
+    return EaseScorer(popularity_of(model), weights, np.load(model / "tracks.npy"))
 
 
 @dataclass(frozen=True)
-class EaseScorer:
+class EaseScorer(Ranker):
     """Scores by the sum of the weights of what a user heard."""
 
     weights: NDArray[np.float32]
     """Shape (tracks of the model,) * 2: from each, a row, to each, a column."""
     tracks: Indexes
     """Which tracks those are."""
-    popularity: Floats
-    predicts_ratings = False
-
-    @property
-    def num_tracks(self) -> int:
-        """See `Scorer`."""
-        return len(self.popularity)
 
     @cached_property
     def known_tracks(self) -> NDArray[np.bool_]:
         """See `Scorer`."""
-        known = np.zeros(self.num_tracks, bool)
-        known[self.tracks] = True
-        return known
+        return np.asarray(self._places >= 0)
 
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
@@ -135,16 +126,17 @@ class EaseScorer:
         scores[:, self.tracks] = history @ self.weights
         return completed(scores, self.known_tracks, np.diff(history.indptr) == 0, self.popularity)
 
-    def weights_between(self, origins: Indexes, targets: Indexes) -> Floats:
-        """The weights from some tracks to others, shape (origins, targets); 0 where one of them is left out."""
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """The row and column of each track in the weights; −1 where it is left out."""
         places = np.full(self.num_tracks, -1)
         places[self.tracks] = np.arange(len(self.tracks))
-        rows, columns = places[origins], places[targets]
-        found: Floats = self.weights[np.maximum(rows, 0)][:, np.maximum(columns, 0)]
+        return places
+
+    def weights_between(self, origins: Indexes, targets: Indexes) -> Floats:
+        """The weights from some tracks to others, shape (origins, targets); 0 where one of them is left out."""
+        rows, columns = self._places[origins], self._places[targets]
+        found: Floats = self.weights[np.ix_(np.maximum(rows, 0), np.maximum(columns, 0))]
         found[rows < 0] = 0
         found[:, columns < 0] = 0
         return found
-
-    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
-        """See `Scorer`."""
-        raise NotImplementedError("EASE does not predict ratings.")

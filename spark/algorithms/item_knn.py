@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms import Floats, Indexes, Report, Training, completed, popularity_of
+from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
 from spark.blocks import TRACK, USER, Rows, rows_of
 from spark.tasks import in_tasks
 
@@ -103,28 +103,16 @@ def load(model: Path) -> NeighbourScorer:
     starts, tracks, similarities = (
         np.load(model / f"{name}.npy", mmap_mode="r") for name in ("starts", "tracks", "similarities")
     )
-    return NeighbourScorer(starts, tracks, similarities, popularity_of(model))
+    return NeighbourScorer(popularity_of(model), starts, tracks, similarities)
 
 
 @dataclass(frozen=True)
-class NeighbourScorer:
+class NeighbourScorer(Ranker):
     """Scores a track by its similarity to what a user heard, as far as it is among the nearest of that."""
 
     starts: NDArray[np.int64]
     neighbours: Indexes
     similarities: Floats
-    popularity: Floats
-    predicts_ratings = False
-
-    @property
-    def num_tracks(self) -> int:
-        """See `Scorer`."""
-        return len(self.popularity)
-
-    @property
-    def known_tracks(self) -> NDArray[np.bool_]:
-        """See `Scorer`."""
-        return np.asarray(self.popularity > 0)
 
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
@@ -144,7 +132,3 @@ class NeighbourScorer:
             places = np.minimum(np.searchsorted(nearest, others), len(nearest) - 1)
             found[:] = np.where(nearest[places] == others, self.similarities[row][places], 0)
         return found
-
-    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
-        """See `Scorer`."""
-        raise NotImplementedError("Neighbours do not predict ratings.")

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spark.algorithms import Floats, Indexes, Report, Training, popularity_of
+from spark.algorithms import Floats, Indexes, Ranker, Report, Training, popularity_of
 from spark.blocks import Rows
 
 
@@ -26,26 +25,9 @@ def load(model: Path) -> PopularityScorer:
 
 
 @dataclass(frozen=True)
-class PopularityScorer:
+class PopularityScorer(Ranker):
     """Scores a track by its number of users, the same for everyone."""
-
-    popularity: Floats
-    predicts_ratings = False
-
-    @property
-    def num_tracks(self) -> int:
-        """See `Scorer`."""
-        return len(self.popularity)
-
-    @property
-    def known_tracks(self) -> NDArray[np.bool_]:
-        """See `Scorer`."""
-        return np.asarray(self.popularity > 0)
 
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
         return np.tile(self.popularity, (len(users), 1))
-
-    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
-        """See `Scorer`."""
-        raise NotImplementedError("Popularity does not predict ratings.")
