@@ -99,8 +99,7 @@ def similar(scorer: Scorer, tracks: Indexes, k: int) -> Lists:
     every = np.arange(scorer.num_tracks + 1)
     alone = Rows(every, every[:-1].astype(np.int32), np.ones(scorer.num_tracks, np.float32))
     known = np.flatnonzero(scorer.known_tracks[tracks])
-    found = best(_of_tracks(scorer), tracks[known], alone, lists.tracks.shape[1], scorer.known_tracks)
-    lists.tracks[known], lists.scores[known], lists.sizes[known] = found.tracks, found.scores, found.sizes
+    lists.put(known, best(_of_tracks(scorer), tracks[known], alone, lists.tracks.shape[1], scorer.known_tracks))
     return lists
 
 

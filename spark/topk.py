@@ -7,9 +7,8 @@ are never written out, and tracks that cannot get into a list are passed over. M
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,9 @@ from spark.algorithms.factors import FactorScorer
 from spark.blocks import Rows
 
 Places = NDArray[np.int64]
-Offer = Callable[..., None]
 
 _BLOCK_BYTES = 16 << 20
+_BLOCK_USERS = 512
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,10 @@ class Lists:
         taken: NDArray[np.bool_] = np.arange(self.tracks.shape[1]) < self.sizes[:, None]
         return taken
 
+    def put(self, places: Places, others: Lists) -> None:
+        """Takes other lists, as long as these, for those at some places."""
+        self.tracks[places], self.scores[places], self.sizes[places] = others.tracks, others.scores, others.sizes
+
 
 def best(scorer: Scorer, users: Indexes, heard: Rows, k: int, eligible: NDArray[np.bool_] | None = None) -> Lists:
     """The best k tracks of some users that they have not heard.
@@ -55,13 +58,31 @@ def best(scorer: Scorer, users: Indexes, heard: Rows, k: int, eligible: NDArray[
         eligible: which tracks may be listed, shape (num_tracks,); all where it is None.
     """
     lists = Lists.empty(len(users), k)
+    rest = np.arange(len(users))
     if isinstance(scorer, FactorScorer):
         factors, known = scorer.user_factors(users)
         _by_products(scorer, factors, known, users, heard, eligible, lists)
         rest = np.flatnonzero(~known | (lists.sizes < k))
-    else:
-        rest = np.arange(len(users))
-    _by_scores(scorer, rest, users, heard, eligible, lists)
+    size = max(1, min(_BLOCK_USERS, _BLOCK_BYTES // (4 * scorer.num_tracks)))
+    for places in _blocks(rest, size):
+        some = users[places]
+        lists.put(places, best_scored(scorer.scores(some, heard), some, heard, k, eligible))
+    return lists
+
+
+def best_scored(
+    scores: Floats, users: Indexes, heard: Rows, k: int, eligible: NDArray[np.bool_] | None = None
+) -> Lists:
+    """The same out of scores that are written out, shape (len(users), num_tracks)."""
+    from spark import selection
+
+    tracks = np.arange(scores.shape[1], dtype=np.int32)
+    if eligible is not None:
+        tracks, scores = tracks[eligible], np.ascontiguousarray(scores[:, eligible])
+    lists = Lists.empty(len(users), k)
+    found = (lists.scores, lists.tracks, lists.sizes)
+    selection.offer(scores, tracks, np.arange(len(users)), users.astype(np.int64), heard.starts, heard.columns, *found)
+    selection.sort_lists(*found)
     return lists
 
 
@@ -74,58 +95,22 @@ def _by_products(
     eligible: NDArray[np.bool_] | None,
     lists: Lists,
 ) -> None:
-    """Lists of the known users, out of known tracks."""
+    """Puts in the lists of the known users, out of known tracks."""
     from spark import selection
 
     order, sorted_factors, norms = scorer.by_norm
     if eligible is not None:
         order, sorted_factors, norms = order[eligible[order]], sorted_factors[eligible[order]], norms[eligible[order]]
-
-    def offer(block: Places, rows: Places, *found: NDArray[Any]) -> None:
-        selection.offer_products(
-            factors[block], order, sorted_factors, norms, rows, heard.starts, heard.columns, *found
-        )
-        selection.rescore(factors[block], scorer.track_factors, *found)
-
-    _fill(lists, np.flatnonzero(known), users, selection.TILE_ROWS, offer)
-
-
-def _by_scores(
-    scorer: Scorer,
-    places: Places,
-    users: Indexes,
-    heard: Rows,
-    eligible: NDArray[np.bool_] | None,
-    lists: Lists,
-) -> None:
-    """Lists of the users at some places, out of all tracks, with every score written out."""
-    from spark import selection
-
-    tracks = np.arange(scorer.num_tracks, dtype=np.int32)
-    if eligible is not None:
-        tracks = tracks[eligible]
-
-    def offer(block: Places, rows: Places, *found: NDArray[Any]) -> None:
-        scores = scorer.scores(users[block], heard)
-        if eligible is not None:
-            scores = np.ascontiguousarray(scores[:, eligible])
-        selection.offer(scores, tracks, np.arange(len(block)), rows, heard.starts, heard.columns, *found)
-
-    size = max(1, min(selection.TILE_ROWS, _BLOCK_BYTES // (4 * scorer.num_tracks)))
-    _fill(lists, places, users, size, offer)
-
-
-def _fill(lists: Lists, places: Places, users: Indexes, size: int, offer: Offer) -> None:
-    """Makes the lists at some places anew, a block of them at a time.
-
-    Args:
-        offer: given a block of places, and whose lists they are, puts into scores, tracks and sizes what belongs there.
-    """
-    from spark import selection
-
-    for start in range(0, len(places), size):
-        block = places[start : start + size]
-        found = [np.zeros_like(part[block]) for part in (lists.scores, lists.tracks, lists.sizes)]
-        offer(block, users[block].astype(np.int64), *found)
+    for places in _blocks(np.flatnonzero(known), selection.TILE_ROWS):
+        some, mine = users[places].astype(np.int64), factors[places]
+        block = Lists.empty(len(places), lists.tracks.shape[1])
+        found = (block.scores, block.tracks, block.sizes)
+        selection.offer_products(mine, order, sorted_factors, norms, some, heard.starts, heard.columns, *found)
+        selection.rescore(mine, scorer.track_factors, *found)
         selection.sort_lists(*found)
-        lists.scores[block], lists.tracks[block], lists.sizes[block] = found
+        lists.put(places, block)
+
+
+def _blocks(places: Places, size: int) -> Iterator[Places]:
+    """The places, so many of them at a time."""
+    return (places[start : start + size] for start in range(0, len(places), size))

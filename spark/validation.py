@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from config.errors import NotApplicable
-from spark.algorithms import Indexes, Training, fit, load
+from spark.algorithms import Training, fit, load
 from spark.algorithms.hybrid import standardised
-from spark.blocks import USER, Rows, rows_of
+from spark.blocks import USER, rows_of
 from spark.ranking import hits_of, metrics_at
 from spark.tables import Columns
 from spark.tasks import in_tasks
+from spark.topk import best_scored
 
 CUTOFF = 10
 _USERS = 4_000
@@ -93,24 +94,11 @@ def _sums(
         stacked = np.stack([standardised(scorer.scores(some, heard)) for scorer in scorers])
         rows = np.searchsorted(some, users[theirs])
         for place, weights in enumerate(grid):
-            lists, taken = _top(np.tensordot(weights, stacked, axes=1), some, heard)
-            hits, relevant = hits_of(lists, taken, rows, tracks[theirs], stacked.shape[2], CUTOFF)
+            lists = best_scored(np.tensordot(weights, stacked, axes=1), some, heard, min(CUTOFF, stacked.shape[2]))
+            hits, relevant = hits_of(lists.tracks, lists.taken, rows, tracks[theirs], stacked.shape[2], CUTOFF)
             sums[place] += metrics_at(hits, relevant, CUTOFF)["ndcg"].sum()
         sums[-1] += len(some)
     return sums
-
-
-def _top(scores: NDArray[np.float32], users: Indexes, heard: Rows) -> tuple[Indexes, NDArray[np.bool_]]:
-    """The best tracks of each row that the user has not heard, and which places are taken."""
-    from spark import selection
-
-    k = min(CUTOFF, scores.shape[1])
-    best, found = np.zeros((len(users), k), np.float32), np.zeros((len(users), k), np.int32)
-    sizes = np.zeros(len(users), np.int64)
-    tracks, places = np.arange(scores.shape[1], dtype=np.int32), np.arange(len(users))
-    selection.offer(scores, tracks, places, users.astype(np.int64), heard.starts, heard.columns, best, found, sizes)
-    selection.sort_lists(best, found, sizes)
-    return found, np.arange(k) < sizes[:, None]
 
 
 def _squares(model: Path, file: Path) -> NDArray[np.float64]:
