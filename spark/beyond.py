@@ -13,11 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from spark.tables import Columns
+from spark.tables import described, texts_of
 from spark.topk import Lists
 
 COLD = 5
@@ -74,16 +72,16 @@ def gini(counts: NDArray[np.int64]) -> float:
 
 
 @lru_cache(maxsize=2)
-def labels_of(described: Path) -> Labels | None:
+def labels_of(catalogue: Path) -> Labels | None:
     """The artist, genre and tags of each track as numbers, from the Parquet of tracks; None where none is known.
 
     Genre and tags are of one kind, because where the catalogue has no genre the first tag is it.
     """
-    known = [name for name in ("artist", "genre", "tags") if name in ds.dataset(described).schema.names]
-    table = ds.dataset(described).to_table(columns=[Columns.INDEX, *known]).sort_by(Columns.INDEX)
-    named = [_pairs(table[name].combine_chunks()) for name in known]
-    artists = [pairs for name, pairs in zip(known, named, strict=True) if name == "artist"]
-    styles = [pairs for name, pairs in zip(known, named, strict=True) if name != "artist"]
+    table = described(catalogue)
+    artists, styles = (
+        [texts_of(table[name]) for name in names if name in table.column_names]
+        for names in (["artist"], ["genre", "tags"])
+    )
     tracks, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     total = 0
     for kind in (artists, styles):
@@ -97,17 +95,6 @@ def labels_of(described: Path) -> Labels | None:
     each = np.unique(np.concatenate(tracks) * total + np.concatenate(labels))
     counts = np.bincount(each // total, minlength=len(table))
     return Labels(np.concatenate([[0], np.cumsum(counts)]), (each % total).astype(np.int32))
-
-
-def _pairs(column: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
-    """Of each text in a column of texts or of lists of them: the row it stands in, and the text. Nulls are left out."""
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        rows, texts = pc.list_parent_indices(column).to_numpy(), pc.list_flatten(column)
-    else:
-        rows, texts = np.arange(len(column)), column
-    texts = texts.cast(pa.string())
-    valid = texts.is_valid()
-    return rows[valid.to_numpy(zero_copy_only=False)].astype(np.int64), texts.filter(valid)
 
 
 def _diversity(tracks: NDArray[np.int32], sizes: NDArray[np.int64], labels: Labels | None) -> Values:

@@ -28,7 +28,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spark.arrow_files import deal, read_batches, read_range, write_arrow
 from spark.tables import Columns, written
-from spark.tasks import in_tasks
+from spark.tasks import in_tasks, release_memory
 
 KEPT = "kept"
 REJECTED = "rejects"
@@ -78,7 +78,9 @@ def chunk(parsed: DataFrame, into: Path) -> Heard:
         assert context is not None
         for number, table in enumerate(_tables(batches)):
             counts = _write_chunk(table, into, f"{context.partitionId():05}-{number:03}")
+            del table
             yield pa.record_batch([list(counts), list(counts.values())], names=["reason", "rows"])
+        release_memory()
 
     counts: Counter[str] = Counter()
     for reason, rows in parsed.mapInArrow(write, "reason string, rows long").collect():

@@ -26,6 +26,7 @@ from spark.chunks import AFTER_REASON, KEPT, REJECTED, chunk, merge_all
 from spark.lines import LINE, REPLACEMENT, head_of
 from spark.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
 from spark.tables import Columns
+from spark.tasks import release_memory
 
 REASONS = (
     "malformed_row",
@@ -78,7 +79,8 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
     """Writes `interactions`, `rejects`, `users` and `tracks` as Parquet below `into`, and `blocks`.
 
     Interactions lie in one file for each range of users, sorted by user and track. Users and tracks are those that
-    occur in the interactions or in their own file; `index` is a row's place in the order of the ids.
+    occur in the interactions or in their own file; `index` is a row's place in the order of the ids, and
+    in the file.
 
     Raises:
         MissingInput: a file is not there.
@@ -115,6 +117,7 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
         (into / name).mkdir()
         starts = mapped(into / "blocks" / side / "starts", np.int64)
         pq.write_table(table.append_column(counted, pa.array(np.diff(starts))), into / name / "part-0.parquet")
+    release_memory()
     interactions = int(starts[-1])
     return Ingested(
         read=heard.counts[KEPT] + sum(in_order.values()),

@@ -18,7 +18,7 @@ from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.popularity import PopularityScorer
 from spark.blocks import TRACK, USER, Rows, rows_of
 from spark.reasons import because
-from spark.tables import BECAUSE, RECOMMENDATIONS, SIMILAR, Columns, written
+from spark.tables import BECAUSE, RECOMMENDATIONS, SIMILAR, Columns, described, written
 from spark.tasks import in_tasks
 from spark.topk import Lists, best
 
@@ -113,10 +113,9 @@ def _of_tracks(scorer: Scorer) -> Scorer:
 
 
 @lru_cache(maxsize=4)
-def _ids(described: Path, key: str) -> pa.Array:
+def _ids(side: Path, key: str) -> pa.Array:
     """The users' or tracks' own ids by index."""
-    table = ds.dataset(described).to_table(columns=[Columns.INDEX, key]).sort_by(Columns.INDEX)
-    return table[key].combine_chunks()
+    return described(side, key)[key].combine_chunks()
 
 
 def _named(tracks: Indexes, ids: pa.Array) -> pa.Array:

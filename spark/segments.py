@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from spark.tables import Columns
+from spark.tables import described
 
 LEAST = 30
 """A segment of fewer users is left out: its figures would say more about chance."""
@@ -51,19 +50,16 @@ class Segments:
         return self.only(places)
 
 
-def segments(users: NDArray[np.int32], heard: NDArray[np.int64], described: Path) -> dict[str, Segments]:
+def segments(users: NDArray[np.int32], heard: NDArray[np.int64], side: Path) -> dict[str, Segments]:
     """The groups by `activity`, `country` and `age` that have at least `LEAST` users; nothing of what is not known.
 
     Args:
         users: the users' indexes.
         heard: how many interactions each has in the training part.
-        described: the Parquet of all users that Ingest wrote.
+        side: the Parquet of all users that Ingest wrote.
     """
-    known = set(ds.dataset(described).schema.names)
-    table = ds.dataset(described).to_table(
-        columns=[name for name in (Columns.INDEX, "country", "age") if name in known]
-    )
-    mine = table.sort_by(Columns.INDEX).take(pa.array(users))
+    mine = described(side).take(pa.array(users))
+    known = mine.column_names
     found = {"activity": by_activity(heard).large_enough()}
     if "country" in known:
         found["country"] = by_country(mine["country"].cast(pa.string())).large_enough(MOST_COUNTRIES)

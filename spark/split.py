@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from config.errors import UserError
 from spark.blocks import build
 from spark.by_time import Parts, after_cuts, cut_times, last_of_each
-from spark.tables import Columns, written
+from spark.tables import Columns, described, written
 from spark.tasks import in_tasks
 
 PARTS = TRAIN, VALIDATION, TEST = ("train", "validation", "test")
@@ -127,10 +127,9 @@ def _share(fraction: float) -> np.uint64:
     return np.uint64(round(fraction * _BUCKETS))
 
 
-def hashes(described: Path) -> Hashes:
+def hashes(side: Path) -> Hashes:
     """The hash of each user's or track's own id, by index."""
-    table = ds.dataset(described).to_table(columns=[Columns.INDEX, Columns.HASH]).sort_by(Columns.INDEX)
-    return np.asarray(table[Columns.HASH]).astype(np.uint64)
+    return np.asarray(described(side, Columns.HASH)[Columns.HASH]).astype(np.uint64)
 
 
 def sizes(dealt: Path) -> dict[str, int]:

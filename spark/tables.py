@@ -7,6 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
@@ -46,6 +51,22 @@ SIMILAR = (Columns.TRACK_ID, "rank", "similar_id", "score")
 def read_parquet(spark: SparkSession, *paths: Path) -> DataFrame:
     """The Parquet below some paths."""
     return spark.read.parquet(*map(literal, paths))
+
+
+def described(side: Path, *columns: str) -> pa.Table:
+    """Columns of the users or tracks that Ingest described, or all: one row an index, in their order."""
+    return pq.read_table(side, columns=list(columns) or None, use_threads=False, pre_buffer=False)
+
+
+def texts_of(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
+    """Of each text in a column of texts or of lists of them: the row it stands in, and the text. Nulls are left out."""
+    whole = column.combine_chunks()
+    if pa.types.is_list(whole.type) or pa.types.is_large_list(whole.type):
+        rows, texts = pc.list_parent_indices(whole).to_numpy(), pc.list_flatten(whole)
+    else:
+        rows, texts = np.arange(len(whole)), whole
+    valid = texts.is_valid()
+    return rows[valid.to_numpy(zero_copy_only=False)].astype(np.int64), texts.filter(valid).cast(pa.string())
 
 
 def literal(path: Path) -> str:

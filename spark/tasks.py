@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
+import pyarrow as pa
 from pyspark.sql import SparkSession
 
 Piece = TypeVar("Piece")
@@ -21,10 +22,16 @@ def in_tasks(spark: SparkSession, work: Callable[[Piece], Result], pieces: Seque
 
     def one(piece: Piece) -> Result:
         result = work(piece)
+        release_memory()
         _keep_imports(getattr(work, "func", work).__qualname__)  # a partial has it inside
         return result
 
     return spark.sparkContext.parallelize(list(pieces), len(pieces)).map(one).collect()
+
+
+def release_memory() -> None:
+    """Gives back to the system what Arrow keeps of freed memory: a worker that waits would keep it for a minute."""
+    pa.default_memory_pool().release_unused()
 
 
 @lru_cache

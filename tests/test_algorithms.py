@@ -173,6 +173,28 @@ def test_spark_opens_the_saved_model_and_predicts_what_we_do(
     )
 
 
+@pytest.mark.parametrize("name", OF_FACTORS)
+def test_of_users_that_are_all_silent_nothing_is_known(models: dict[str, Path], name: str) -> None:
+    users = np.array([SILENT], np.int32)
+    scorer = load(models[name])
+    assert isinstance(scorer, FactorScorer)
+    assert not scorer.user_factors(users)[1].any()
+    np.testing.assert_array_equal(scorer.scores(users, HEARD)[0].argsort(), POPULARITY.argsort())
+
+
+def test_only_the_factors_of_the_users_asked_for_are_read(models: dict[str, Path]) -> None:
+    scorer = load(models["als"])
+    assert isinstance(scorer, FactorScorer)
+    asked: list[tuple[int, int]] = []
+
+    def read(first: int, last: int) -> Any:
+        asked.append((first, last))
+        return scorer.read_users(first, last)
+
+    replace(scorer, read_users=read).user_factors(np.array([11, 9], np.int32))
+    assert asked == [(9, 12)]
+
+
 def test_predicted_ratings_stay_within_the_range(models: dict[str, Path]) -> None:
     scorer = load(models["als_explicit"])
     assert isinstance(scorer, FactorScorer)

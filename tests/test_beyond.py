@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -73,14 +72,6 @@ def test_a_catalogue_that_says_nothing_has_no_labels(tmp_path: Path) -> None:
     assert described(tmp_path / "bare", title=["x", "y"]) is None
     nulls = {"artist": pa.nulls(2, pa.string()), "genre": pa.nulls(2), "tags": pa.nulls(2, pa.list_(pa.string()))}
     assert described(tmp_path, **nulls) is None
-
-
-def test_labels_follow_the_index_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
-    shuffled = pd.DataFrame({"index": [2, 0, 1], "artist": ["c", "a", "a"]})
-    shuffled.to_parquet(tmp_path / "part-0.parquet", index=False)
-    found = labels_of(tmp_path)
-    assert found is not None
-    assert found.labels[0] == found.labels[1] != found.labels[2]
 
 
 def test_gini_worked_by_hand() -> None:

@@ -16,8 +16,7 @@ from spark.segments import LEAST, MOST_COUNTRIES, Segments, by_activity, by_age,
 def of(directory: Path, **known: Any) -> dict[str, Segments]:
     """The segments of as many users as are described, each with as many interactions as its index."""
     count = len(next(iter(known.values())))
-    backwards = pd.DataFrame({"index": range(count), **known}).iloc[::-1]
-    backwards.to_parquet(directory / "part-0.parquet", index=False)
+    pd.DataFrame({"index": range(count), **known}).to_parquet(directory / "part-0.parquet", index=False)
     return segments(np.arange(count, dtype=np.int32), np.arange(count), directory)
 
 

@@ -165,7 +165,7 @@ def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
             {"index": HEARD_BY.keys(), "user_id": [f"u{user}" for user in HEARD_BY]}
             | {"interactions": [len(tracks) for tracks in HEARD_BY.values()]}
         ),
-        "tracks": pd.DataFrame({"index": range(NUM_TRACKS), "track_id": [f"t{n}" for n in range(NUM_TRACKS)]})[::-1],
+        "tracks": pd.DataFrame({"index": range(NUM_TRACKS), "track_id": [f"t{n}" for n in range(NUM_TRACKS)]}),
         "interactions": pd.DataFrame(pairs, columns=["user", "track", "value"]),
     }
     for name, table in tables.items():

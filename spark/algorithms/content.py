@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -23,7 +21,7 @@ from config.errors import NotApplicable
 from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
 from spark.algorithms.items import histories
 from spark.blocks import Rows
-from spark.tables import Columns
+from spark.tables import described, texts_of
 
 _FEATURES = ("artist", "genre", "tags")
 
@@ -34,35 +32,30 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
     Raises:
         NotApplicable: the catalogue has none of the features.
     """
-    described = ds.dataset(training.catalogue).to_table().sort_by(Columns.INDEX)
-    rows, words = _words(described)
+    assert training.catalogue is not None
+    table = described(training.catalogue)
+    rows, words = _words(table)
     if not len(words):
         raise NotApplicable("tracks have neither tags nor genre nor artist")
     features, columns = np.unique(words, return_inverse=True)
     occurrences = np.bincount(columns)
-    rarity = np.log(len(described) / occurrences).astype(np.float32)
-    matrix = sparse.csr_matrix((rarity[columns], (rows, columns)), (len(described), len(features)))
+    rarity = np.log(len(table) / occurrences).astype(np.float32)
+    matrix = sparse.csr_matrix((rarity[columns], (rows, columns)), (len(table), len(features)))
     into.mkdir()
     sparse.save_npz(into / "tracks.npz", _unit(matrix))
     return {}
 
 
-def _words(described: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+def _words(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     """Each feature of each track: the track's index, and the feature, such as "genre rock"."""
-    rows, words = [], []
+    rows, words = [np.zeros(0, np.int64)], [np.zeros(0, np.str_)]
     for name in _FEATURES:
-        if name not in described.column_names:
-            continue
-        column = described[name].combine_chunks()
-        if pa.types.is_list(column.type):
-            places, column = pc.list_parent_indices(column).to_numpy(), column.flatten()
-        else:
-            places = np.arange(len(column))
-        there = pc.is_valid(column).to_numpy(zero_copy_only=False)
-        rows.append(places[there])
-        words.append(np.array([f"{name} {word}" for word in column.drop_null().to_pylist()], dtype=np.str_))
-    pairs = np.unique(np.rec.fromarrays([np.concatenate(rows), np.concatenate(words)])) if rows else None
-    return (np.zeros(0, np.int64), np.zeros(0, np.str_)) if pairs is None else (pairs["f0"], pairs["f1"])
+        if name in table.column_names:
+            places, texts = texts_of(table[name])
+            rows.append(places)
+            words.append(np.array([f"{name} {text}" for text in texts.to_pylist()], dtype=np.str_))
+    pairs = np.unique(np.rec.fromarrays([np.concatenate(rows), np.concatenate(words)]))
+    return pairs["f0"], pairs["f1"]
 
 
 def _unit(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

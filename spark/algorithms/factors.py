@@ -127,8 +127,8 @@ class FactorScorer:
 
     def user_factors(self, users: Indexes) -> tuple[Floats, np.ndarray]:
         """Factors of the users, shape (len(users), width), and which of them are known."""
-        first = int(users.min(initial=0))
-        factors, known = self.read_users(first, int(users.max(initial=first)) + 1)
+        first, last = (int(users.min()), int(users.max()) + 1) if len(users) else (0, 0)
+        factors, known = self.read_users(first, last)
         return factors[users - first], known[users - first]
 
     def scores(self, users: Indexes, heard: Rows) -> Floats:
@@ -184,8 +184,9 @@ def _dense(factors: Path, first: int, last: int) -> tuple[Floats, np.ndarray]:
     table = ds.dataset(factors).to_table(columns=["id", "features"], filter=within, fragment_scan_options=plain)
     ids = table["id"].to_numpy() - first
     features = table["features"].combine_chunks().flatten().to_numpy()
-    dense = np.zeros((last - first, _width(factors)), np.float32)
-    dense[ids] = features.reshape(len(ids), -1)
+    width = _width(factors)
+    dense = np.zeros((last - first, width), np.float32)
+    dense[ids] = features.reshape(-1, width)
     known = np.zeros(last - first, bool)
     known[ids] = True
     return dense, known
