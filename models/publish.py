@@ -23,6 +23,7 @@ _USERS = pa.schema(
         ("interactions", pa.int64()),
         ("age", pa.int32()),
         ("country", pa.string()),
+        ("rung", pa.string()),
     ]
 )
 _TRACKS = pa.schema(
@@ -48,6 +49,8 @@ class Parts:
     model: Path
     recommendations: Path
     similar: Path
+    rungs: Path
+    """Parquet: what each user's list stands on, by index."""
     evaluation: Path
     """Parquet: what of the champion's evaluation a later version can be compared by."""
 
@@ -62,8 +65,8 @@ def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], fa
     Returns:
         The counts of users, tracks, interactions and recommendations.
     """
-    users = _table(parts.users, _USERS)
-    tracks = _table(parts.tracks, _TRACKS)
+    users = pq.read_table(parts.users).append_column("rung", pq.read_table(parts.rungs)["rung"])
+    users, tracks = _table(users, _USERS), _table(pq.read_table(parts.tracks), _TRACKS)
     pq.write_table(users, into / "users.parquet")
     pq.write_table(tracks, into / "tracks.parquet")
     shutil.copytree(parts.model, into / "model")
@@ -83,9 +86,8 @@ def assemble(into: Path, root: Path, parts: Parts, documents: dict[str, Any], fa
     return counts
 
 
-def _table(parquet: Path, schema: pa.Schema) -> pa.Table:
-    """The rows by index, with every column of the schema: null where the dataset does not know it."""
-    table = pq.read_table(parquet).sort_by("index")
+def _table(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows, with every column of the schema: null where the dataset does not know it."""
     known = set(table.column_names)
     columns = [
         table[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)

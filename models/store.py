@@ -1,7 +1,8 @@
 """`serving.sqlite`: a published version, laid out for looking things up.
 
 A user's list and history, and a track's similar tracks, are two packed columns each of its row (track indexes `int32`,
-numbers `float32`, little-endian), so that a look-up reads one row and one track row per line shown.
+numbers `float32`, little-endian), so that a look-up reads one row and one track row per line shown. So are the
+reasons: equally many indexes a line, −1 where there are fewer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import itertools
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,9 +24,6 @@ from numpy.typing import NDArray
 
 FILE = "serving.sqlite"
 
-REASONS = 2
-"""Tracks that a recommendation is due to, at most; −1 stands for none."""
-
 Lines = tuple[NDArray[Any], ...]
 """Of lists or histories: users, and columns that belong to them, such as tracks and scores."""
 
@@ -34,6 +32,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE users (
     idx INTEGER PRIMARY KEY, user_id TEXT NOT NULL UNIQUE, age INTEGER, country TEXT, interactions INTEGER NOT NULL,
+    rung TEXT NOT NULL,
     items BLOB NOT NULL, scores BLOB NOT NULL, because BLOB NOT NULL, heard BLOB NOT NULL, heard_values BLOB NOT NULL
 );
 CREATE TABLE tracks (
@@ -42,6 +41,7 @@ CREATE TABLE tracks (
 );
 """
 
+_USER = "user_id, age, country, interactions, rung"
 _TRACK = "track_id, title, artist, genre, popularity"
 
 _FINISH = """
@@ -59,6 +59,8 @@ class User:
     age: int | None
     country: str | None
     interactions: int
+    rung: str
+    """What their list stands on: a key of `config.rungs.RUNGS`."""
 
 
 @dataclass(frozen=True)
@@ -105,34 +107,25 @@ class Store:
     def user(self, user_id: str) -> User | None:
         """The user of that id; None where there is none."""
         row = self._db.execute(
-            "SELECT user_id, age, country, interactions FROM users WHERE user_id = ?", (user_id,)
+            f"SELECT {_USER} FROM users WHERE user_id = ?", (user_id,)
         ).fetchone()
         return User(*row) if row else None
 
     def users(self, prefix: str = "", limit: int = 20) -> list[User]:
         """Users whose id begins so, in the order of their ids."""
         rows = self._db.execute(
-            "SELECT user_id, age, country, interactions FROM users WHERE user_id >= ? ORDER BY user_id", (prefix,)
+            f"SELECT {_USER} FROM users WHERE user_id >= ? ORDER BY user_id", (prefix,)
         )
         matching = itertools.takewhile(lambda row: row[0].startswith(prefix), rows)  # from the index, row by row
         return [User(*row) for row in itertools.islice(matching, limit)]
 
     def recommendations(self, user_id: str, limit: int) -> list[Listed]:
         """A user's list, best first: at most as many lines as are stored."""
-        lines = self._unpacked("users", "items", "scores", user_id, limit)
-        row = self._db.execute("SELECT because FROM users WHERE user_id = ?", (user_id,)).fetchone()
-        if not lines or not row[0]:
-            return lines
-        named = np.frombuffer(row[0], "<i4").reshape(-1, REASONS)[: len(lines)].tolist()
-        known = self._tracks({index for each in named for index in each if index >= 0})
-        return [
-            replace(line, because=tuple(known[index] for index in each if index >= 0))
-            for line, each in zip(lines, named, strict=True)
-        ]
+        return self._unpacked("SELECT items, scores, because FROM users WHERE user_id = ?", user_id, limit)
 
     def history(self, user_id: str, limit: int) -> list[Listed]:
         """What a user has heard, the highest value first."""
-        return self._unpacked("users", "heard", "heard_values", user_id, limit)
+        return self._unpacked("SELECT heard, heard_values, x'' FROM users WHERE user_id = ?", user_id, limit)
 
     def track(self, track_id: str) -> Track | None:
         """The track of that id; None where there is none."""
@@ -141,7 +134,7 @@ class Store:
 
     def similar(self, track_id: str, limit: int) -> list[Listed]:
         """The tracks that are most similar to a track, with how much they are."""
-        return self._unpacked("tracks", "similar", "similarities", track_id, limit)
+        return self._unpacked("SELECT similar, similarities, x'' FROM tracks WHERE track_id = ?", track_id, limit)
 
     def popular(self, limit: int) -> list[Listed]:
         """The tracks that most users have heard, with that number."""
@@ -151,15 +144,18 @@ class Store:
         )
         return [Listed(track := Track(*row), float(track.popularity)) for row in rows]
 
-    def _unpacked(self, table: str, tracks: str, numbers: str, own_id: str, limit: int) -> list[Listed]:
-        key = table.removesuffix("s") + "_id"
-        row = self._db.execute(f"SELECT {tracks}, {numbers} FROM {table} WHERE {key} = ?", (own_id,)).fetchone()
-        if row is None:
+    def _unpacked(self, query: str, own_id: str, limit: int) -> list[Listed]:
+        """The lines that a query finds packed: tracks, their numbers, and reasons if there are any."""
+        row = self._db.execute(query, (own_id,)).fetchone()
+        if not row or not row[0]:
             return []
-        indexes = np.frombuffer(row[0], "<i4")[:limit].tolist()
-        by_index = self._tracks(indexes)
-        values = np.frombuffer(row[1], "<f4")[:limit].tolist()
-        return [Listed(by_index[index], value) for index, value in zip(indexes, values, strict=True)]
+        tracks, numbers, reasons = (np.frombuffer(row[place], kind) for place, kind in enumerate(("<i4", "<f4", "<i4")))
+        lines = np.column_stack([tracks, reasons.reshape(len(tracks), -1)])[:limit].tolist()
+        known = self._tracks({index for line in lines for index in line if index >= 0})
+        return [
+            Listed(known[track], number, tuple(known[index] for index in due_to if index >= 0))
+            for (track, *due_to), number in zip(lines, numbers.tolist(), strict=False)
+        ]
 
     def _tracks(self, indexes: Collection[int]) -> dict[int, Track]:
         """Tracks by their indexes."""
@@ -187,12 +183,12 @@ def build_store(version: Path, interactions: Path) -> None:
             "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             ((*track, *alike) for track, alike in zip(zip(*described, strict=True), similar, strict=True)),
         )
-        about = (users[name].to_pylist() for name in ("index", "user_id", "age", "country", "interactions"))
+        about = (users[name].to_pylist() for name in ("index", "user_id", "age", "country", "interactions", "rung"))
         listed = _lists(version / "recommendations", ("user_id", users["user_id"]), ("track_id", names))
         lists = _packed(listed, len(users), 3)
         heard = _packed(_history(interactions), len(users), 2)
         db.executemany(
-            "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (*who, *mine, *history)
                 for who, mine, history in zip(zip(*about, strict=True), lists, heard, strict=True)
@@ -218,10 +214,11 @@ def _lists(lists: Path, owner: tuple[str, pa.ChunkedArray], listed: tuple[str, p
 
 
 def _due_to(column: pa.ChunkedArray, track_ids: pa.ChunkedArray) -> NDArray[np.int64]:
-    """The tracks that each line is due to, shape (lines, REASONS)."""
+    """The tracks that each line is due to, shape (lines, the most that a line has)."""
     lists = column.combine_chunks()
-    found = np.full((len(lists), REASONS), -1)
-    there = np.arange(REASONS) < lists.value_lengths().to_numpy()[:, None]
+    counts = lists.value_lengths().to_numpy()
+    found = np.full((len(lists), counts.max(initial=0)), -1)
+    there = np.arange(found.shape[1]) < counts[:, None]
     found[there] = pc.index_in(lists.flatten(), value_set=track_ids).to_numpy()
     return found
 

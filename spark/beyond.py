@@ -15,11 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spark.algorithms import COLD
 from spark.tables import described, texts_of
 from spark.topk import Lists
-
-COLD = 5
-"""A track with fewer listeners in training is cold."""
 
 PER_LIST = ("novelty", "diversity", "arp", "cold_tracks")
 

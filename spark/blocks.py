@@ -52,6 +52,12 @@ class Rows:
         """The columns of a row."""
         return self.columns[self.starts[row] : self.starts[row + 1]]
 
+    def of_all(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The columns of some rows, one after the other, and where each row's begin and the last one's end."""
+        lengths = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        return starts, self.columns[np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], lengths)]
+
 
 @lru_cache(maxsize=8)
 def rows_of(blocks: Path, side: str) -> Rows:
@@ -116,9 +122,14 @@ def allocate(side: Path, rows: int, entries: int) -> None:
     """Makes the files of one orientation, with room for so many rows and entries; where the last row ends is set."""
     side.mkdir(parents=True)
     for name, size in (("starts", 8 * (rows + 1)), ("columns", 4 * entries), ("values", 4 * entries)):
-        with (side / name).open("wb") as file:
-            file.truncate(size)
+        make_room(side / name, size)
     write_at(side / "starts", 8 * rows, np.array([entries], np.int64))
+
+
+def make_room(file: Path, size: int) -> None:
+    """Makes a file of so many bytes, all 0, into which tasks may write."""
+    with file.open("wb") as opened:
+        opened.truncate(size)
 
 
 def _write_users(

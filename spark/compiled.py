@@ -25,6 +25,7 @@ def main() -> None:
     from spark.algorithms.factors import FactorScorer
     from spark.blocks import TRACK, USER, allocate, rows_of, write_rows
     from spark.diversity import similarities
+    from spark.lists import Rules, ruled
     from spark.topk import best
 
     users, tracks = (side.ravel().astype(np.int32) for side in np.mgrid[:_SIZE, :_SIZE])
@@ -57,7 +58,9 @@ def main() -> None:
         scorer = FactorScorer(
             lambda first, last: (factors[first:last], known[first:last]), factors, known, np.ones(_SIZE, np.float32)
         )
-        lists = best(scorer, np.arange(_SIZE, dtype=np.int32), rows_of(blocks, USER), 3)
+        everyone = np.arange(_SIZE, dtype=np.int32)
+        lists = best(scorer, everyone, rows, 3)
+        ruled(scorer, everyone, rows, 3, Rules(artists=everyone, max_per_artist=1))
         labels = np.arange(_SIZE + 1), lists.tracks.ravel()
         similarities(lists.tracks, lists.sizes, *labels, np.zeros(_SIZE), np.zeros(_SIZE, np.int64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,16 @@ from spark.algorithms import Indexes, Scorer, load, popularity_of
 from spark.beyond import Catalogue, labels_of, per_list
 from spark.blocks import USER, Rows, rows_of
 from spark.ranking import CUTOFFS, hits_of, metrics_at
-from spark.split import TEST, sizes
+from spark.split import TEST, HeldOut, sizes
 from spark.summary import Summary, summarise
 from spark.tables import Columns, written
 from spark.tasks import in_tasks
-from spark.topk import best
+from spark.topk import Lists, best
 
 _DEPTH = max(CUTOFFS)
+
+Listed = Callable[[Indexes, Rows, int], Lists]
+"""Given users, what all users heard, and a length: makes lists."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,13 @@ class Measured:
 
 
 def evaluate(
-    spark: SparkSession, ingested: Path, split: Path, model: Path, liked_from: float | None, into: Path
+    spark: SparkSession,
+    ingested: Path,
+    split: Path,
+    model: Path,
+    liked_from: float | None,
+    into: Path,
+    served: Listed | None = None,
 ) -> Measured:
     """Measures a saved model and writes the metrics of each user as Parquet.
 
@@ -50,8 +60,9 @@ def evaluate(
         ingested: the directory that Ingest wrote.
         split: the directory that Split wrote.
         model: a saved model, at a path that every worker can read.
-        liked_from: see `per_user`.
+        liked_from: see `HeldOut.read`.
         into: where the Parquet goes.
+        served: makes the lists, instead of the model alone.
     """
     into.mkdir()
     files = sorted((split / "dealt" / f"{Columns.PART}={TEST}").glob("*.parquet"))
@@ -61,7 +72,8 @@ def evaluate(
         heard = rows_of(split / "blocks", USER)
         listeners, learned_from = popularity_of(model).astype(np.float64), np.count_nonzero(np.diff(heard.starts))
         catalogue = Catalogue(listeners, int(learned_from), labels_of(ingested / "tracks"))
-        table = per_user(load(model), held_out, heard, catalogue)
+        scorer = load(model)
+        table = per_user(scorer, held_out, heard, catalogue, served or partial(best, scorer))
         written(into / file.name, partial(pq.write_table, table))
 
     in_tasks(spark, measure, files)
@@ -74,25 +86,7 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Interactions of the test part, sorted by user."""
-
-    users: Indexes
-    tracks: Indexes
-    values: NDArray[np.float64]
-    relevant: NDArray[np.bool_]
-    """Whether each is a track that the user likes."""
-
-    @classmethod
-    def read(cls, file: Path, liked_from: float | None) -> HeldOut:
-        """From a file of the test part; `liked_from` is the rating from which a track is relevant, None: all are."""
-        table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
-        users, tracks, values = (table[name].to_numpy() for name in table.column_names)
-        return cls(users, tracks, values, np.ones(len(values), bool) if liked_from is None else values >= liked_from)
-
-
-def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows, catalogue: Catalogue) -> pa.Table:
+def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows, catalogue: Catalogue, listed: Listed) -> pa.Table:
     """Every metric of every user who has something held out, one row each.
 
     The list is drawn from the whole catalogue without what the user heard in training. Where nothing held out is
@@ -101,9 +95,10 @@ def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows, catalogue: Catalogu
     Args:
         heard: what each user heard in training.
         catalogue: what else is known of the tracks.
+        listed: makes the lists of some users, of a length.
     """
     users, rows = np.unique(held_out.users, return_inverse=True)
-    lists = best(scorer, users.astype(np.int32), heard, min(_DEPTH, scorer.num_tracks))
+    lists = listed(users.astype(np.int32), heard, min(_DEPTH, scorer.num_tracks))
     wanted = held_out.relevant
     hits, counts = hits_of(lists.tracks, lists.taken, rows[wanted], held_out.tracks[wanted], scorer.num_tracks, _DEPTH)
     ends = np.concatenate([[0], np.cumsum(lists.sizes)]).astype(np.int32)

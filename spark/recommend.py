@@ -12,13 +12,15 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from config.rungs import RUNGS
 from spark.algorithms import Indexes, Scorer, load
 from spark.algorithms.factors import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.popularity import PopularityScorer
 from spark.blocks import TRACK, USER, Rows, rows_of
-from spark.reasons import because
-from spark.tables import BECAUSE, RECOMMENDATIONS, SIMILAR, Columns, described, written
+from spark.lists import Codes, Ladder, Rules, lists_for
+from spark.reasons import REASONS, because
+from spark.tables import BECAUSE, RECOMMENDATIONS, RUNG, SIMILAR, Columns, described, written
 from spark.tasks import in_tasks
 from spark.topk import Lists, best
 
@@ -26,43 +28,66 @@ _USERS_PER_TASK = 1 << 14
 
 
 def recommend_everyone(
-    spark: SparkSession, ingested: Path, blocks: Path, model: Path, k: int, into: Path, *, reasons: bool = False
-) -> tuple[int, int]:
-    """Writes the list of every user as Parquet; returns how many users there are, and rows.
+    spark: SparkSession,
+    ingested: Path,
+    blocks: Path,
+    ladder: Ladder,
+    k: int,
+    into: Path,
+    *,
+    rules: Rules,
+    reasons: bool = False,
+) -> int:
+    """Writes the list of every user as Parquet, and beside it `rungs.parquet`, one a user; returns how many rows.
 
     Args:
         ingested: the directory that Ingest wrote.
         blocks: what each user has heard, which is left out.
-        model: a saved model, at a path that every worker can read.
         k: the length of the lists.
         into: the directory to be made, at a path that every worker can write.
         reasons: adds a column that tells what each recommendation is due to.
 
     Raises:
-        RuntimeError: the number of rows written is not the sum of min(k, unheard tracks) over the users.
+        RuntimeError: fewer rows were written than the sum of min(k, unheard tracks) over the users, and no rule is why.
     """
     into.mkdir()
     heard = rows_of(blocks, USER)
     users, tracks = len(heard), len(rows_of(blocks, TRACK))
 
-    def recommend(first: int) -> None:
+    def recommend(first: int) -> Codes:
         some = np.arange(first, min(first + _USERS_PER_TASK, users), dtype=np.int32)
-        scorer, own = load(model), rows_of(blocks, USER)
-        lists = best(scorer, some, own, min(k, tracks))
+        own = rows_of(blocks, USER)
+        lists, rungs = lists_for(ladder, some, own, min(k, tracks), rules)
         names = [_ids(ingested / name, key) for name, key in (("users", Columns.USER_ID), ("tracks", Columns.TRACK_ID))]
         # Ids are dictionaries in memory, so that they are written as such; the file says that they are text.
         name = f"part-{first // _USERS_PER_TASK:05}.parquet"
         table = _as_rows(some, lists, *names)
         if reasons:
-            due_to = because(scorer, some, own, lists.tracks, lists.sizes)
+            due_to = _because(ladder, rules, some, own, lists, rungs)
             table = table.append_column(BECAUSE, _named(due_to[lists.taken], names[1]))
         written(into / name, partial(pq.write_table, table, store_schema=False))
+        return rungs
 
-    in_tasks(spark, recommend, range(0, users, _USERS_PER_TASK))
-    rows, expected = ds.dataset(into).count_rows(), int(np.minimum(k, tracks - np.diff(heard.starts)).sum())
-    if rows != expected:
+    rungs = in_tasks(spark, recommend, range(0, users, _USERS_PER_TASK))
+    rows, expected = int(ds.dataset(into).count_rows()), int(np.minimum(k, tracks - np.diff(heard.starts)).sum())
+    if rows != expected and not rules.may_shorten:
         raise RuntimeError(f"{rows:,} recommendations were written instead of {expected:,}.")
-    return users, rows
+    named = pa.DictionaryArray.from_arrays(np.concatenate(rungs), pa.array(list(RUNGS)))
+    pq.write_table(pa.table({RUNG: named}), into.with_name("rungs.parquet"), store_schema=False)
+    return rows
+
+
+def _because(ladder: Ladder, rules: Rules, users: Indexes, heard: Rows, lists: Lists, rungs: Codes) -> Indexes:
+    """What each place of a list is due to, see `because`: by the rung, and for new tracks by content."""
+    found = np.full((*lists.tracks.shape, REASONS), -1, np.int32)
+    for place, rung in enumerate(RUNGS):
+        mine = np.flatnonzero(rungs == place)
+        if len(mine):
+            found[mine] = because(ladder.scorers[rung], users[mine], heard, lists.tracks[mine], lists.sizes[mine])
+    if rules.new_share and ladder.content is not None:
+        by_content = because(ladder.content, users, heard, lists.tracks, lists.sizes)
+        found = np.where(ladder.content.new_tracks[lists.tracks][:, :, None], by_content, found)
+    return found
 
 
 def similar_tracks(spark: SparkSession, ingested: Path, model: Path, k: int, into: Path) -> int:

@@ -138,6 +138,34 @@ def sort_lists(best, found, sizes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def pick(tracks, taken, artists, most, places, sizes):  # type: ignore[no-untyped-def]
+    """Picks from each row, in its order, tracks that are not picked yet, and whose artist has not `most` already.
+
+    Args:
+        tracks, taken: candidates, and which of them there are, shape (rows, columns).
+        artists: of each track, a number; -1 is not limited.
+        most: picked tracks of one artist; 0: any number.
+        places: receives the columns that are picked, shape (rows, k).
+        sizes: receives how many they are, shape (rows,).
+    """
+    for i in range(len(tracks)):
+        for c in range(tracks.shape[1]):
+            if sizes[i] == places.shape[1]:
+                break
+            if not taken[i, c]:
+                continue
+            track, artist = tracks[i, c], artists[tracks[i, c]]
+            again, same = False, 0
+            for place in range(sizes[i]):
+                other = tracks[i, places[i, place]]
+                again |= other == track
+                same += artist >= 0 and artists[other] == artist
+            if not again and (most == 0 or same < most):
+                places[i, sizes[i]] = c
+                sizes[i] += 1
+
+
+@njit(cache=True, nogil=True)
 def _comes_first(score, track, other_score, other_track):  # type: ignore[no-untyped-def]
     return score > other_score or (score == other_score and track < other_track)
 

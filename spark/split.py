@@ -44,6 +44,25 @@ class Dealing:
     seed: int
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Interactions of the validation or test part, sorted by user."""
+
+    users: NDArray[np.int32]
+    tracks: NDArray[np.int32]
+    values: NDArray[np.float64]
+    relevant: NDArray[np.bool_]
+    """Whether each is a track that the user likes."""
+
+    @classmethod
+    def read(cls, file: Path, liked_from: float | None) -> HeldOut:
+        """From a file of a part; `liked_from` is the rating from which a track is relevant, None: all are."""
+        columns = [Columns.USER, Columns.TRACK, Columns.VALUE]
+        table = pq.read_table(file, columns=columns, use_threads=False, pre_buffer=False)
+        users, tracks, values = (table[name].to_numpy() for name in table.column_names)
+        return cls(users, tracks, values, np.ones(len(values), bool) if liked_from is None else values >= liked_from)
+
+
 def deal(spark: SparkSession, ingested: Path, how: Dealing, into: Path) -> tuple[dict[str, int], dict[str, str]]:
     """Deals the interactions; returns how many each part has, and what times it was cut at, if it was.
 

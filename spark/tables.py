@@ -44,6 +44,9 @@ RECOMMENDATIONS = (Columns.USER_ID, "rank", Columns.TRACK_ID, "score")
 BECAUSE = "because"
 """One more column of the lists: the ids of the tracks that the user heard and that contributed most."""
 
+RUNG = "rung"
+"""One row a user, by index: what their list stands on, see `config.rungs`."""
+
 SIMILAR = (Columns.TRACK_ID, "rank", "similar_id", "score")
 """Columns of the lists of similar tracks."""
 

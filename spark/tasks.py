@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -32,6 +33,11 @@ def in_tasks(spark: SparkSession, work: Callable[[Piece], Result], pieces: Seque
 def release_memory() -> None:
     """Gives back to the system what Arrow keeps of freed memory: a worker that waits would keep it for a minute."""
     pa.default_memory_pool().release_unused()
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @lru_cache

@@ -44,6 +44,10 @@ class Lists:
         taken: NDArray[np.bool_] = np.arange(self.tracks.shape[1]) < self.sizes[:, None]
         return taken
 
+    def of(self, places: Places) -> Lists:
+        """Those at some places."""
+        return Lists(self.tracks[places], self.scores[places], self.sizes[places])
+
     def put(self, places: Places, others: Lists) -> None:
         """Takes other lists, as long as these, for those at some places."""
         self.tracks[places], self.scores[places], self.sizes[places] = others.tracks, others.scores, others.sizes

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from config.errors import NotApplicable
-from spark.algorithms import Training, fit, load
-from spark.algorithms.hybrid import standardised
+from spark.algorithms import Training, fit, load, standardised
 from spark.blocks import USER, rows_of
 from spark.ranking import hits_of, metrics_at
-from spark.tables import Columns
+from spark.split import HeldOut
 from spark.tasks import in_tasks
 from spark.topk import best_scored
 
@@ -81,10 +79,9 @@ def _sums(
     models: Sequence[Path], blocks: Path, liked_from: float | None, grid: Weights, every: int, file: Path
 ) -> NDArray[np.float64]:
     """The sum of each NDCG over the users of a file, and at the end how many they are."""
-    table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
-    users, tracks, values = (table[name].to_numpy() for name in table.column_names)
-    chosen = (users % every == 0) & (True if liked_from is None else values >= liked_from)
-    users, tracks = users[chosen], tracks[chosen]
+    held_out = HeldOut.read(file, liked_from)
+    chosen = held_out.relevant & (held_out.users % every == 0)
+    users, tracks = held_out.users[chosen], held_out.tracks[chosen]
     scorers, heard, sums = [load(model) for model in models], rows_of(blocks, USER), np.zeros(len(grid) + 1)
     listeners = np.unique(users).astype(np.int32)
     size = max(1, _BLOCK_BYTES // (4 * scorers[0].num_tracks * len(scorers)))
@@ -103,8 +100,8 @@ def _sums(
 
 def _squares(model: Path, file: Path) -> NDArray[np.float64]:
     """The sum of the squared errors of a file's ratings, and how many they are."""
-    table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK, Columns.VALUE])
-    users, tracks, values = (table[name].to_numpy() for name in table.column_names)
-    if not len(users):
+    held_out = HeldOut.read(file, None)
+    if not len(held_out.users):
         return np.zeros(2)
-    return np.array([((load(model).ratings(users, tracks) - values) ** 2).sum(), len(values)])
+    errors = load(model).ratings(held_out.users, held_out.tracks) - held_out.values
+    return np.array([(errors**2).sum(), len(errors)])

@@ -15,7 +15,7 @@ import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pipeline import Ran, Roots, eventually
+from pipeline import Ran, Roots, eventually, unused_port
 from pyspark.sql import SparkSession
 
 from config.durable import write_json
@@ -71,10 +71,8 @@ def pipeline(finished: tuple[Roots, Ran], tmp_path: Path) -> Roots:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """See `unused_port`."""
+    return unused_port()
 
 
 @pytest.fixture
@@ -113,7 +111,7 @@ def _make_version(root: Path, name: str) -> Path:
     pairs = [(user, track_index[track], value) for user, pair in enumerate(HEARD.values()) for track, value in pair]
     popularity = [sum(track == index for _, track, _ in pairs) for index in range(len(TRACKS))]
     track_rows = [(i, *track, popularity[i]) for i, track in enumerate(TRACKS)]
-    user_rows = [(i, user, 30 + i, "SE", len(HEARD[user])) for i, user in enumerate(HEARD)]
+    user_rows = [(i, user, 30 + i, "SE", len(HEARD[user]), "model") for i, user in enumerate(HEARD)]
     lists = [
         (user, r, track, score, BECAUSE.get((user, track), []))
         for user, lines in LISTS.items()
@@ -129,7 +127,7 @@ def _make_version(root: Path, name: str) -> Path:
         version / "users.parquet",
         user_rows,
         {"index": pa.int32(), "user_id": pa.string(), "age": pa.int32(), "country": pa.string()}
-        | {"interactions": pa.int64()},
+        | {"interactions": pa.int64(), "rung": pa.string()},
     )
     _write(
         version / "recommendations" / "part-0.parquet",

@@ -293,13 +293,18 @@ def test_ease_leaves_out_rare_tracks_and_says_what_it_cannot_hold(
         fit("ease", learned, {"reg_param": 10.0, "min_listeners": 1}, tmp_path / "large")
 
 
-def test_neighbours_by_cosine_add_up(models: dict[str, Path]) -> None:
-    lengths = np.linalg.norm(MATRIX, axis=0)
-    similar = MATRIX.T @ MATRIX / np.maximum(np.outer(lengths, lengths), 1e-9)
+def assert_cosines_add_up(model: Path, weighted: NDArray[np.float64], rtol: float) -> None:
+    """A score is the sum of the cosines, between columns of a matrix, with what was heard."""
+    lengths = np.linalg.norm(weighted, axis=0)
+    similar = weighted.T @ weighted / np.maximum(np.outer(lengths, lengths), 1e-9)
     np.fill_diagonal(similar, 0)
     known = POPULARITY > 0
-    scores = load(models["item-knn by cosine"]).scores(KNOWN_USERS, HEARD)
-    np.testing.assert_allclose(scores[:, known], (MATRIX @ similar)[KNOWN_USERS][:, known], rtol=1e-5)
+    scores = load(model).scores(KNOWN_USERS, HEARD)
+    np.testing.assert_allclose(scores[:, known], (MATRIX @ similar)[KNOWN_USERS][:, known], rtol=rtol)
+
+
+def test_neighbours_by_cosine_add_up(models: dict[str, Path]) -> None:
+    assert_cosines_add_up(models["item-knn by cosine"], MATRIX, 1e-5)
 
 
 def test_neighbours_by_bm25_add_up(models: dict[str, Path]) -> None:
@@ -307,13 +312,7 @@ def test_neighbours_by_bm25_add_up(models: dict[str, Path]) -> None:
     heard = MATRIX.sum(axis=1)
     rarity = np.log((NUM_USERS - POPULARITY + 0.5) / (POPULARITY + 0.5) + 1.0)
     saturation = 2.2 / (1 + 1.2 * (0.25 + 0.75 * heard / heard.mean()))
-    weighted = MATRIX * saturation[:, None] * rarity[None, :]
-    lengths = np.linalg.norm(weighted, axis=0)
-    similar = weighted.T @ weighted / np.maximum(np.outer(lengths, lengths), 1e-9)
-    np.fill_diagonal(similar, 0)
-    known = POPULARITY > 0
-    scores = load(models["item-knn by bm25"]).scores(KNOWN_USERS, HEARD)
-    np.testing.assert_allclose(scores[:, known], (MATRIX @ similar)[KNOWN_USERS][:, known], rtol=1e-4)
+    assert_cosines_add_up(models["item-knn by bm25"], MATRIX * saturation[:, None] * rarity[None, :], 1e-4)
 
 
 def neighbours_of(scorer: Scorer, track: int) -> dict[int, float]:

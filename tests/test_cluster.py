@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 from cluster_job import OBJECTIVE, TASK_COST
-from pipeline import Ran, Roots
+from pipeline import Ran, Roots, unused_port
 from pyspark.sql import SparkSession
 from test_engine import MATRIX, TRACKS, USERS, written
 
@@ -27,7 +27,7 @@ from spark.cluster import cluster
 @pytest.fixture(scope="module")
 def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a standalone cluster of two workers."""
-    with cluster(tmp_path_factory.mktemp("cluster"), port=17077) as running:
+    with cluster(tmp_path_factory.mktemp("cluster"), port=unused_port()) as running:
         yield running.address
 
 

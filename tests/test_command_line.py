@@ -82,6 +82,12 @@ def test_missing_raw_files_are_named(tmp_path: Path) -> None:
     assert ran.stderr.startswith(f"Error: There is no user_artists.dat in {tmp_path}: ")
 
 
+def test_a_file_of_what_is_blocked_must_be_there(tmp_path: Path) -> None:
+    ran = Roots(tmp_path).call("--recommend-blocked=/none.csv")
+    assert ran.returncode == MISSING_DATA
+    assert ran.stderr == "Error: [recommend] blocked = /none.csv cannot be read (No such file or directory).\n"
+
+
 def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file is in the way")
     ran = Roots(tmp_path).call()

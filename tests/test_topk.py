@@ -22,6 +22,7 @@ from spark.algorithms.factors import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.popularity import PopularityScorer
 from spark.blocks import Rows, build
+from spark.lists import Ladder, Rules
 
 SCORES = hnp.arrays(
     np.float32,
@@ -46,6 +47,10 @@ class Fixed:
     def known_tracks(self) -> Any:
         """All."""
         return np.ones(self.num_tracks, bool)
+
+    def knows(self, users: Indexes, heard: Rows) -> Any:
+        """All."""
+        return np.ones(len(users), bool)
 
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """The rows of the table."""
@@ -155,6 +160,9 @@ LISTENERS = [4.0, 3.0, 1.0, 1.0, 1.0, 2.0]
 BY_POPULARITY = [0, 1, 5, 2, 3, 4]
 
 
+NO_RULES = Rules(np.full(NUM_TRACKS, -1, np.int32))
+
+
 @pytest.fixture(scope="module")
 def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Ingest would have written, and the popularity model `model` beside it."""
@@ -186,10 +194,10 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
         for user, heard in HEARD_BY.items()
         for rank, track in enumerate([t for t in BY_POPULARITY if t not in heard][:k], start=1)
     }
-    counted = recommend.recommend_everyone(spark, trained, trained / "blocks", trained / "model", k, tmp_path / "lists")
+    paths = (trained, trained / "blocks", Ladder(trained / "model", trained / "none"))
+    counted = recommend.recommend_everyone(spark, *paths, k, tmp_path / "lists", rules=NO_RULES)
     lists = ds.dataset(tmp_path / "lists").to_table()
-    assert counted == (len(HEARD_BY), len(expected))
-    assert lists.num_rows == len(expected)
+    assert counted == lists.num_rows == len(expected)
     assert {tuple(row.values()) for row in lists.to_pylist()} == expected
     types = [("user_id", pa.string()), ("rank", pa.int32()), ("track_id", pa.string()), ("score", pa.float32())]
     assert [(field.name, field.type) for field in lists.schema] == types
@@ -201,7 +209,8 @@ def test_lists_that_are_too_few_are_not_accepted(
     monkeypatch.setattr("spark.recommend.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 11})))
     monkeypatch.setattr("spark.recommend._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
     with pytest.raises(RuntimeError, match="11 recommendations were written instead of 12"):
-        recommend.recommend_everyone(spark, trained, trained / "blocks", trained / "model", 3, tmp_path / "lists")
+        paths = (trained, trained / "blocks", Ladder(trained / "model", trained / "none"))
+        recommend.recommend_everyone(spark, *paths, 3, tmp_path / "lists", rules=NO_RULES)
 
 
 def test_similar_tracks_point_into_the_same_direction() -> None:

@@ -20,6 +20,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from config.durable import write_json
+from config.rungs import RUNGS
 from models import registry
 from models.store import FILE, build_store
 from webapp import charts, create_app
@@ -54,6 +55,7 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
     users: dict[str, Any] = {
         "index": pa.array(numbers, pa.int32()), "user_id": USERS, "age": [31, *[None] * (len(USERS) - 1)],
         "country": ["NO"] * len(USERS), "interactions": [1] * len(USERS),
+        "rung": ["model", *["content"] * (len(USERS) - 1)],
     }  # fmt: skip
     tracks: dict[str, Any] = {
         "index": pa.array(range(3), pa.int32()), "track_id": TRACKS, "title": TITLES,
@@ -190,6 +192,20 @@ def test_what_lists_are_like_stands_apart_from_how_good_they_are() -> None:
     assert [metric.name for metric in board.beyond] == ["arp@10", "cold_users"]
     assert [metric.name for metric in board.further] == ["mrr@20", "gini@20"]
     assert all(metric.meaning for metric in board.metrics)
+
+
+def test_the_champion_within_the_rules_stands_below_it() -> None:
+    lists = {"metrics": {"ndcg@10": 0.4}, "intervals": {"ndcg@10": [0.3, 0.5]}}
+    models = {"ease": {"ndcg@10": 0.6}, "als": {"ndcg@10": 0.5}, "popularity": {"ndcg@10": 0.2}}
+    board = Scoreboard.of({"champion": "als", "models": models, "lists": lists})
+    assert [each.name for each in board.candidates] == ["als", "als within the rules", "ease", "popularity"]
+    assert board.champion.name == "als"
+    assert board.candidates[1].cells["ndcg@10"].ratio == pytest.approx(2.0)
+
+
+def test_a_user_s_page_says_what_the_list_stands_on(client: FlaskClient) -> None:
+    for user, rung in ((USERS[0], "model"), (USERS[1], "content")):
+        assert RUNGS[rung] in client.get("/users", query_string={"q": user}, follow_redirects=True).text
 
 
 def test_metrics_are_explained(client: FlaskClient) -> None:

@@ -117,7 +117,7 @@ class TestFirstRun:
 
     def test_metrics_are_there_where_they_apply_and_nowhere_else(self, version: Path) -> None:
         metrics = read_json(version / "metrics.json")
-        assert set(metrics["models"]) == set(CANDIDATES)
+        assert set(metrics["models"]) == set(CANDIDATES) - {"segment-popularity"}  # no country has enough users
         best = max(metrics["models"], key=lambda name: metrics["models"][name]["ndcg@10"])
         assert metrics["champion"] == best
         assert {"rmse", "mae"} <= metrics["models"]["als_explicit"].keys()
@@ -135,7 +135,9 @@ class TestFirstRun:
         assert "rmse" in metrics["intervals"]["als_explicit"]
 
     def test_the_leaderboard_has_differences_between_the_candidates(self, version: Path) -> None:
-        metrics, board = read_json(version / "metrics.json"), read_json(version / "leaderboard.json")
+        metrics, (*board, left_out) = (read_json(version / f"{name}.json") for name in ("metrics", "leaderboard"))
+        assert left_out["model"] == "segment-popularity"
+        assert left_out["reason"] == "users have neither country nor age that enough of them share"
         values = {name: figures["ndcg@10"] for name, figures in metrics["models"].items()}
         assert [entry["model"] for entry in board] == sorted(values, key=values.__getitem__, reverse=True)
         for entry in board:
@@ -261,9 +263,34 @@ class TestTheGate:
     def test_compares_by_lists_where_errors_choose(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         assert pipeline.run(settings={"selection": {"select_by": "rmse"}}).succeeded
         (version,) = (v for v in (pipeline.models / "synthetic").glob("*/leaderboard.json") if "rmse" in v.read_text())
-        (entry,) = read_json(version)
+        entry, *_ = read_json(version)
         assert set(entry) == {"model", "rmse", "interval"}
         assert "als_explicit against popularity: ndcg@10 " in capfd.readouterr().out
+
+
+class TestRules:
+    """Of lists; every list stands on a rung."""
+
+    def test_they_hold_and_what_they_do_is_measured(
+        self, pipeline: Roots, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        tracks = pd.read_parquet(next((pipeline.models / "synthetic").glob("*/tracks.parquet")))
+        (tmp_path / "blocked.csv").write_text(f"kind,name\ntrack,{tracks['track_id'][0]}\n", encoding="utf-8")
+        asked = {"max_per_artist": 1, "blocked": str(tmp_path / "blocked.csv"), "new_share": 0.1}
+        ran = pipeline.run(settings={"recommend": asked})
+        assert ran.made == {"EvaluateLists", "Recommend", "Publish", "Promote"}
+        served = pipeline.models / "synthetic" / (pipeline.models / "synthetic" / "current").read_text().strip()
+        lists = pd.read_parquet(served / "recommendations").merge(tracks, on="track_id")
+        assert not lists.duplicated(["user_id", "artist"]).any()
+        assert tracks["track_id"][0] not in set(lists["track_id"])
+        found = read_json(served / "metrics.json")["lists"]
+        assert found["metrics"]["diversity@10"] > 0
+        assert set(found["to_champion"]) == {"metric", "difference", "interval"}
+        assert "With the rules of [recommend], the champion's lists have ndcg@10 " in capfd.readouterr().out
+
+    def test_without_one_the_lists_are_the_champion_s_own(self, version: Path) -> None:
+        assert "lists" not in read_json(version / "metrics.json")
+        assert set(pd.read_parquet(version / "users.parquet")["rung"]) == {"model"}
 
 
 class TestFailure:

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from config import runs
 from config.paths import Paths
+from config.rungs import RUNGS
 from models import registry
 from models.store import Listed, Store, User
 from webapp import charts
@@ -102,6 +103,7 @@ def _user_page(chosen: Published, store: Store, user: User) -> str:
         "user.html",
         shown=chosen,
         user=user,
+        rung=RUNGS[user.rung],
         recommendations=recommendations[:k],
         highest=_highest(recommendations),
         more_recommendations=len(recommendations) > k and k < MOST_LISTED,

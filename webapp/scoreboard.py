@@ -83,19 +83,26 @@ class Scoreboard:
     @classmethod
     def of(cls, metrics: dict[str, Any]) -> Scoreboard:
         """From the contents of `metrics.json`."""
-        models: dict[str, dict[str, float]] = metrics["models"]
+        models: dict[str, dict[str, float]] = dict(metrics["models"])
+        intervals, champion = dict(metrics.get("intervals", {})), metrics["champion"]
+        served = f"{champion} within the rules"
+        if "lists" in metrics:
+            models[served], intervals[served] = metrics["lists"]["metrics"], metrics["lists"]["intervals"]
         named = sorted((Metric(name) for name in set().union(*models.values())), key=lambda metric: metric.place)
-        baseline, intervals = models.get(BASELINE, {}), metrics.get("intervals", {})
+        baseline = models.get(BASELINE, {})
         candidates = [
             Candidate(
                 name=name,
-                is_champion=name == metrics["champion"],
+                is_champion=name == champion,
                 is_baseline=name == BASELINE,
                 cells={metric.name: _cell(values, baseline, metric.name, intervals.get(name, {})) for metric in named},
             )
             for name, values in models.items()
         ]
-        candidates.sort(key=lambda c: (not c.is_champion, c.is_baseline, -(models[c.name].get(HEADLINE) or 0.0)))
+        first = [champion, served]
+        candidates.sort(
+            key=lambda c: (c.name not in first, c.name == served, c.is_baseline, -(models[c.name].get(HEADLINE) or 0.0))
+        )
         return cls(candidates, named)
 
     @property

@@ -2,6 +2,7 @@
 
 from workflow.tasks import (
     Evaluate,
+    EvaluateLists,
     Generate,
     Ingest,
     Promote,
@@ -17,6 +18,7 @@ from workflow.tasks import (
 
 __all__ = [
     "Evaluate",
+    "EvaluateLists",
     "Generate",
     "Ingest",
     "Promote",

@@ -16,7 +16,7 @@ from luigi.configuration import get_config
 from config.errors import UserError, did_you_mean, listed
 
 # What `spark` knows as well, repeated because `import workflow` must not import pyspark; a test compares.
-CANDIDATES = ("popularity", "als", "als_explicit", "item-knn", "ease", "content", "hybrid")
+CANDIDATES = ("popularity", "segment-popularity", "als", "als_explicit", "item-knn", "ease", "content", "hybrid")
 PARTS = ("als", "item-knn", "ease", "content")
 ENGINES = ("encore", "mllib")
 STRATEGIES = ("random", "temporal", "leave_last_n")
@@ -250,6 +250,14 @@ class recommend(luigi.Config):
 
     k = Number(20, 1, 1_000, "Tracks a user.")
     reasons = YesNo(default=True, description="Whether to say which heard tracks each recommendation is due to.")
+    min_history = Number(1, 1, 1_000, "Tracks a user must have heard; `content` serves those with fewer, if it can.")
+    max_per_artist = Number(0, 0, 1_000, "Tracks of one artist in a list, at most; 0: any number.")
+    new_share = Number(
+        0.0, 0.0, 0.5, "Share of each list, its end, for tracks with fewer than 5 listeners, as `content` finds them."
+    )
+    blocked = luigi.Parameter(
+        default="", description="A CSV file, `kind,name`: the ids of tracks, and artists, that nobody is recommended."
+    )
 
 
 class publish(luigi.Config):

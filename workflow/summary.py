@@ -36,6 +36,7 @@ def summary(run: Run, version: str | None, duration: float) -> str:
         "",
         f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
         f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
+        *_of_lists(metrics),
         *([run.compared.sentences] if run.compared else []),
         f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
         *_left_out(read_json(directory / "leaderboard.json")),
@@ -60,6 +61,16 @@ def _against_popularity(metrics: dict[str, Any]) -> list[str]:
         ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
         lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
     return lines + _explained(metrics["select_by"])
+
+
+def _of_lists(metrics: dict[str, Any]) -> list[str]:
+    """What rules and ladder do to the champion's lists, where they do something."""
+    if "lists" not in metrics:
+        return []
+    own, theirs = metrics["lists"]["metrics"], metrics["models"][metrics["champion"]]
+    shown = [name for name in ("ndcg@10", "recall@20", "diversity@10", "cold_tracks@10") if name in own]
+    told = ", ".join(f"{name} {theirs[name]:.4f} → {own[name]:.4f}" for name in shown)
+    return [f"With the rules of [recommend], the champion's lists have {told}."]
 
 
 def _explained(metric: str) -> list[str]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import luigi
 
@@ -23,12 +22,10 @@ from config.paths import EVALUATION
 from models import registry
 from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, Comparison, compared_by, refusal
 from workflow import fingerprint, settings
+from workflow.blocked import read_blocked
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
-from workflow.tuning import TUNABLE, search, space_of
-
-if TYPE_CHECKING:
-    from spark.algorithms import Training
+from workflow.tuning import TUNABLE, Measuring, space_of
 
 _INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
 _TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_files.py")
@@ -41,15 +38,16 @@ _TOGETHER, _ITEMS = "spark/algorithms/cooccurrence.py", "spark/algorithms/items.
 _SPLITTING = ("spark/split.py", "spark/by_time.py")
 _STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", *_SPLITTING, *_SCORING)
 
-_LISTED = tuple(
-    f"spark/algorithms/{name}.py" for name in "popularity item_knn ease content hybrid items cooccurrence".split()
-)
+_SEGMENTS = ("spark/segments.py", "spark/algorithms/segment_popularity.py")
+_SCORERS = "popularity item_knn ease content hybrid items cooccurrence".split()
+_LISTED = (*(f"spark/algorithms/{name}.py" for name in _SCORERS), *_SEGMENTS, "config/rungs.py")
 
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
 
 ALGORITHMS = {
     BASELINE: Dependencies((), ("spark/algorithms/popularity.py",)),
+    "segment-popularity": Dependencies((), _SEGMENTS),
     "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", *_ENGINE, *_STOPPING)),
     "als_explicit": Dependencies((settings.als_explicit,), ("spark/algorithms/explicit_als.py", *_ENGINE)),
     "item-knn": Dependencies((settings.item_knn,), ("spark/algorithms/item_knn.py", _TOGETHER)),
@@ -190,9 +188,7 @@ class Tune(_OfCandidate):
     """
 
     settings = (settings.tune,)
-    code = (
-        "workflow/tuning.py", "spark/validation.py", "spark/blending.py", "spark/ranking.py", *_SCORING, *_TABLES,
-    )  # fmt: skip
+    code = ("workflow/tuning.py", "spark/validation.py", "spark/blending.py", *_STOPPING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         before: dict[str, Stage] = {"ingested": self.clone(Ingest), "split": self.clone(Split)}
@@ -200,43 +196,23 @@ class Tune(_OfCandidate):
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from spark.algorithms import Training
+        from workflow.tuning import best_settings, best_weights
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
         train, validation = (split / "dealt" / f"part={part}" for part in ("train", "validation"))
         learned = Training.read(self.spark, ingested, (train,), split / "blocks-train", about)
-        choose = self._weights if self.candidate == "hybrid" else self._settings
+        on = Measuring(learned, validation, about.liked_from, into, self.report)
+        start = self.given()
         try:
-            found = choose(learned, validation, into)
+            if self.candidate == "hybrid":
+                found = best_weights({name: part.chosen() for name, part in self.parts().items()}, on)
+            else:
+                kept_in = self.directory.parent / f"{self._study(start)}.trials"
+                found = best_settings(self.candidate, start, on, kept_in=kept_in, **self.in_run.settings["tune"])
         except NotApplicable as reason:
             found = {"reason": str(reason)}
         write_json(into / "best.json", found)
         return Rows(read=learned.count, written=len(found.get("trials", ())))
-
-    def _weights(self, learned: Training, validation: Path, into: Path) -> dict[str, Any]:
-        from spark.blending import learn_weights
-
-        parts = {name: part.chosen() for name, part in self.parts().items()}
-        liked_from = self.in_run.dataset.interactions.liked_from
-        with TemporaryDirectory(dir=into) as models:
-            found = learn_weights(learned, parts, validation, liked_from, Path(models), self.report)
-        about = {"ndcg@10": found.ndcg, "alone": found.alone, "left_out": found.left_out}
-        return {"settings": {"weights": found.weights}, **about}
-
-    def _settings(self, learned: Training, validation: Path, into: Path) -> dict[str, Any]:
-        from spark.validation import trial
-
-        start = self.given()
-        liked_from = self.in_run.dataset.interactions.liked_from
-        found = search(
-            self.candidate,
-            start,
-            lambda tried: trial(learned, self.candidate, start | tried, validation, liked_from, into),
-            **self.in_run.settings["tune"],
-            lower_is_better=self.candidate == "als_explicit",
-            kept_in=self.directory.parent / f"{self._study(start)}.trials",
-            report=self.report,
-        )
-        return asdict(found)
 
     def _study(self, start: dict[str, Any]) -> str:
         """Names what the trials depend on: neither how many are asked for, nor what they begin with."""
@@ -382,25 +358,84 @@ class Refit(Stage):
         return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 
-class Recommend(Stage):
-    """Makes the list of every user, the best `[recommend] k` tracks that they have not heard; and similar tracks."""
+class _Serving(Stage):
+    """A stage that makes lists as they are served: on the ladder, and within the rules."""
 
     settings = (settings.recommend,)
-    code = ("spark/recommend.py", "spark/reasons.py", *_LISTED, *_SCORING, *_TABLES)
+
+    @cached_property
+    def rules(self) -> dict[str, Any]:
+        """What is asked of the lists: see `spark.lists.Rules.of`."""
+        asked = {key: self.values[key] for key in ("max_per_artist", "new_share")}
+        return {**asked, "blocked": read_blocked(self.values["blocked"])}
+
+    @property
+    def differs(self) -> bool:
+        """Whether lists may be others than the champion's own."""
+        return bool(self.values["blocked"] or self.rules["max_per_artist"] or self.rules["new_share"]) or (
+            self.values["min_history"] > 1
+        )
+
+    def identity(self) -> list[Any]:
+        return [self.rules["blocked"]]
+
+
+class EvaluateLists(_Serving):
+    """Measures on the test part what rules and ladder do to the champion's lists, where they do something."""
+
+    code = ("spark/lists.py", "spark/paired.py", *_MEASURING, *_SPLITTING, *_LISTED, *_SCORING, *_TABLES)
+
+    def requires(self) -> Mapping[str, Stage]:
+        return {"ingested": self.clone(Ingest), "split": self.clone(Split), "selected": self.clone(SelectModel)}
+
+    def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.algorithms import Training
+        from spark.evaluate import evaluate
+        from spark.lists import Ladder, Rules, fit_fallbacks, served
+        from spark.paired import PerUser
+
+        ingested, split, selected = inputs["ingested"], inputs["split"], read_json(inputs["selected"] / "metrics.json")
+        champion, about = selected["champion"], self.in_run.dataset.interactions
+        model = self.clone(Train, model=champion).directory / "model"
+        parts = (split / "dealt" / "part=train", split / "dealt" / "part=validation")
+        learned = Training.read(self.spark, ingested, parts, split / "blocks", about)
+        fit_fallbacks(learned, into / "fallbacks")
+        lists = partial(
+            served, Ladder(model, into / "fallbacks", self.values["min_history"]),
+            Rules.of(ingested / "tracks", **self.rules),
+        )  # fmt: skip
+        measured = evaluate(self.spark, ingested, split, model, about.liked_from, into / "per_user", lists)
+        metric = compared_by(selected["models"], selected["select_by"])
+        both = {"lists": into / "per_user", champion: self.clone(Evaluate, model=champion).directory / "per_user"}
+        difference = PerUser(both, metric).differences(["lists"], champion)["lists"]
+        write_json(into / "metrics.json", asdict(measured.summary) | {"to_champion": {"metric": metric, **difference}})
+        return Rows(read=measured.held_out, written=measured.users)
+
+
+class Recommend(_Serving):
+    """Makes the list of every user, the best `[recommend] k` tracks that they have not heard; and similar tracks."""
+
+    code = ("spark/lists.py", "spark/recommend.py", "spark/reasons.py", *_LISTED, *_SCORING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "refitted": self.clone(Refit)}
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
+        from spark.algorithms import Training
+        from spark.lists import Ladder, Rules, fit_fallbacks
         from spark.recommend import recommend_everyone, similar_tracks
 
-        ingested, model = inputs["ingested"], inputs["refitted"] / "model"
-        read, written = recommend_everyone(
-            self.spark, ingested, ingested / "blocks", model, self.values["k"], into / "recommendations",
-            reasons=self.values["reasons"],
+        ingested, model, about = inputs["ingested"], inputs["refitted"] / "model", self.in_run.dataset.interactions
+        learned = Training.read(self.spark, ingested, (ingested / "interactions",), ingested / "blocks", about)
+        fit_fallbacks(learned, into / "fallbacks")
+        written = recommend_everyone(
+            self.spark, ingested, ingested / "blocks",
+            Ladder(model, into / "fallbacks", self.values["min_history"]),
+            self.values["k"], into / "recommendations",
+            rules=Rules.of(ingested / "tracks", **self.rules), reasons=self.values["reasons"],
         )  # fmt: skip
         similar_tracks(self.spark, ingested, model, self.values["k"], into / "similar")
-        return Rows(read, written)
+        return Rows(read=learned.num_users, written=written)
 
 
 class Publish(Stage):
@@ -413,7 +448,8 @@ class Publish(Stage):
             "ingested": self.clone(Ingest),
             "selected": self.clone(SelectModel),
             "refitted": self.clone(Refit),
-            "recommended": self.clone(Recommend),
+            "recommended": (recommended := self.clone(Recommend)),
+            **({"rehearsed": self.clone(EvaluateLists)} if recommended.differs else {}),
         }
 
     def identity(self) -> list[Any]:
@@ -437,10 +473,12 @@ class Publish(Stage):
             model=inputs["refitted"] / "model",
             recommendations=inputs["recommended"] / "recommendations",
             similar=inputs["recommended"] / "similar",
+            rungs=inputs["recommended"] / "rungs.parquet",
             evaluation=selected / EVALUATION,
         )
+        lists = {"lists": read_json(inputs["rehearsed"] / "metrics.json")} if "rehearsed" in inputs else {}
         documents = {
-            "metrics": labels | read_json(selected / "metrics.json"),
+            "metrics": labels | read_json(selected / "metrics.json") | lists,
             "leaderboard": read_json(selected / "leaderboard.json"),
             "profile": read_json(ingested / "profile.json"),
         }

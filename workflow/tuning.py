@@ -1,5 +1,7 @@
 """The search for what a candidate is best trained with: Optuna proposes, a trial trains and measures.
 
+For a hybrid it is its weights, which are all tried at once.
+
 Trials are kept in a file beside the stage's outputs, named by what they depend on, and not by how many were asked for:
 a run that was killed goes on where it was, and twenty more trials are twenty more.
 """
@@ -9,14 +11,17 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from config.durable import locked
 
 if TYPE_CHECKING:
     import optuna
+
+    from spark.algorithms import Training
 
 Settings = dict[str, Any]
 TUNABLE = ("als", "als_explicit", "item-knn", "ease")
@@ -59,6 +64,50 @@ class Found:
     """Settings and score of each, in order."""
     importance: dict[str, float]
     """How much of the difference between trials each setting explains; shares that add up to 1."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What choices are made on."""
+
+    training: Training
+    """The training part."""
+    validation: Path
+    """Parquet of the validation part."""
+    liked_from: float | None
+    """The rating from which a track is relevant; None: all are."""
+    into: Path
+    """A directory that every worker can write; nothing stays there."""
+    report: Callable[[str, float], None]
+
+
+def best_weights(parts: Mapping[str, Mapping[str, Any]], on: Measuring) -> dict[str, Any]:
+    """The weights of a hybrid's parts, whose settings are given: `settings`, and what was found about them.
+
+    Raises:
+        NotApplicable: see `spark.blending.learn_weights`.
+    """
+    from spark.blending import learn_weights
+
+    with TemporaryDirectory(dir=on.into) as models:
+        found = learn_weights(on.training, parts, on.validation, on.liked_from, Path(models), on.report)
+    about = {"ndcg@10": found.ndcg, "alone": found.alone, "left_out": found.left_out}
+    return {"settings": {"weights": found.weights}, **about}
+
+
+def best_settings(candidate: str, start: Mapping[str, Any], on: Measuring, **how: Any) -> dict[str, Any]:
+    """A candidate's settings, and the fields of `Found`; `how` goes to `search`.
+
+    Raises:
+        NotApplicable: the candidate cannot learn from this data.
+    """
+    from spark.validation import trial
+
+    def measure(tried: Settings) -> float:
+        return trial(on.training, candidate, {**start, **tried}, on.validation, on.liked_from, on.into)
+
+    lower_is_better = candidate == "als_explicit"
+    return asdict(search(candidate, start, measure, lower_is_better=lower_is_better, report=on.report, **how))
 
 
 def search(

@@ -33,8 +33,12 @@ Floats = NDArray[np.float32]
 Report = Callable[[str, float], None]
 """Told how far a training is: in words, and as a fraction."""
 
+COLD = 5
+"""A track with fewer listeners in training is new, or cold."""
+
 _MODULES = {
     "popularity": "spark.algorithms.popularity",
+    "segment-popularity": "spark.algorithms.segment_popularity",
     "als": "spark.algorithms.implicit_als",
     "als_explicit": "spark.algorithms.explicit_als",
     "item-knn": "spark.algorithms.item_knn",
@@ -60,6 +64,8 @@ class Training:
     rating_range: tuple[float, float] | None
     catalogue: Path | None = None
     """Parquet of the tracks, by index, with what is known of them."""
+    listeners: Path | None = None
+    """The same of the users."""
 
     @classmethod
     def read(
@@ -67,7 +73,8 @@ class Training:
     ) -> Training:
         """From the directory that Ingest wrote, and those interactions that are to be learned, in both forms."""
         users, tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
-        return cls(spark, interactions, blocks, users, tracks, about.rating_range, ingested / "tracks")
+        described = (ingested / "tracks", ingested / "users")
+        return cls(spark, interactions, blocks, users, tracks, about.rating_range, *described)
 
     @property
     def count(self) -> int:
@@ -94,6 +101,9 @@ class Scorer(Protocol):
     @property
     def known_tracks(self) -> NDArray[np.bool_]:
         """Which tracks the model knows anything of, shape (num_tracks,); the others rank below them."""
+
+    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+        """Whether the model has anything to say of each user in particular, shape (len(users),)."""
 
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """Scores of every track for a block of users, shape (len(users), num_tracks): the higher, the better.
@@ -124,6 +134,12 @@ class Ranker:
         """See `Scorer`."""
         return np.asarray(self.popularity > 0)
 
+    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+        """See `Scorer`: whether they heard a track that the model knows."""
+        starts, columns = heard.of_all(users)
+        known = np.concatenate([[0], np.cumsum(self.known_tracks[columns])])
+        return np.asarray(known[starts[1:]] > known[starts[:-1]])
+
     def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
         """See `Scorer`."""
         raise NotImplementedError(f"{type(self).__name__} does not predict ratings.")
@@ -141,6 +157,14 @@ def completed(scores: Floats, known: NDArray[np.bool_], silent: NDArray[np.bool_
         lowest = scores.min(axis=1, where=known, initial=np.float32(np.finfo(np.float32).max / 2))
         scores[:, ~known] = np.nextafter(lowest, np.float32(-np.inf))[:, None]
     scores[silent] = popularity
+    return scores
+
+
+def standardised(scores: Floats) -> Floats:
+    """Scores with mean 0 and deviation 1 in each row, in place; a row that is the same throughout becomes 0."""
+    scores -= scores.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    deviations = np.sqrt(np.einsum("uc,uc->u", scores, scores) / scores.shape[1])
+    scores /= np.where(deviations > 0, deviations, 1)[:, None]
     return scores
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from config.errors import NotApplicable
-from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
+from spark.algorithms import COLD, Floats, Indexes, Ranker, Report, Training, completed, popularity_of
 from spark.algorithms.items import histories
 from spark.blocks import Rows
 from spark.tables import described, texts_of
@@ -81,6 +81,11 @@ class ContentScorer(Ranker):
     def known_tracks(self) -> NDArray[np.bool_]:
         """See `Scorer`."""
         return np.asarray(np.diff(self.features.indptr) > 0)
+
+    @cached_property
+    def new_tracks(self) -> NDArray[np.bool_]:
+        """Which tracks hardly anybody has heard, and something is known of."""
+        return np.asarray((self.popularity < COLD) & self.known_tracks)
 
     @cached_property
     def _tracks(self) -> sparse.csr_matrix:

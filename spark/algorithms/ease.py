@@ -7,7 +7,6 @@ it is inverted in one process. Tracks with few listeners say little and cost muc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 from config.errors import NotApplicable
 from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
 from spark.algorithms.items import histories
-from spark.blocks import TRACK, USER, Rows, mapped, rows_of, write_at
-from spark.tasks import in_tasks
+from spark.blocks import TRACK, USER, Rows, make_room, mapped, rows_of, write_at
+from spark.tasks import in_tasks, memory
 
 _MATRICES = 3
 """Of the size of G, which are in memory at once."""
@@ -49,7 +48,7 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 
 def _refuse_too_large(count: int, min_listeners: int) -> None:
-    needed, there = _MATRICES * 4 * count**2, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed, there = _MATRICES * 4 * count**2, memory()
     if count == 0:
         raise NotApplicable(f"no track has {min_listeners} listeners ([ease] min_listeners)")
     if needed > there / 2:
@@ -62,8 +61,7 @@ def _refuse_too_large(count: int, min_listeners: int) -> None:
 def _gram(training: Training, tracks: Indexes, file: Path) -> NDArray[np.float32]:
     """How many users heard both of two tracks, shape (len(tracks),) * 2, made by tasks in a file."""
     blocks, count = training.blocks, len(tracks)
-    with file.open("wb") as opened:
-        opened.truncate(4 * count**2)
+    make_room(file, 4 * count**2)
 
     def count_together(first: int) -> None:
         from spark.algorithms.cooccurrence import together

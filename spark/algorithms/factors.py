@@ -131,6 +131,10 @@ class FactorScorer:
         factors, known = self.read_users(first, last)
         return factors[users - first], known[users - first]
 
+    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+        """See `Scorer`."""
+        return self.user_factors(users)[1]
+
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
         factors, known = self.user_factors(users)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.durable import read_json, write_json
-from spark.algorithms import Floats, Indexes, Report, Scorer, Training
+from spark.algorithms import Floats, Indexes, Report, Scorer, Training, standardised
 from spark.algorithms import fit as fit_part
 from spark.algorithms import load as load_part
 from spark.blocks import Rows
@@ -62,6 +62,10 @@ class HybridScorer:
         """See `Scorer`."""
         return np.asarray(np.any([part.known_tracks for part in self.parts.values()], axis=0))
 
+    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+        """See `Scorer`."""
+        return np.asarray(np.any([part.knows(users, heard) for part in self.parts.values()], axis=0))
+
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""
         total = np.zeros((len(users), self.num_tracks), np.float32)
@@ -74,11 +78,3 @@ class HybridScorer:
     def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
         """See `Scorer`."""
         raise NotImplementedError("A hybrid does not predict ratings.")
-
-
-def standardised(scores: Floats) -> Floats:
-    """Scores with mean 0 and deviation 1 in each row, in place; a row that is the same throughout becomes 0."""
-    scores -= scores.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
-    deviations = np.sqrt(np.einsum("uc,uc->u", scores, scores) / scores.shape[1])
-    scores /= np.where(deviations > 0, deviations, 1)[:, None]
-    return scores

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spark.algorithms import Floats, Indexes, Ranker, Report, Training, popularity_of
 from spark.blocks import Rows
@@ -27,6 +28,10 @@ def load(model: Path) -> PopularityScorer:
 @dataclass(frozen=True)
 class PopularityScorer(Ranker):
     """Scores a track by its number of users, the same for everyone."""
+
+    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+        """See `Scorer`: of nobody."""
+        return np.zeros(len(users), bool)
 
     def scores(self, users: Indexes, heard: Rows) -> Floats:
         """See `Scorer`."""

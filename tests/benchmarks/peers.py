@@ -46,6 +46,7 @@ def encore(root: Path, master: str) -> dict[str, float]:
     from spark.algorithms import Training, fit
     from spark.blocks import TRACK, USER, build, rows_of
     from spark.ingest import ingest
+    from spark.lists import Ladder, Rules, fit_fallbacks
     from spark.recommend import recommend_everyone
 
     into, seconds = root / "encore", Seconds()
@@ -56,15 +57,18 @@ def encore(root: Path, master: str) -> dict[str, float]:
     (into / "ingested").mkdir()
     ingest(spark, load_dataset("synthetic"), root / "raw", into / "ingested", 0.05)
     seconds.end("ingest")
-    train = train_part(root)
+    train, ingested = train_part(root), root / "ingested"
     build(spark, [train], users, tracks, into / "blocks")
     settings = {
         "engine": "encore", "rank": RANK, "max_iter": ITERATIONS, "reg_param": REG, "reg_exponent": 0.0,
         "value": "binary", "alpha": ALPHA, "steps": STEPS, "seed": 1, "patience": 0, "say_objective": False,
     }  # fmt: skip
-    fit("als", Training(spark, (train,), into / "blocks", users, tracks, None), settings, into / "model")
+    learned = Training(spark, (train,), into / "blocks", users, tracks, None, ingested / "tracks", ingested / "users")
+    fit("als", learned, settings, into / "model")
     seconds.end("train")
-    recommend_everyone(spark, root / "ingested", into / "blocks", into / "model", K, into / "recommendations")
+    fit_fallbacks(learned, into / "fallbacks")
+    ladder, rules = Ladder(into / "model", into / "fallbacks"), Rules(np.full(tracks, -1, np.int32))
+    recommend_everyone(spark, ingested, into / "blocks", ladder, K, into / "recommendations", rules=rules)
     seconds.end("lists")
     close_session()
     entries = len(rows_of(into / "blocks", USER).columns)

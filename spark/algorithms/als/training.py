@@ -11,7 +11,6 @@ once by each worker process, from the page cache where workers share a machine, 
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ from pyspark.sql import SparkSession
 from config.errors import UserError
 from spark.algorithms import Report, Training
 from spark.algorithms.factors import save_factors
-from spark.blocks import TRACK, USER, Rows, mapped, rows_of, write_at
-from spark.tasks import in_tasks
+from spark.blocks import TRACK, USER, Rows, make_room, mapped, rows_of, write_at
+from spark.tasks import in_tasks, memory
 
 if TYPE_CHECKING:
     from spark.algorithms.als.kernel import Entries, Form
@@ -145,8 +144,7 @@ def train(
     plan = Plan(blocks, into, objective, iterations, steps, say_objective, enough)
     _refuse_too_large(plan)
     for file in (file for pair in plan.files.values() for file in pair):
-        with file.open("wb") as opened:
-            opened.truncate(4 * objective.width * plan.rows(file))
+        make_room(file, 4 * objective.width * plan.rows(file))
     watched = say_objective or enough is not None
     if not watched and all(len(tasks_of(rows_of(blocks, side))) == 1 for side in (USER, TRACK)):
         # A job for each half-iteration would take longer than the work.
@@ -156,6 +154,9 @@ def train(
     users, tracks = (plan.files[side][0] for side in (USER, TRACK))
     return users, tracks
 
+
+Task = tuple[int, int]
+"""First row, and that after the last."""
 
 Run = Callable[[Callable[[Any], NDArray[np.float64]], Sequence[Any]], list[NDArray[np.float64]]]
 """Applies work to each of some tasks, somewhere."""
@@ -191,11 +192,7 @@ class Plan:
         grams = {TRACK: self._start(run, seed)}
         for half in range(2 * self.iterations):
             side, other = (USER, TRACK) if half % 2 == 0 else (TRACK, USER)
-            job = Job(
-                self.blocks, side, self.objective, files[side][0], files[side][1], files[other][0], grams[other],
-                self.steps,
-            )  # fmt: skip
-            grams[side] = np.sum(run(partial(solve_rows, job), tasks_of(rows_of(self.blocks, side))), axis=0)
+            grams[side] = self._half(run, solve_rows, side, other, files, grams)
             files[side].reverse()
             done = half // 2 + 1
             said = f"iteration {done} of {self.iterations}"
@@ -216,12 +213,24 @@ class Plan:
     def _value(self, run: Run, files: dict[str, list[Path]], grams: dict[str, NDArray[np.float64]]) -> float:
         """What the objective is at the moment."""
         total = 0.0 if self.objective.value == "rating" else float(np.sum(grams[USER] * grams[TRACK]))
-        for side, other in ((USER, TRACK), (TRACK, USER)):
-            job = Job(
-                self.blocks, side, self.objective, files[side][0], files[side][1], files[other][0], grams[other], 0
-            )
-            total += float(np.sum(run(partial(cost, job), tasks_of(rows_of(self.blocks, side)))))
-        return total
+        return total + sum(
+            float(self._half(run, cost, *sides, files, grams)) for sides in ((USER, TRACK), (TRACK, USER))
+        )
+
+    def _half(
+        self,
+        run: Run,
+        work: Callable[[Job, Task], NDArray[np.float64]],
+        side: str,
+        other: str,
+        files: dict[str, list[Path]],
+        grams: dict[str, NDArray[np.float64]],
+    ) -> NDArray[np.float64]:
+        """The sum of what work finds in each task of one side."""
+        own, result = files[side]
+        job = Job(self.blocks, side, self.objective, own, result, files[other][0], grams[other], self.steps)
+        found: NDArray[np.float64] = np.sum(run(partial(work, job), tasks_of(rows_of(self.blocks, side))), axis=0)
+        return found
 
     def _start(self, run: Run, seed: int) -> NDArray[np.float64]:
         """Draws the tracks' first factors; those of the users come of them. Returns the Gram matrix."""
@@ -238,8 +247,8 @@ def _refuse_too_large(plan: Plan) -> None:
     width, rows = plan.objective.width, sum(len(rows_of(plan.blocks, side)) for side in (USER, TRACK))
     wanted = 4 * width * rows
     free = shutil.disk_usage(plan.into).free
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for needed, there, what in ((2 * wanted, free, f"free below {plan.into}"), (wanted, memory, "of memory here")):
+    places = ((2 * wanted, free, f"free below {plan.into}"), (wanted, memory(), "of memory here"))
+    for needed, there, what in places:
         if needed > there:
             raise UserError(
                 f"Factors of rank {plan.objective.rank} for {rows:,} users and tracks take {needed / 2**30:.1f} GB, "
@@ -247,15 +256,15 @@ def _refuse_too_large(plan: Plan) -> None:
             )
 
 
-def tasks_of(rows: Rows) -> list[tuple[int, int]]:
-    """First row, and that after the last, of each task: equally much work each. It depends on the data alone."""
+def tasks_of(rows: Rows) -> list[Task]:
+    """Tasks with equally much work each. It depends on the data alone."""
     cost = rows.starts + _ROW_COST * np.arange(len(rows.starts))
     count = max(1, round(int(cost[-1]) / _TASK_COST))
     cuts = np.searchsorted(cost, np.linspace(0, int(cost[-1]), count + 1)[1:-1])
     return list(itertools.pairwise(sorted({0, *cuts.tolist(), len(rows)})))
 
 
-def solve_rows(job: Job, task: tuple[int, int]) -> NDArray[np.float64]:
+def solve_rows(job: Job, task: Task) -> NDArray[np.float64]:
     """Solves a task's rows and writes them; returns their Gram matrix."""
     from spark.algorithms.als.kernel import solve
 
@@ -272,8 +281,8 @@ def solve_rows(job: Job, task: tuple[int, int]) -> NDArray[np.float64]:
     return nothing if explicit else gram_of(solved)
 
 
-def cost(job: Job, task: tuple[int, int]) -> NDArray[np.float64]:
-    """What a task's rows add to the objective, and, if they are users, their entries, in a list."""
+def cost(job: Job, task: Task) -> NDArray[np.float64]:
+    """What a task's rows add to the objective, and, if they are users, their entries; shape ()."""
     from spark.algorithms.als.kernel import misfit
 
     (first, last), wanted = task, job.objective
@@ -283,9 +292,7 @@ def cost(job: Job, task: tuple[int, int]) -> NDArray[np.float64]:
     free = own[first:last, [*range(wanted.rank), *([form.ones] if wanted.biases else [])]].astype(np.float64)
     known = counts > 0
     penalty = wanted.reg_param * (counts[known] ** wanted.reg_exponent @ (free[known] ** 2).sum(axis=1))
-    return np.array(
-        [penalty + (misfit(entries, form, other, own, wanted.rank, first, last) if job.side == USER else 0)]
-    )
+    return np.array(penalty + (misfit(entries, form, other, own, wanted.rank, first, last) if job.side == USER else 0))
 
 
 def gram_of(rows: Factors) -> NDArray[np.float64]:
@@ -302,7 +309,7 @@ def factors(file: Path, width: int) -> Factors:
     return mapped(file, np.float32).reshape(-1, width)
 
 
-def _draw(file: Path, objective: Objective, seed: int, task: tuple[int, int]) -> NDArray[np.float64]:
+def _draw(file: Path, objective: Objective, seed: int, task: Task) -> NDArray[np.float64]:
     """Draws the first factors of some rows and writes them; returns their Gram matrix."""
     first, last = task
     rng = np.random.default_rng([seed, first // _START_ROWS])
