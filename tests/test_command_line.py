@@ -46,7 +46,8 @@ BAD_SETTINGS = {
     "--dataset=synthtic": "There is no dataset 'synthtic' (did you mean 'synthetic'?)",
     "--raw-dir=/tmp": "The dataset synthetic makes its own data",
     "--als-engine=mllib": "[als] engine = mllib scales λ in one way only: say [als] reg_exponent = 1.",
-    "--als-explicit-engine=mllib": "[als_explicit] engine = mllib knows no biases: say [als_explicit] biases = false.",
+    "--als-explicit-engine=mllib --als-explicit-biases=true": "[als_explicit] engine = mllib knows no biases: say",
+    "--als-explicit-engine=mllib --tune-trials=3": "[tune] trials try what [als_explicit] engine = mllib does not have",
     "--als-explicit-biases=maybe": "[als_explicit] biases: 'maybe' is not true or false.",
     "--workers=2": "More than one worker",
 }
@@ -54,7 +55,7 @@ BAD_SETTINGS = {
 
 @pytest.mark.parametrize("argument", BAD_SETTINGS)
 def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path) -> None:
-    ran = Roots(tmp_path).call(argument)
+    ran = Roots(tmp_path).call(*argument.replace(" --", "\n--").splitlines())
     assert ran.returncode == SCHEDULING_ERROR
     assert ran.stdout == ""
     assert ran.stderr.startswith("Error: ")

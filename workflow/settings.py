@@ -207,9 +207,9 @@ class als_explicit(luigi.Config):
     engine = OneOf("encore", ENGINES, "What trains it: our own, or Spark's MLlib as a reference.")
     rank = Number(20, 1, 1_000, "Factors a user and a track are described by.")
     max_iter = Number(10, 1, 1_000, "Iterations.")
-    reg_param = Number(0.1, 1e-6, 10_000.0, "λ: how much large factors cost.", _NO_ONE_SOLUTION)
+    reg_param = Number(0.15, 1e-6, 10_000.0, "λ: how much large factors cost.", _NO_ONE_SOLUTION)
     reg_exponent = Number(1.0, 0.0, 2.0, "λ grows with the number of interactions to this power; 1 with MLlib.")
-    biases = YesNo(default=True, description="Whether users and tracks have one; not with MLlib.")
+    biases = YesNo(default=False, description="Whether users and tracks have one; not with MLlib.")
     steps = Number(0, 0, 1_000, "Steps of conjugate gradients in each half-iteration; 0 solves exactly.")
     say_objective = YesNo(default=False, description="Whether each iteration reports it: one more pass over the data.")
     seed = Number(42, 0, 2**31 - 1, "Where the factors start.")
@@ -316,6 +316,8 @@ def resolve() -> Settings:
     for name in ("als", "als_explicit"):
         if settings[name]["engine"] == "mllib":
             _refuse_what_mllib_ignores(name, settings[name])
+            if settings["tune"]["trials"]:
+                raise UserError(f"[tune] trials try what [{name}] engine = mllib does not have: say engine = encore.")
     return settings
 
 

@@ -44,8 +44,8 @@ def space_of(candidate: str) -> dict[str, Any]:
         },
         "als_explicit": {
             "rank": Whole(5, 65, step=5),
-            "reg_param": Real(0.02, 2.0, log=True),
-            "reg_exponent": Real(0.0, 1.0),
+            "reg_param": Real(0.02, 1.0, log=True),
+            "biases": Choice((False, True)),
         },
         "item-knn": {"similarity": Choice(("cosine", "bm25")), "neighbours": Whole(20, 2_000, log=True)},
         "ease": {"reg_param": Real(1.0, 5_000.0, log=True)},

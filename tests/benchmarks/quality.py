@@ -1,12 +1,17 @@
 """`make bench-quality`: are the lists good? The whole pipeline beside tuned peers, judged by what follows here alone.
 
-python tests/benchmarks/quality.py [--lastfm DIRECTORY] [--tune-trials 0] [--tune-minutes 15]
+python tests/benchmarks/quality.py [lastfm tagging synthetic ratings] [--lastfm DIRECTORY] [--tune-trials 0]
+                                   [--tune-minutes 15]
 
-A fifth of each user's tracks is held out at random (seed 42) before anything else sees the data. The rest is what the
-pipeline gets for raw files; its *published lists* are compared with what was held out. Peers get the same rest as a
-matrix: implicit's ALS and neighbours, and EASE in its closed form, with the best settings of a small grid, chosen on a
-fifth of the rest; popularity. ndcg@10 and recall@20 over the whole catalogue, means over the users who have something
-held out; 95 % intervals by a paired bootstrap over users.
+`lastfm` are plays of artists; `tagging` how often the same people tagged artists, from the same archive; `synthetic`
+listeners with tastes. `ratings` compares errors of predicted ratings instead, of such listeners: the pipeline's
+`als_explicit` with the best of MLlib's ALS on a grid, which may choose by the test part itself.
+
+A fifth of each user's tracks is held out at random (seed 42) before anything else sees the data, and so are the tags
+that they gave to these. The rest is what the pipeline gets for raw files; its *published lists* are compared with what
+was held out. Peers get the same rest as a matrix: implicit's ALS and neighbours, and EASE in its closed form, with the
+best settings of a small grid, chosen on a fifth of the rest; popularity. ndcg@10 and recall@20 over the whole
+catalogue, means over the users who have something held out; 95 % intervals by a paired bootstrap over users.
 """
 
 from __future__ import annotations
@@ -26,10 +31,12 @@ import numpy as np
 import pandas as pd
 from measure import table
 from numpy.typing import NDArray
+from pyspark.ml.recommendation import ALS
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from config.paths import PROJECT
+from spark.session import SessionOptions, close_session, open_session
 from spark.synthetic import Sizes, generate
 
 LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
@@ -40,13 +47,14 @@ Lists = NDArray[np.int64]
 """The tracks of each user's list, shape (users, DEPTH); −1 where it is shorter."""
 
 
+RANKS, PENALTIES = (10, 20, 50), (0.05, 0.1, 0.15)
+
+
 @dataclass(frozen=True)
 class Data:
     """A data set, split."""
 
     name: str
-    raw: Path
-    """What the pipeline gets."""
     users: list[str]
     tracks: list[str]
     rest: sparse.csr_matrix
@@ -57,30 +65,33 @@ class Data:
 def main() -> None:
     """Prints a table for each data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="*", choices=(*MAKERS, "ratings", []), default=[*MAKERS, "ratings"])
     parser.add_argument("--lastfm", type=Path, default=LASTFM)
     parser.add_argument("--tune-trials", type=int, default=0)
     parser.add_argument("--tune-minutes", type=float, default=15)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        for make in (lastfm, synthetic):
-            root = Path(directory) / make.__name__
+        for name in given.data:
+            root = Path(directory) / name
             root.mkdir()
-            if make is lastfm and not given.lastfm.is_dir():
-                print(f"{given.lastfm} is not there: Last.fm is left out.")
-                continue
-            data = make(given.lastfm, root)
-            compare(data, root, given.tune_trials, given.tune_minutes)
+            tuning = ["--tune-trials", str(given.tune_trials), "--tune-minutes", str(given.tune_minutes)]
+            if name == "ratings":
+                compare_errors(root, tuning)
+            elif name != "synthetic" and not given.lastfm.is_dir():
+                print(f"{given.lastfm} is not there: {name} is left out.")
+            else:
+                compare(MAKERS[name](given.lastfm, root), root, tuning)
 
 
-def compare(data: Data, root: Path, trials: int, minutes: float) -> None:
+def compare(data: Data, root: Path, tuning: list[str]) -> None:
     """Everybody's lists of one data set."""
-    lists = {"encore": published(data, root, trials, minutes)}
+    lists = {"encore": published(data, root, tuning)}
     for name, peer in PEERS.items():
         print(f"{data.name}: {name} …", file=sys.stderr)
         lists[name] = peer(data)
     measured = {name: per_user(each, data.held_out) for name, each in lists.items()}
     print(f"\n{data.name}: {len(data.users):,} users × {len(data.tracks):,} tracks, {data.rest.nnz:,} interactions, "
-          f"{data.held_out.nnz:,} held out; {trials} trials")  # fmt: skip
+          f"{data.held_out.nnz:,} held out; {' '.join(tuning)}")  # fmt: skip
     rows = []
     for name, (ndcg, recall) in measured.items():
         ratio, low, high = paired_ratio(measured["encore"][0], ndcg)
@@ -88,16 +99,56 @@ def compare(data: Data, root: Path, trials: int, minutes: float) -> None:
     print(table(["", "ndcg@10", "recall@20", "encore's ndcg@10 against it"], rows))
 
 
+def compare_errors(root: Path, tuning: list[str]) -> None:
+    """Ratings predicted by the pipeline, and by MLlib on a grid, for the pipeline's own test part."""
+    (root / "raw").mkdir()
+    generate(Sizes(2_000, 1_500, 80_000, SEED), root / "raw")
+    (root / "ratings.toml").write_text(RATINGS, encoding="utf-8")
+    run("ratings", root, str(root / "ratings.toml"), [*tuning, "--selection-candidates", '["als_explicit"]'])
+    work = root / "data" / "work" / "ratings"
+    (dealt,) = work.glob("Split/*/dealt")
+    (model,) = (each for each in work.glob("Train/*/model") if (each / "itemFactors").is_dir())
+    test = pd.read_parquet(dealt / "part=test")
+    rows = [["encore", f"{error_of(model, test):.4f}"]]
+    spark = open_session(SessionOptions("local[2]", driver_memory="2g", log=root / "spark.log"))
+    train = spark.read.parquet(str(dealt / "part=train"), str(dealt / "part=validation"))
+    found = {}
+    for rank, penalty in itertools.product(RANKS, PENALTIES):
+        saved = root / f"mllib-{rank}-{penalty}"
+        settings = {"rank": rank, "regParam": penalty, "maxIter": 10, "seed": 1}
+        ALS(userCol="user", itemCol="track", ratingCol="value", **settings).fit(train).write().save(str(saved))
+        found[rank, penalty] = error_of(saved, test)
+    close_session()
+    best = min(found, key=found.__getitem__)
+    rows += [[f"MLlib, rank {best[0]}, λ {best[1]}", f"{found[best]:.4f}"]]
+    rows += [["encore / MLlib", f"{error_of(model, test) / found[best]:.4f}"]]
+    print(f"\nsynthetic ratings, {len(test):,} held out; {' '.join(tuning)}")
+    print(table(["", "rmse"], rows))
+
+
+def error_of(model: Path, test: pd.DataFrame) -> float:
+    """Root mean squared error of an ALSModel over the pairs of which both sides are known, within 1 to 5."""
+    users, tracks = (
+        pd.read_parquet(model / side).set_index("id")["features"] for side in ("userFactors", "itemFactors")
+    )
+    known = test[test["user"].isin(users.index) & test["track"].isin(tracks.index)]
+    own, theirs = (np.stack(side.loc[known[name]].to_numpy()) for side, name in ((users, "user"), (tracks, "track")))
+    predicted = np.clip((own * theirs).sum(axis=1), 1, 5)
+    return float(((predicted - known["value"]) ** 2).mean() ** 0.5)
+
+
 # -- data ------------------------------------------------------------------------------------------------------------
 
 
 def lastfm(source: Path, root: Path) -> Data:
     """Last.fm 2k: plays of artists."""
-    shutil.copytree(source, root / "raw")
+    shutil.copytree(source, root / "raw", copy_function=shutil.copyfile)
     plays = pd.read_csv(source / "user_artists.dat", sep="\t", header=None, dtype=str)
     plays = plays[plays[2].str.isdigit()].astype({2: float})
-    data = split("Last.fm 2k", root / "raw", plays)
+    data = split("Last.fm 2k", plays)
     rest = data.rest.tocoo()
+    hidden = {(data.users[user], data.tracks[track]) for user, track in zip(*data.held_out.nonzero(), strict=True)}
+    keep_tags(source, root, lambda pair: pair not in hidden)
     with (root / "raw" / "user_artists.dat").open("w", encoding="utf-8", newline="") as file:
         lines = zip(rest.row, rest.col, rest.data, strict=True)
         csv.writer(file, delimiter="\t").writerows(
@@ -106,23 +157,69 @@ def lastfm(source: Path, root: Path) -> Data:
     return data
 
 
+def tagging(source: Path, root: Path) -> Data:
+    """How many tags the same people gave to artists: other artists than those that they played most."""
+    (root / "raw").mkdir()
+    for name in ("artists.dat", "tags.dat"):
+        shutil.copyfile(source / name, root / "raw" / name)
+    lines = (source / TAGGED).read_text(encoding="utf-8").splitlines()[1:]
+    pairs = pd.DataFrame([line.split("\t")[:2] for line in lines]).value_counts().reset_index()
+    data = split("Last.fm tagging", pairs.set_axis([0, 1, 2], axis=1))
+    kept = {(data.users[user], data.tracks[track]) for user, track in zip(*data.rest.nonzero(), strict=True)}
+    keep_tags(source, root, kept.__contains__)
+    (root / "tagging.toml").write_text(TAGGING, encoding="utf-8")
+    return data
+
+
+TAGGED = "user_taggedartists.dat"
+TAGGING = f"""
+title = "Last.fm tagging"
+
+[interactions]
+path = "{TAGGED}"
+separator = "\\t"
+user = "userID"
+track = "artistID"
+feedback = "events"
+duplicates = "sum"
+
+[tracks]
+path = "artists.dat"
+separator = "\\t"
+quote = ""
+id = "id"
+title = "name"
+
+[tags]
+path = "{TAGGED}"
+separator = "\\t"
+track = "artistID"
+tag = "tagID"
+"""
+
+
+def keep_tags(source: Path, root: Path, wanted: Callable[[tuple[str, str]], bool]) -> None:
+    """Gives the pipeline only those tags whose user and artist are wanted."""
+    first, *lines = (source / TAGGED).read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if wanted(tuple(line.split("\t")[:2]))]  # type: ignore[arg-type]
+    (root / "raw" / TAGGED).write_text("\n".join([first, *kept]) + "\n", encoding="utf-8")
+
+
 def synthetic(source: Path, root: Path) -> Data:
     """Ratings of listeners with tastes."""
     (root / "raw").mkdir()
     generate(Sizes(2_000, 1_500, 80_000, SEED), root / "raw")
     ratings = pd.read_csv(root / "raw" / "ratings.csv", dtype=str).drop_duplicates(["user_id", "track_id"], keep="last")
     ratings = ratings.astype({"rating": float})
-    data = split(
-        "synthetic ratings", root / "raw", ratings[["user_id", "track_id", "rating"]].set_axis([0, 1, 2], axis=1)
-    )
+    data = split("synthetic listeners", ratings[["user_id", "track_id", "rating"]].set_axis([0, 1, 2], axis=1))
     rest = {(data.users[user], data.tracks[track]) for user, track in zip(*data.rest.nonzero(), strict=True)}
     kept = [pair in rest for pair in zip(ratings["user_id"], ratings["track_id"], strict=True)]
     ratings[kept].to_csv(root / "raw" / "ratings.csv", index=False)
-    (root / "ratings.toml").write_text(DESCRIPTION, encoding="utf-8")
+    (root / "listeners.toml").write_text(PLAYS, encoding="utf-8")
     return data
 
 
-DESCRIPTION = """
+RATINGS = """
 title = "Synthetic ratings"
 
 [interactions]
@@ -130,8 +227,9 @@ path = "ratings.csv"
 user = "user_id"
 track = "track_id"
 value = "rating"
-feedback = "plays"
-duplicates = "max"
+feedback = "rating"
+rating_range = [1, 5]
+duplicates = "mean"
 
 [tracks]
 path = "tracks.csv"
@@ -140,15 +238,17 @@ title = "title"
 artist = "artist"
 genre = "genre"
 """
+PLAYS = RATINGS.replace('"rating"\nrating_range = [1, 5]\nduplicates = "mean"', '"plays"\nduplicates = "max"')
+MAKERS: dict[str, Callable[[Path, Path], Data]] = {"lastfm": lastfm, "tagging": tagging, "synthetic": synthetic}
 
 
-def split(name: str, raw: Path, rows: pd.DataFrame) -> Data:
+def split(name: str, rows: pd.DataFrame) -> Data:
     """Holds out int(0.2 · n) of each user's tracks after a shuffle."""
     users, user = np.unique(rows[0], return_inverse=True)
     tracks, track = np.unique(rows[1], return_inverse=True)
     matrix = sparse.csr_matrix((rows[2].to_numpy(float), (user, track)), (len(users), len(tracks)))
     rest, held_out = halves(matrix, HELD_OUT, SEED)
-    return Data(name, raw, users.tolist(), tracks.tolist(), rest, held_out)
+    return Data(name, users.tolist(), tracks.tolist(), rest, held_out)
 
 
 def halves(matrix: sparse.csr_matrix, fraction: float, seed: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
@@ -169,21 +269,25 @@ def halves(matrix: sparse.csr_matrix, fraction: float, seed: int) -> tuple[spars
 # -- the pipeline and its peers ----------------------------------------------------------------------------------------
 
 
-def published(data: Data, root: Path, trials: int, minutes: float) -> Lists:
-    """Runs the pipeline as its users do; the lists that it publishes."""
-    described = root / "ratings.toml"
-    dataset = str(described) if described.exists() else "lastfm-2k"
+def run(name: str, root: Path, dataset: str, more: list[str]) -> None:
+    """Runs the pipeline as its users do."""
     command = [
         str(Path(sys.executable).with_name("luigi")), "--module", "workflow", "RecommendAll", "--local-scheduler",
-        "--dataset", dataset, "--raw-dir", str(data.raw), "--recommend-k", str(DEPTH),
-        "--paths-data-root", str(root / "data"), "--paths-models-root", str(root / "models"),
-        "--tune-trials", str(trials), "--tune-minutes", str(minutes),
+        "--dataset", dataset, "--raw-dir", str(root / "raw"), "--recommend-k", str(DEPTH),
+        "--paths-data-root", str(root / "data"), "--paths-models-root", str(root / "models"), *more,
     ]  # fmt: skip
-    print(f"{data.name}: the pipeline …", file=sys.stderr)
-    done = subprocess.run(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, check=False)
+    print(f"{name}: the pipeline …", file=sys.stderr)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
-    print(done.stderr)
+    print(done.stdout)
+
+
+def published(data: Data, root: Path, tuning: list[str]) -> Lists:
+    """The lists that the pipeline publishes."""
+    described = list(root.glob("*.toml"))
+    dataset = str(described[0]) if described else "lastfm-2k"
+    run(data.name, root, dataset, tuning)
     versions = root / "models" / Path(dataset).stem
     rows = pd.read_parquet(versions / (versions / "current").read_text().strip() / "recommendations")
     lists = np.full((len(data.users), DEPTH), -1)
