@@ -190,6 +190,18 @@ def test_a_run_that_tunes_trains_with_what_it_found(pipeline: Roots) -> None:
     assert four[:3] == three
 
 
+def test_what_was_tuned_is_said_and_kept(pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+    ran = pipeline.run(settings={"tune": {"trials": 8}, "selection": {"candidates": '["item-knn", "hybrid"]'}})
+    kept = read_json(pipeline.models / "synthetic" / ran.record[-1]["version"] / "tuning.json")
+    assert set(kept) == {"als", "ease", "item-knn", "hybrid"}  # the hybrid's parts are tuned too
+    assert len(kept["item-knn"]["trials"]) == 8
+    said = capfd.readouterr().out
+    assert f"hybrid weighs its parts als {kept['hybrid']['settings']['weights']['als']:g}, ease " in said
+    line = next(line for line in said.splitlines() if line.startswith("  item-knn, 8 trials: "))
+    assert f"with similarity = {kept['item-knn']['settings']['similarity']}, neighbours = " in line
+    assert line.endswith(" of the differences.") == bool(kept["item-knn"]["importance"])
+
+
 def test_a_candidate_that_cannot_learn_is_listed_with_its_reason(pipeline: Roots) -> None:
     settings = {"selection": {"candidates": '["als", "ease"]'}, "ease": {"min_listeners": 1_000_000}}
     ran = pipeline.run(settings=settings)

@@ -81,8 +81,9 @@ class TestFirstRun:
         assert all(wanted <= line.keys() for line in stages)
 
     def test_the_version_holds_what_outsiders_rely_on(self, version: Path) -> None:
-        files = {"manifest.json", "metrics.json", "profile.json", "leaderboard.json", "users.parquet", "tracks.parquet"}
-        assert files | {"evaluation.parquet", "model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
+        documents = {f"{name}.json" for name in ("manifest", "metrics", "profile", "leaderboard", "tuning")}
+        tables = {f"{name}.parquet" for name in ("users", "tracks", "evaluation")}
+        assert documents | tables | {"model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
             path.name for path in version.iterdir()
         }
         manifest = registry.manifest(version)

@@ -40,6 +40,7 @@ def summary(run: Run, version: str | None, duration: float) -> str:
         *([run.compared.sentences] if run.compared else []),
         f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
         *_left_out(read_json(directory / "leaderboard.json")),
+        *_tuned(read_json(directory / "tuning.json")),
         *_worth_knowing(read_json(directory / "profile.json")),
         "",
         *_where_to_look(run, directory),
@@ -82,6 +83,27 @@ def _explained(metric: str) -> list[str]:
 def _left_out(leaderboard: list[dict[str, Any]]) -> list[str]:
     """Which candidates could not learn from the data, and why."""
     return [f"{line['model']} was left out: {line['reason']}." for line in leaderboard if "reason" in line]
+
+
+def _tuned(tuning: dict[str, Any]) -> list[str]:
+    """What was chosen on the validation part."""
+    told = []
+    for candidate, found in tuning.items():
+        chosen = found.get("settings", {})
+        if "weights" in chosen:
+            weights = ", ".join(f"{part} {weight:g}" for part, weight in chosen["weights"].items())
+            told.append(f"{candidate} weighs its parts {weights}.")
+        elif chosen:
+            settings = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
+                                 for key, value in chosen.items())  # fmt: skip
+            matters = max(found["importance"], key=found["importance"].__getitem__, default=None)
+            most = f"; {matters} explains {found['importance'][matters]:.0%} of the differences" if matters else ""
+            first, best = found["trials"][0]["score"], found["score"]
+            told.append(
+                f"{candidate}, {len(found['trials'])} trials: {first:.4f} → {best:.4f} on the validation part, with "
+                f"{settings}{most}."
+            )
+    return ["", "Tuned:", *(f"  {line}" for line in told)] if told else []
 
 
 def _worth_knowing(profile: dict[str, Any]) -> list[str]:

@@ -481,6 +481,11 @@ class Publish(Stage):
             "metrics": labels | read_json(selected / "metrics.json") | lists,
             "leaderboard": read_json(selected / "leaderboard.json"),
             "profile": read_json(ingested / "profile.json"),
+            "tuning": {
+                stage.candidate: read_json(stage.directory / "best.json")
+                for stage in self.in_run.stages
+                if isinstance(stage, Tune)
+            },
         }
         facts = labels | {
             "title": dataset.title,

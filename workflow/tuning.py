@@ -183,7 +183,11 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     if len(_complete(study)) < 4:
         return {}
     with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # the trials do not differ enough
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        try:
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        except UserWarning:
+            return {}
     return {name: round(share, 4) for name, share in shares.items()}
