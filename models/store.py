@@ -106,16 +106,12 @@ class Store:
 
     def user(self, user_id: str) -> User | None:
         """The user of that id; None where there is none."""
-        row = self._db.execute(
-            f"SELECT {_USER} FROM users WHERE user_id = ?", (user_id,)
-        ).fetchone()
+        row = self._db.execute(f"SELECT {_USER} FROM users WHERE user_id = ?", (user_id,)).fetchone()
         return User(*row) if row else None
 
     def users(self, prefix: str = "", limit: int = 20) -> list[User]:
         """Users whose id begins so, in the order of their ids."""
-        rows = self._db.execute(
-            f"SELECT {_USER} FROM users WHERE user_id >= ? ORDER BY user_id", (prefix,)
-        )
+        rows = self._db.execute(f"SELECT {_USER} FROM users WHERE user_id >= ? ORDER BY user_id", (prefix,))
         matching = itertools.takewhile(lambda row: row[0].startswith(prefix), rows)  # from the index, row by row
         return [User(*row) for row in itertools.islice(matching, limit)]
 
