@@ -8,6 +8,7 @@ reasons: equally many indexes a line, −1 where there are fewer.
 from __future__ import annotations
 
 import itertools
+import re
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -127,6 +128,21 @@ class Store:
         """The track of that id; None where there is none."""
         row = self._db.execute(f"SELECT {_TRACK} FROM tracks WHERE track_id = ?", (track_id,)).fetchone()
         return Track(*row) if row else None
+
+    def find_tracks(self, text: str, limit: int = 20) -> list[Track]:
+        """Tracks in whose title or artist every word of a text occurs, or a word that begins so; the most heard first.
+
+        Without a word in it, the most heard of all.
+        """
+        words = re.findall(r"\w+", text)
+        if not words:
+            return [line.track for line in self.popular(limit)]
+        found = self._db.execute(
+            f"SELECT {_TRACK} FROM tracks WHERE idx IN (SELECT rowid FROM tracks_fts WHERE tracks_fts MATCH ?) "
+            "ORDER BY popularity DESC, idx LIMIT ?",
+            (" ".join(f'"{word}"*' for word in words), limit),
+        )
+        return [Track(*row) for row in found]
 
     def similar(self, track_id: str, limit: int) -> list[Listed]:
         """The tracks that are most similar to a track, with how much they are."""

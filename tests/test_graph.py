@@ -52,7 +52,7 @@ def points(svg: str) -> list[list[tuple[float, float]]]:
 def test_stages_stand_behind_those_they_require_and_apart(finished: tuple[Roots, Ran]) -> None:
     run = find_run(finished[0].data / "runs")
     placed = boxes(draw(run))
-    assert len(placed) == len(run.steps) == 23
+    assert len(placed) == len(run.steps) == 25
     for step in run.steps:
         for name in step.requires:
             assert placed[name][2] < placed[step.label][0]

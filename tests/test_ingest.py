@@ -332,14 +332,16 @@ def test_an_id_has_the_same_hash_in_another_dataset(catalogued: Outcome, plain: 
 
 def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Outcome, tmp_path: Path) -> None:
     version, model, lists = (tmp_path / name for name in ("v1", "model", "lists"))
-    similar, evaluation = tmp_path / "similar", tmp_path / "evaluation.parquet"
+    similar, rungs, evaluation = (tmp_path / name for name in ("similar", "rungs.parquet", "evaluation.parquet"))
     for directory in (version, model, lists, similar):
         directory.mkdir()
     pd.DataFrame({"user": [0], "champion": [0.5]}).to_parquet(evaluation)
+    pd.DataFrame({"rung": ["model"] * 3}).to_parquet(rungs)
     rows = {"user_id": ["u"], "rank": [1], "track_id": ["t2"], "score": [0.5]}
     pd.DataFrame(rows).to_parquet(lists / "part-0.parquet")
     users, tracks, interactions = (plain.into / name for name in ("users", "tracks", "interactions"))
-    counts = assemble(version, tmp_path, Parts(users, tracks, interactions, model, lists, similar, evaluation), {}, {})
+    parts = Parts(users, tracks, interactions, model, lists, similar, rungs, evaluation)
+    counts = assemble(version, tmp_path, parts, {}, {})
     assert counts == {"users": 3, "tracks": 2, "interactions": 3, "recommendations": 1}
     assert recommend(version, "u").values.tolist() == [[1, "t2", None, None, 0.5]]
 

@@ -71,11 +71,11 @@ def test_luigid_shows_the_graph_the_progress_and_the_history(luigid: int, tmp_pa
     assert "Spark Jobs" in jobs
 
     done = ask(luigid, "task_list", status="DONE")
-    assert len(done) == 24
+    assert len(done) == 26
     (top,) = [task_id for task_id, task in done.items() if task["name"] == "RecommendAll"]
     graph = ask(luigid, "dep_graph", task_id=top)
     assert {graph[task_id]["name"] for task_id in graph[top]["deps"]} == {"Promote"}
-    assert len(graph) == 24
+    assert len(graph) == 26
     (split,) = [task for task in done.values() if task["name"] == "Split"]
     assert split["status_message"].startswith("Split: done after ")
     assert "rows in" in split["status_message"]
@@ -86,7 +86,7 @@ def test_luigid_shows_the_graph_the_progress_and_the_history(luigid: int, tmp_pa
     assert "DONE" in page(luigid, "history/by_name/Ingest")
     assert page(luigid, "history/by_id/1")
     with sqlite3.connect(tmp_path / "luigid" / "history.sqlite") as history:
-        assert history.execute("SELECT count(*) FROM tasks").fetchone() == (24,)
+        assert history.execute("SELECT count(*) FROM tasks").fetchone() == (26,)
     history.close()
 
 

@@ -64,11 +64,15 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
     lists: dict[str, Any] = {
         "user_id": [user for user in USERS for _ in range(2)], "rank": pa.array([1, 2] * len(USERS), pa.int32()),
         "track_id": ["untitled", "hostile"] * len(USERS), "score": pa.array([0.75, 0.5] * len(USERS), pa.float32()),
+        "because": [["plain"], []] * len(USERS),
     }  # fmt: skip
+    similar: dict[str, Any] = {"track_id": ["plain"], "rank": pa.array([1], pa.int32()), "similar_id": ["hostile"],
+                               "score": pa.array([0.875], pa.float32())}  # fmt: skip
     pq.write_table(pa.table(users), made / "users.parquet")
     pq.write_table(pa.table(tracks), made / "tracks.parquet")
     pq.write_table(pa.table(lists), made / "recommendations" / "part-0.parquet")
     (made / "similar").mkdir()
+    pq.write_table(pa.table(similar), made / "similar" / "part-0.parquet")
     heard: dict[str, Any] = {"user": pa.array(numbers, pa.int32()), "track": pa.array([0] * len(USERS), pa.int32()),
                              "value": [1234.0] * len(USERS)}  # fmt: skip
     interactions = models_root.parent / f"{dataset}-interactions"
@@ -203,6 +207,49 @@ def test_the_champion_within_the_rules_stands_below_it() -> None:
     assert board.candidates[1].cells["ndcg@10"].ratio == pytest.approx(2.0)
 
 
+def test_a_recommendation_says_what_it_is_due_to(client: FlaskClient) -> None:
+    page = client.get("/users/u1").text
+    assert "1 untitled because of Plain song" in words_of(page)
+    assert page.count("because of") == 1
+    assert 'href="/tracks/plain"' in page
+
+
+class TestTracks:
+    """Looking tracks up, and a track's own page."""
+
+    def test_a_track_s_page_has_what_is_known_and_what_is_similar(self, client: FlaskClient) -> None:
+        page = client.get("/tracks/plain")
+        text = words_of(page.text)
+        assert "Listeners 9 Artist Somebody Genre folk" in text
+        assert "Similar songs" in text
+        assert HOSTILE not in page.text
+        assert "0.875" in text
+        assert "The champion knows of nothing that is similar" in client.get("/tracks/hostile").text
+
+    def test_what_is_not_there_is_said(self, client: FlaskClient) -> None:
+        answer = client.get("/tracks/nothing")
+        assert answer.status_code == 404
+        assert "There is no song &#39;nothing&#39; in the served version." in answer.text
+        assert "Nothing has" in client.get("/tracks?q=zzz").text
+        assert client.get("/tracks", query_string={"q": "x" * 501}).status_code == 400
+
+    @pytest.mark.parametrize(
+        ("wanted", "found"),
+        [
+            ("pl", ["plain"]), ("SONG pla", ["plain"]), ("somebody", ["plain", "hostile"]), ("else", ["hostile"]),
+            ("", ["plain", "untitled", "hostile"]), ('"*(', ["plain", "untitled", "hostile"]), ("NEAR(", []),
+            ("alert('x", ["hostile"]),
+        ],
+    )  # fmt: skip
+    def test_words_of_title_and_artist_find_it(self, client: FlaskClient, wanted: str, found: list[str]) -> None:
+        page = client.get("/tracks", query_string={"q": wanted}).text
+        assert re.findall(r'<th scope="row"><a href="/tracks/(\w+)"', page) == found
+
+    def test_a_whole_id_goes_to_its_track(self, client: FlaskClient) -> None:
+        answer = client.get("/tracks?q=untitled")
+        assert (answer.status_code, answer.location) == (302, "/tracks/untitled")
+
+
 def test_a_user_s_page_says_what_the_list_stands_on(client: FlaskClient) -> None:
     for user, rung in ((USERS[0], "model"), (USERS[1], "content")):
         assert RUNGS[rung] in client.get("/users", query_string={"q": user}, follow_redirects=True).text
@@ -275,7 +322,9 @@ def test_user_page_shows_profile_list_and_history(client: FlaskClient) -> None:
     assert "Country NO" in text
     assert "Age" not in text  # not known of this user
     assert re.search(
-        rf"1 untitled {DASH} {DASH} 0\.750 Score 0\.750 2 &lt;script&gt;\S+ Somebody else jazz 0\.500", text
+        rf"1 untitled because of Plain song {DASH} {DASH} 0\.750 Score 0\.750 "
+        r"2 &lt;script&gt;\S+ Somebody else jazz 0\.500",
+        text,
     )
     assert "Plays Plain song Somebody 1,234" in text
 

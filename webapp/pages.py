@@ -67,6 +67,40 @@ def user(user_id: str) -> ResponseReturnValue:
     ), 404
 
 
+@blueprint.get("/tracks")
+def tracks() -> ResponseReturnValue:
+    """Looks tracks up by words of title and artist; a whole id goes straight to its track."""
+    chosen = _chosen()
+    if chosen is None:
+        return _nothing_published()
+    wanted = request.args.get("q", "")
+    if len(wanted) > LONGEST_ID:
+        abort(400, f"Of more than {LONGEST_ID} characters no track can be looked up.")
+    with chosen.store() as store:
+        found = store.find_tracks(wanted, MATCHES + 1)
+        if known := store.track(wanted):
+            if not found and fits_in_path(wanted):
+                return redirect(track_link(wanted))
+            found = [known, *(track for track in found if track != known)]
+    return render_template("tracks.html", shown=chosen, wanted=wanted, found=found, matches=MATCHES)
+
+
+@blueprint.get("/tracks/<anytext:track_id>")
+def track(track_id: str) -> ResponseReturnValue:
+    """A track: who made it, how many have heard it, and what is similar."""
+    chosen = _chosen()
+    if chosen is None:
+        return _nothing_published()
+    with chosen.store() as store:
+        found = store.track(track_id)
+        if found is None:
+            abort(404, f"There is no {chosen.item_label} {track_id[:LONGEST_ID]!r} in the served version.")
+        similar = store.similar(track_id, MOST_LISTED)
+    return render_template(
+        "track.html", shown=chosen, track=found, similar=similar, highest=_highest(similar), charts=charts
+    )
+
+
 @blueprint.get("/healthz")
 def healthz() -> ResponseReturnValue:
     """Whether everything that is promoted can be read."""
@@ -78,7 +112,13 @@ def healthz() -> ResponseReturnValue:
 
 @blueprint.app_context_processor
 def _links() -> dict[str, Any]:
-    return {"link": link, "user_link": user_link, "datasets": g.get("datasets", []), "dataset": g.get("dataset")}
+    return {
+        "link": link,
+        "user_link": user_link,
+        "track_link": track_link,
+        "datasets": g.get("datasets", []),
+        "dataset": g.get("dataset"),
+    }
 
 
 def link(endpoint: str, **values: Any) -> str:
@@ -93,6 +133,11 @@ def user_link(user_id: str, **values: Any) -> str:
     if fits_in_path(user_id):
         return link("user", user_id=user_id, **values)
     return link("users", q=user_id, **values)
+
+
+def track_link(track_id: str) -> str:
+    """A track's page; ids that cannot stand in a path are looked up."""
+    return link("track", track_id=track_id) if fits_in_path(track_id) else link("tracks", q=track_id)
 
 
 def _user_page(chosen: Published, store: Store, user: User) -> str:
