@@ -44,7 +44,7 @@ class Console:
 
         bar = tqdm(
             total=total, initial=done, desc=label, file=self._out, leave=False,
-            bar_format="  {desc:<22} {bar:30} {n_fmt}/{total_fmt} stages, {elapsed}{postfix}",
+            bar_format="  {desc:<28} {bar:30} {n_fmt}/{total_fmt} stages, {elapsed}{postfix}",
         )  # fmt: skip
         try:
             yield [lambda state: bar.set_postfix_str(redact(state.words), refresh=True)]

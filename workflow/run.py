@@ -251,7 +251,7 @@ class Run:
             return
         rows = f"{line.rows_in:>11,} → {line.rows_out:,} rows" if line.rows_in is not None else ""
         found = "  found done" if line.status == "skipped" else ""
-        self.console.say(f"  {stage.label:<22}{line.duration_s:>6.1f} s{rows}{found}")
+        self.console.say(f"  {stage.label:<28}{line.duration_s:>6.1f} s{rows}{found}")
 
     def _say_interrupted(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Ctrl-C and SIGTERM are no accident: no traceback."""

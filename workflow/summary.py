@@ -69,7 +69,7 @@ def _of_lists(metrics: dict[str, Any]) -> list[str]:
     if "lists" not in metrics:
         return []
     own, theirs = metrics["lists"]["metrics"], metrics["models"][metrics["champion"]]
-    shown = [name for name in ("ndcg@10", "recall@20", "diversity@10", "cold_tracks@10") if name in own]
+    shown = [name for name in ("ndcg@10", "recall@20", "diversity@20", "cold_tracks@20") if name in own]
     told = ", ".join(f"{name} {theirs[name]:.4f} → {own[name]:.4f}" for name in shown)
     return [f"With the rules of [recommend], the champion's lists have {told}."]
 
