@@ -110,9 +110,10 @@ class Store:
         row = self._db.execute(f"SELECT {_USER} FROM users WHERE user_id = ?", (user_id,)).fetchone()
         return User(*row) if row else None
 
-    def users(self, prefix: str = "", limit: int = 20) -> list[User]:
-        """Users whose id begins so, in the order of their ids."""
-        rows = self._db.execute(f"SELECT {_USER} FROM users WHERE user_id >= ? ORDER BY user_id", (prefix,))
+    def users(self, prefix: str = "", limit: int = 20, after: str = "") -> list[User]:
+        """Users whose id begins so, in the order of their ids; those after one of them, if it is named."""
+        query = f"SELECT {_USER} FROM users WHERE user_id >= ? AND user_id > ? ORDER BY user_id"
+        rows = self._db.execute(query, (prefix, after))
         matching = itertools.takewhile(lambda row: row[0].startswith(prefix), rows)  # from the index, row by row
         return [User(*row) for row in itertools.islice(matching, limit)]
 
@@ -129,20 +130,22 @@ class Store:
         row = self._db.execute(f"SELECT {_TRACK} FROM tracks WHERE track_id = ?", (track_id,)).fetchone()
         return Track(*row) if row else None
 
-    def find_tracks(self, text: str, limit: int = 20) -> list[Track]:
+    def find_tracks(self, text: str, limit: int = 20, skipped: int = 0) -> list[Track]:
         """Tracks in whose title or artist every word of a text occurs, or a word that begins so; the most heard first.
 
         Without a word in it, the most heard of all.
+
+        Args:
+            skipped: how many of them to leave out, from the first.
         """
-        words = re.findall(r"\w+", text)
-        if not words:
-            return [line.track for line in self.popular(limit)]
-        found = self._db.execute(
-            f"SELECT {_TRACK} FROM tracks WHERE idx IN (SELECT rowid FROM tracks_fts WHERE tracks_fts MATCH ?) "
-            "ORDER BY popularity DESC, idx LIMIT ?",
-            (" ".join(f'"{word}"*' for word in words), limit),
-        )
-        return [Track(*row) for row in found]
+        where, values = _matching(text)
+        query = f"SELECT {_TRACK} FROM tracks {where} ORDER BY popularity DESC, idx LIMIT ? OFFSET ?"
+        return [Track(*row) for row in self._db.execute(query, (*values, limit, skipped))]
+
+    def count_tracks(self, text: str) -> int:
+        """How many tracks `find_tracks` finds."""
+        where, values = _matching(text)
+        return int(self._db.execute(f"SELECT count(*) FROM tracks {where}", values).fetchone()[0])
 
     def similar(self, track_id: str, limit: int) -> list[Listed]:
         """The tracks that are most similar to a track, with how much they are."""
@@ -175,6 +178,14 @@ class Store:
             f"SELECT idx, {_TRACK} FROM tracks WHERE idx IN ({','.join('?' * len(indexes))})", tuple(indexes)
         )
         return {row[0]: Track(*row[1:]) for row in found}
+
+
+def _matching(text: str) -> tuple[str, tuple[str, ...]]:
+    """The condition of SQL that picks the tracks with all words of a text, and its values."""
+    words = re.findall(r"\w+", text)
+    if not words:
+        return "", ()
+    return "WHERE idx IN (SELECT rowid FROM tracks_fts WHERE tracks_fts MATCH ?)", (" ".join(f'"{w}"*' for w in words),)
 
 
 def build_store(version: Path, interactions: Path) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import hypothesis
+import published
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from flask.testing import FlaskClient
 from pipeline import Ran, Roots, eventually, unused_port
 from pyspark.sql import SparkSession
 
@@ -23,6 +25,7 @@ from config.paths import PROJECT, SUCCESS, Paths
 from models.registry import seal
 from models.store import build_store
 from spark.session import SessionOptions, close_session, open_session
+from webapp import create_app
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))  # compiled when the project was installed
 
@@ -155,3 +158,24 @@ def _write(path: Path, rows: list[tuple[object, ...]], schema: dict[str, pa.Data
     columns = zip(*rows, strict=True)
     arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.values(), strict=True)]
     pq.write_table(pa.table(arrays, names=list(schema)), path)
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> tuple[Path, Path]:
+    models, data = tmp_path / "models", tmp_path / "data"
+    models.mkdir()
+    data.mkdir()
+    return models, data
+
+
+@pytest.fixture
+def bare(roots: tuple[Path, Path]) -> FlaskClient:
+    """A client of an application that has nothing to show."""
+    return create_app(*roots, {"TESTING": True}).test_client()
+
+
+@pytest.fixture
+def client(roots: tuple[Path, Path], bare: FlaskClient) -> FlaskClient:
+    """A client of an application with one published version."""
+    published.publish(roots[0])
+    return bare

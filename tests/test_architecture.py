@@ -38,7 +38,7 @@ ROOMS = {
         of("luigi", "tenacity", "tqdm", "optuna"),
         of("spark", "pyspark", "numpy", "pyarrow"),
     ),
-    "webapp": Room(of("config", "models"), of("flask", "werkzeug", "waitress", "markupsafe")),
+    "webapp": Room(of("config", "models"), of("flask", "apiflask", "pydantic", "werkzeug", "waitress", "markupsafe")),
 }
 
 

@@ -1,14 +1,15 @@
-"""The admin page: shows what is published and what the last runs did. Reads only, and never starts a JVM."""
+"""The admin page and the API: what is published, and what the last runs did. They only read, and start no JVM."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from apiflask import APIFlask
 from flask import Flask
 
 from config.paths import Paths
-from webapp import errors, formats, pages, security
+from webapp import api, errors, formats, pages, security
 from webapp.routing import AnyText
 
 
@@ -22,7 +23,12 @@ def create_app(
         data_root: where the run records are; None: the project's own `data/`.
         test_config: further Flask settings.
     """
-    app = Flask(__name__)
+    # Its own handlers of errors, and its page of documentation, which loads from elsewhere, are left out.
+    app = APIFlask(
+        __name__, title="Encore", version="1", spec_path=f"{api.PREFIX}/openapi.json", docs_path=None, json_errors=False
+    )
+    app.error_processor(api.refused)
+    app.spec_processor(api.described)
     standard = Paths()
     app.config["PATHS"] = Paths(data_root or standard.data_root, models_root or standard.models_root)
     app.config.from_mapping(test_config or {})
@@ -30,6 +36,7 @@ def create_app(
     app.jinja_env.filters.update(formats.FILTERS)
     app.url_map.converters["anytext"] = AnyText
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(api.blueprint)
     errors.register(app)
     app.after_request(security.harden)
     return app

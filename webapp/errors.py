@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from config.errors import StoreError
 from config.logs import LineFormatter
 from config.redaction import redact
+from webapp import api
 
 
 def register(app: Flask) -> None:
@@ -25,6 +26,8 @@ def register(app: Flask) -> None:
 def _refused(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error
+    if api.is_asked():
+        return api.of_http(error)
     response = error.get_response()
     text = redact(error.description or "")
     response.set_data(render_template("message.html", code=error.code, heading=error.name, text=text))
@@ -35,6 +38,8 @@ def _refused(error: HTTPException) -> ResponseReturnValue:
 def _unreadable(error: StoreError) -> ResponseReturnValue:
     current_app.logger.error("%s", error)
     text = redact(str(error))
+    if api.is_asked():
+        return api.problem(503, "The served version cannot be read", text)
     return render_template("message.html", code=503, heading="The served version cannot be read", text=text), 503
 
 
@@ -42,4 +47,6 @@ def _failed(error: Exception) -> ResponseReturnValue:
     """Tells the reader an id, and the log the same id with what happened."""
     error_id = secrets.token_hex(4)
     current_app.logger.error("Error %s", error_id, exc_info=error)
+    if api.is_asked():
+        return api.problem(500, "Internal error", f"The server's log has the reason under {error_id}.")
     return render_template("error.html", error_id=error_id), 500

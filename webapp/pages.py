@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from apiflask import APIFlask
 from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from config import runs
-from config.paths import Paths
 from config.rungs import RUNGS
-from models import registry
 from models.store import Listed, Store, User
 from webapp import charts
-from webapp.reading import Published, health, published
+from webapp.choosing import chosen, paths
+from webapp.reading import Published, health
 from webapp.routing import fits_in_path
 
 MATCHES = 20
@@ -28,83 +28,92 @@ blueprint = Blueprint("pages", __name__)
 @blueprint.get("/")
 def overview() -> ResponseReturnValue:
     """The served version: how good it is, what it was made from, and what the last runs did."""
-    chosen = _chosen()
-    if chosen is None:
+    here = chosen()
+    if here is None:
         return _nothing_published()
-    recent = runs.last_runs(_paths().runs(chosen.dataset), RUNS)
-    return render_template("overview.html", shown=chosen, board=chosen.scoreboard, runs=recent, charts=charts)
+    recent = runs.last_runs(paths().runs(here.dataset), RUNS)
+    return render_template("overview.html", shown=here, board=here.scoreboard, runs=recent, charts=charts)
 
 
 @blueprint.get("/users")
 def users() -> ResponseReturnValue:
     """Looks users up by the beginning of their id; a whole id goes straight to its user."""
-    chosen = _chosen()
-    if chosen is None:
+    here = chosen()
+    if here is None:
         return _nothing_published()
     wanted = request.args.get("q", "")
     if len(wanted) > LONGEST_ID:
         abort(400, f"An id of more than {LONGEST_ID} characters cannot be looked up.")
-    with chosen.store() as store:
+    with here.store() as store:
         for user_id in (wanted, wanted.strip()):  # blanks may be part of an id, or come from the clipboard
             if user := store.user(user_id):
-                return redirect(user_link(user_id)) if fits_in_path(user_id) else _user_page(chosen, store, user)
+                return redirect(user_link(user_id)) if fits_in_path(user_id) else _user_page(here, store, user)
         found = store.users(wanted, MATCHES + 1) or store.users(wanted.strip(), MATCHES + 1)
-    return render_template("users.html", shown=chosen, wanted=wanted, found=found, matches=MATCHES)
+    return render_template("users.html", shown=here, wanted=wanted, found=found, matches=MATCHES)
 
 
 @blueprint.get("/users/<anytext:user_id>")
 def user(user_id: str) -> ResponseReturnValue:
     """A user: what they heard, and what they should hear next."""
-    chosen = _chosen()
-    if chosen is None:
+    here = chosen()
+    if here is None:
         return _nothing_published()
-    with chosen.store() as store:
+    with here.store() as store:
         if found := store.user(user_id):
-            return _user_page(chosen, store, found)
+            return _user_page(here, store, found)
         popular = store.popular(LISTED)
     return render_template(
-        "unknown_user.html", shown=chosen, user_id=user_id, popular=popular, highest=_highest(popular), charts=charts
+        "unknown_user.html", shown=here, user_id=user_id, popular=popular, highest=_highest(popular), charts=charts
     ), 404
 
 
 @blueprint.get("/tracks")
 def tracks() -> ResponseReturnValue:
     """Looks tracks up by words of title and artist; a whole id goes straight to its track."""
-    chosen = _chosen()
-    if chosen is None:
+    here = chosen()
+    if here is None:
         return _nothing_published()
     wanted = request.args.get("q", "")
     if len(wanted) > LONGEST_ID:
         abort(400, f"Of more than {LONGEST_ID} characters no track can be looked up.")
-    with chosen.store() as store:
+    with here.store() as store:
         found = store.find_tracks(wanted, MATCHES + 1)
         if known := store.track(wanted):
             if not found and fits_in_path(wanted):
                 return redirect(track_link(wanted))
             found = [known, *(track for track in found if track != known)]
-    return render_template("tracks.html", shown=chosen, wanted=wanted, found=found, matches=MATCHES)
+    return render_template("tracks.html", shown=here, wanted=wanted, found=found, matches=MATCHES)
 
 
 @blueprint.get("/tracks/<anytext:track_id>")
 def track(track_id: str) -> ResponseReturnValue:
     """A track: who made it, how many have heard it, and what is similar."""
-    chosen = _chosen()
-    if chosen is None:
+    here = chosen()
+    if here is None:
         return _nothing_published()
-    with chosen.store() as store:
+    with here.store() as store:
         found = store.track(track_id)
         if found is None:
-            abort(404, f"There is no {chosen.item_label} {track_id[:LONGEST_ID]!r} in the served version.")
+            abort(404, f"There is no {here.item_label} {track_id[:LONGEST_ID]!r} in the served version.")
         similar = store.similar(track_id, MOST_LISTED)
     return render_template(
-        "track.html", shown=chosen, track=found, similar=similar, highest=_highest(similar), charts=charts
+        "track.html", shown=here, track=found, similar=similar, highest=_highest(similar), charts=charts
     )
+
+
+@blueprint.get("/api")
+def api() -> ResponseReturnValue:
+    """What the API can be asked, from its own description."""
+    chosen()  # for the header
+    spec = cast(APIFlask, current_app).spec
+    assert isinstance(spec, dict)
+    return render_template("api.html", spec=spec, source=url_for("openapi.spec"))
 
 
 @blueprint.get("/healthz")
 def healthz() -> ResponseReturnValue:
     """Whether everything that is promoted can be read."""
-    versions, faults = health(_paths().models_root)
+    versions, faults = health(paths().models_root)
     if faults:
         return {"status": "unreadable", "datasets": versions, "error": " ".join(faults)}, 503
     return {"status": "ok" if versions else "empty", "datasets": versions}
@@ -140,13 +149,13 @@ def track_link(track_id: str) -> str:
     return link("track", track_id=track_id) if fits_in_path(track_id) else link("tracks", q=track_id)
 
 
-def _user_page(chosen: Published, store: Store, user: User) -> str:
+def _user_page(here: Published, store: Store, user: User) -> str:
     k = _whole("k", LISTED, MOST_LISTED)
     heard = _whole("heard", HEARD, MOST_HEARD)
     recommendations = store.recommendations(user.user_id, k + 1)
     return render_template(
         "user.html",
-        shown=chosen,
+        shown=here,
         user=user,
         rung=RUNGS[user.rung],
         recommendations=recommendations[:k],
@@ -161,31 +170,9 @@ def _user_page(chosen: Published, store: Store, user: User) -> str:
     )
 
 
-def _chosen() -> Published | None:
-    """What the asked-for dataset serves, by default the one promoted last; None where nothing is published.
-
-    Only names that the registry lists reach the file system.
-    """
-    models_root = _paths().models_root
-    g.datasets = registry.datasets(models_root)
-    asked = request.args.get("dataset")
-    if asked is None and not g.datasets:
-        return None
-    if asked is not None and asked not in g.datasets:
-        abort(404, _unknown_dataset(asked))
-    g.dataset = asked or g.datasets[0]
-    return published(models_root / g.dataset)
-
-
-def _unknown_dataset(asked: str) -> str:
-    if not g.datasets:
-        return f"There is no dataset {asked!r}: nothing has been published yet."
-    return f"There is no dataset {asked!r}. These are published:"
-
-
 def _nothing_published() -> str:
     """Says how to begin; a first run that failed is shown, or nobody would see it."""
-    recorded = sorted(_paths().runs("").glob("*/"))
+    recorded = sorted(paths().runs("").glob("*/"))
     recent = [run for directory in recorded for run in runs.last_runs(directory, RUNS)]
     recent.sort(key=lambda run: run.started or "", reverse=True)
     return render_template("empty.html", runs=recent[:RUNS])
@@ -203,8 +190,3 @@ def _whole(name: str, default: int, most: int) -> int:
 
 def _highest(lines: list[Listed]) -> float:
     return max((line.number for line in lines), default=0.0)
-
-
-def _paths() -> Paths:
-    paths: Paths = current_app.config["PATHS"]
-    return paths

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +70,16 @@ def published(root: Path) -> Published:
         raise StoreError(f"{root / CURRENT} names no version: promote one by hand.")
     directory = root / version
     try:
-        return Published(
-            dataset=root.name,
-            version=version,
-            directory=directory,
-            manifest=registry.manifest(directory),
-            metrics=read_json(directory / "metrics.json"),
-            profile=read_json(directory / "profile.json"),
-            pinned=registry.is_pinned(root),
-        )
+        manifest, metrics, profile = _documents(directory)
     except (OSError, ValueError) as error:
         raise StoreError(_unreadable(root.name, version, error)) from error
+    return Published(root.name, version, directory, manifest, metrics, profile, registry.is_pinned(root))
+
+
+@lru_cache(maxsize=16)
+def _documents(version: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A version's manifest, metrics and profile: read once, as it never changes."""
+    return registry.manifest(version), read_json(version / "metrics.json"), read_json(version / "profile.json")
 
 
 def health(models_root: Path) -> tuple[dict[str, str], list[str]]:

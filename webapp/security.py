@@ -17,6 +17,6 @@ HEADERS = {
 def harden(response: Response) -> Response:
     """Adds the headers to a response."""
     response.headers.update(HEADERS)
-    if response.mimetype in ("text/html", "application/json"):
+    if response.mimetype in ("text/html", "application/json", "application/problem+json"):
         response.headers.setdefault("Cache-Control", "no-cache")
     return response

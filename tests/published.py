@@ -1,0 +1,103 @@
+"""Published versions and run records small enough to check by eye, for the tests of page and API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from config.durable import write_json
+from models import registry
+from models.store import build_store
+
+HOSTILE = "<script>alert('x')</script>"
+ODD_IDS = ["a/b", "/lead//double/", " blank ", "50%2F?&#", '"quoted"', "🎧 ü", "..", "line\nbreak", HOSTILE]
+USERS = sorted(["u1", "u10", "u2", *ODD_IDS])
+TRACKS = ["plain", "untitled", "hostile"]
+TITLES = ["Plain song", None, HOSTILE]
+METRICS = {
+    "popularity": {"ndcg@10": 0.1, "recall@10": 0.2, "ndcg@20": 0.12},
+    "als": {"ndcg@10": 0.25, "recall@10": 0.3, "ndcg@20": 0.27},
+    "als_explicit": {"ndcg@10": 0.05, "recall@10": 0.06, "ndcg@20": 0.07, "rmse": 0.8642},
+}
+
+
+def spread(of: str) -> dict[str, Any]:
+    """A distribution as profile.json has it, with a bin between that nothing fell into."""
+    histogram = [{"from": 1, "to": 2, "count": 3}, {"from": 4, "to": 8, "count": 1}]
+    return {"of": of, "mean": 2.5, "min": 1, "max": 7, "quartiles": [1.0, 2.0, 4.0], "histogram": histogram}
+
+
+def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **facts: Any) -> Path:
+    """Publishes and promotes a version in which every user has heard `plain` and is recommended the others."""
+    root = models_root / dataset
+    made = root / version
+    (made / "recommendations").mkdir(parents=True)
+    numbers = range(len(USERS))
+    users: dict[str, Any] = {
+        "index": pa.array(numbers, pa.int32()), "user_id": USERS, "age": [31, *[None] * (len(USERS) - 1)],
+        "country": ["NO"] * len(USERS), "interactions": [1] * len(USERS),
+        "rung": ["model", *["content"] * (len(USERS) - 1)],
+    }  # fmt: skip
+    tracks: dict[str, Any] = {
+        "index": pa.array(range(3), pa.int32()), "track_id": TRACKS, "title": TITLES,
+        "artist": ["Somebody", None, "Somebody else"], "genre": ["folk", None, "jazz"], "popularity": [9, 5, 2],
+    }  # fmt: skip
+    lists: dict[str, Any] = {
+        "user_id": [user for user in USERS for _ in range(2)], "rank": pa.array([1, 2] * len(USERS), pa.int32()),
+        "track_id": ["untitled", "hostile"] * len(USERS), "score": pa.array([0.75, 0.5] * len(USERS), pa.float32()),
+        "because": [["plain"], []] * len(USERS),
+    }  # fmt: skip
+    similar: dict[str, Any] = {"track_id": ["plain"], "rank": pa.array([1], pa.int32()), "similar_id": ["hostile"],
+                               "score": pa.array([0.875], pa.float32())}  # fmt: skip
+    pq.write_table(pa.table(users), made / "users.parquet")
+    pq.write_table(pa.table(tracks), made / "tracks.parquet")
+    pq.write_table(pa.table(lists), made / "recommendations" / "part-0.parquet")
+    (made / "similar").mkdir()
+    pq.write_table(pa.table(similar), made / "similar" / "part-0.parquet")
+    heard: dict[str, Any] = {"user": pa.array(numbers, pa.int32()), "track": pa.array([0] * len(USERS), pa.int32()),
+                             "value": [1234.0] * len(USERS)}  # fmt: skip
+    interactions = models_root.parent / f"{dataset}-interactions"
+    interactions.mkdir(exist_ok=True)
+    pq.write_table(pa.table(heard), interactions / "part-0.parquet")
+    build_store(made, interactions)
+
+    split = {"train": 8000, "test": 2000, "users_evaluated": 321, "fingerprint": "f"}
+    measured = {"dataset": dataset, "version": version, "champion": "als", "split": split, "models": METRICS}
+    write_json(made / "metrics.json", measured | facts.pop("metrics", {}))
+    rows = {"read": 10500, "kept": 10000, "merged": 477, "rejected": 23}
+    profile = {
+        "feedback": "plays", "users": 12, "tracks": 3, "interactions": 12, "sparsity": 0.98765, "rows": rows,
+        "rejected_by_reason": {"not_a_number": 23},
+        "checks": [
+            {"check": "future", "verdict": "ok", "figure": 0, "sentence": "Nothing to say."},
+            {"check": "without_entry", "verdict": "notice", "figure": 0.5, "sentence": "Half of <b> is missing."},
+        ],
+        **{name: spread(name) for name in ("value", "per_user", "per_track")},
+    }  # fmt: skip
+    write_json(made / "profile.json", profile)
+    counts = {"users": 12345, "tracks": 3, "interactions": 12, "recommendations": 24}
+    about = {"version": version, "dataset": dataset, "title": "Tiny & small", "item_label": "song", "counts": counts}
+    registry.seal(made, root, about | facts)
+    (made / "_SUCCESS").touch()
+    registry.promote(root, version, expected=registry.current(root), by="user")
+    return made
+
+
+def record(data_root: Path, run: str, *events: dict[str, Any] | str, dataset: str = "tiny") -> None:
+    """Writes a run record; a string stands for a line as it is."""
+    directory = data_root / "runs" / dataset
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    (directory / f"{run}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def stage(name: str, status: str, error: str | None = None, model: str | None = None) -> dict[str, Any]:
+    return {"event": "stage", "stage": name, "model": model, "status": status, "error": error}
+
+
+def started(at: str) -> dict[str, Any]:
+    return {"event": "run_started", "run": "r", "at": at, "dataset": "tiny"}

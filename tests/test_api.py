@@ -1,0 +1,160 @@
+"""The API: what it answers, what it refuses, and that its description is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+from published import HOSTILE, TRACKS, USERS, publish, record, stage
+from pydantic import BaseModel
+
+from models.store import FILE
+from webapp import schemas
+
+PLAIN = {"track_id": "plain", "title": "Plain song", "artist": "Somebody", "genre": "folk", "listeners": 9}
+
+
+def ask(client: FlaskClient, path: str, **query: Any) -> Any:
+    """The JSON of an answer that went well."""
+    answer = client.get(f"/api/v1/{path}", query_string=query)
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    return answer.json
+
+
+def refusal(client: FlaskClient, status: int, path: str, **query: Any) -> Any:
+    """The problem that an answer tells of."""
+    answer = client.get(f"/api/v1/{path}", query_string=query)
+    assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+    assert answer.json is not None
+    assert answer.json["status"] == status
+    return answer.json
+
+
+class TestUsers:
+    def test_a_user_s_list_has_titles_scores_and_reasons(self, client: FlaskClient) -> None:
+        found = ask(client, "users/u1/recommendations")
+        assert found["user"] == {"user_id": "u1", "age": None, "country": "NO", "heard": 1, "rung": "content"}
+        assert (found["dataset"], found["version"]) == ("tiny", "v1")
+        first, second = found["recommendations"]
+        assert (first["rank"], first["track"]["track_id"], first["score"]) == (1, "untitled", 0.75)
+        assert first["because"] == [PLAIN]
+        assert second["track"]["title"] == HOSTILE
+        assert second["because"] == []
+        assert len(ask(client, "users/u1/recommendations", k=1)["recommendations"]) == 1
+
+    @pytest.mark.parametrize("user", [user for user in USERS if user != ".."])  # which clients resolve before they ask
+    def test_whatever_an_id_is_it_is_found(self, client: FlaskClient, user: str) -> None:
+        assert ask(client, f"users/{quote(user, safe='')}")["user"]["user_id"] == user
+
+    def test_pages_follow_one_another(self, client: FlaskClient) -> None:
+        found, after = [], ""
+        while True:
+            page = ask(client, "users", limit=5, after=after)
+            found += [user["user_id"] for user in page["users"]]
+            if page["next"] is None:
+                break
+            after = page["next"]
+        assert found == USERS
+        assert [user["user_id"] for user in ask(client, "users", q="u1")["users"]] == ["u1", "u10"]
+
+
+class TestTracks:
+    def test_a_track_and_what_is_similar(self, client: FlaskClient) -> None:
+        assert ask(client, "tracks/plain")["track"] == PLAIN
+        (line,) = ask(client, "tracks/plain/similar")["similar"]
+        assert (line["rank"], line["track"]["track_id"], line["score"]) == (1, "hostile", 0.875)
+        assert ask(client, "tracks/hostile/similar")["similar"] == []
+
+    def test_words_find_them_page_by_page(self, client: FlaskClient) -> None:
+        pages = [ask(client, "tracks", q="somebody", limit=1, page=page) for page in (1, 2, 3)]
+        assert [[track["track_id"] for track in page["tracks"]] for page in pages] == [["plain"], ["hostile"], []]
+        assert [page["total"] for page in pages] == [2, 2, 2]
+        assert ask(client, "tracks")["total"] == len(TRACKS)
+
+
+class TestWhatIsPublished:
+    def test_versions_are_told_apart_from_the_one_that_is_served(
+        self,
+        roots: tuple[Path, Path],
+        client: FlaskClient,
+    ) -> None:
+        publish(roots[0], version="v2")
+        found = ask(client, "versions")
+        assert [(each["version"], each["served"]) for each in found["versions"]] == [("v2", True), ("v1", False)]
+        assert ask(client, "versions/v1")["champion"] == "als"
+        assert ask(client, "metrics")["models"]["als"]["ndcg@10"] == 0.25
+
+    def test_runs_say_how_they_ended(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        record(roots[1], "r1", {"event": "run_started", "run": "r1", "dataset": "tiny", "at": "2026-11-24T10:00:00Z"},
+               stage("Split", "failed", "It is broken."))  # fmt: skip
+        (run,) = ask(client, "runs")["runs"]
+        assert run["stages"] == {"failed": 1}
+        assert "It is broken." in run["error"]
+
+    def test_what_was_sent_is_not_sent_again(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        tag = client.get("/api/v1/users/u1").headers["ETag"]
+        again = client.get("/api/v1/users/u1", headers={"If-None-Match": tag})
+        assert (again.status_code, again.data) == (304, b"")
+        publish(roots[0], version="v2")
+        assert client.get("/api/v1/users/u1", headers={"If-None-Match": tag}).status_code == 200
+        assert "ETag" not in client.get("/api/v1/runs").headers
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("k", ["0", "-1", str(10**9), "abc", "1.5", ""])
+    def test_a_length_that_is_none_is_named(self, client: FlaskClient, k: str) -> None:
+        said = refusal(client, 422, "users/u1/recommendations", k=k)
+        assert list(said["errors"]) == ["k"]
+        assert said["detail"].startswith("k: ")
+
+    def test_fields_that_there_are_not_are_named(self, client: FlaskClient) -> None:
+        assert list(refusal(client, 422, "users", colour="red")["errors"]) == ["colour"]
+
+    @pytest.mark.parametrize("wanted", ["nobody", "a\0b", "x" * 10_000, "'; DROP TABLE users", "🎧"])
+    def test_what_is_not_there_is_said(self, client: FlaskClient, wanted: str) -> None:
+        for path in ("users/{}", "users/{}/recommendations", "tracks/{}", "tracks/{}/similar", "versions/{}"):
+            assert len(refusal(client, 404, path.format(quote(wanted, safe="")))["detail"]) < 600
+        assert refusal(client, 404, "nothing")
+        assert refusal(client, 404, "users", dataset="../tiny")["detail"].startswith("There is no dataset '../tiny'.")
+
+    def test_only_reading_is_allowed(self, client: FlaskClient) -> None:
+        answer = client.post("/api/v1/users")
+        assert (answer.status_code, answer.mimetype) == (405, "application/problem+json")
+
+    def test_before_anything_is_published_it_says_so(self, bare: FlaskClient) -> None:
+        assert refusal(bare, 404, "users")["detail"] == "Nothing has been published yet."
+
+    def test_a_damaged_version_is_no_bug(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        (roots[0] / "tiny" / "v1" / FILE).write_bytes(b"damaged")
+        assert "cannot be read" in refusal(client, 503, "users/u1")["detail"]
+
+
+class TestDescription:
+    def test_it_names_every_route_and_no_page(self, client: FlaskClient) -> None:
+        spec = client.get("/api/v1/openapi.json").json
+        assert spec is not None
+        assert spec["openapi"].startswith("3.1")
+        rules = {rule.rule for rule in client.application.url_map.iter_rules() if rule.endpoint.startswith("api.")}
+        assert len(spec["paths"]) == len(rules) == 10
+        for operations in spec["paths"].values():
+            assert {"200", "404", "422", "503"} <= operations["get"]["responses"].keys()
+
+    @pytest.mark.parametrize(
+        ("path", "kind"),
+        [
+            ("users", schemas.UsersAnswer), ("users/u1", schemas.UserAnswer), ("tracks/plain", schemas.TrackAnswer),
+            ("users/u1/recommendations", schemas.RecommendationsAnswer), ("tracks", schemas.TracksAnswer),
+            ("tracks/plain/similar", schemas.SimilarAnswer), ("versions", schemas.VersionsAnswer),
+            ("versions/v1", schemas.Version), ("metrics", schemas.MetricsAnswer), ("runs", schemas.RunsAnswer),
+        ],
+    )  # fmt: skip
+    def test_answers_are_what_it_says(self, client: FlaskClient, path: str, kind: type[BaseModel]) -> None:
+        kind.model_validate(ask(client, path), strict=False, extra="forbid")
+
+    def test_its_page_shows_every_operation(self, client: FlaskClient) -> None:
+        page = client.get("/api").text
+        assert page.count("<code>GET /api/v1/") == 10
+        assert "From 1 to 1,000." in page

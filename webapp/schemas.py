@@ -1,0 +1,214 @@
+"""What goes into the API and comes out of it: validation and description are one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.store import Listed as StoredLine
+from models.store import Track as StoredTrack
+from models.store import User as StoredUser
+
+MOST_LISTED, MOST_FOUND = 1_000, 100
+LONGEST = 500
+
+
+class _Query(BaseModel):
+    """What may be asked; anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str | None = Field(None, description="The dataset; by default the one promoted last.")
+
+
+class DatasetQuery(_Query):
+    """Which dataset."""
+
+
+class ListQuery(_Query):
+    """How long a list."""
+
+    k: int = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most; there are no more than are stored.")
+
+
+class UsersQuery(_Query):
+    """Whose id begins so."""
+
+    q: str = Field("", max_length=LONGEST, description="How the id begins.")
+    after: str = Field("", max_length=LONGEST, description="What the page before named as next.")
+    limit: int = Field(20, ge=1, le=MOST_FOUND, description="Users a page.")
+
+
+class TracksQuery(_Query):
+    """Words of title or artist."""
+
+    q: str = Field("", max_length=LONGEST, description="Words of title or artist, or how they begin.")
+    page: int = Field(1, ge=1, le=100_000, description="Which page.")
+    limit: int = Field(20, ge=1, le=MOST_FOUND, description="Tracks a page.")
+
+
+class RunsQuery(_Query):
+    """How many runs."""
+
+    limit: int = Field(20, ge=1, le=MOST_FOUND, description="The newest so many.")
+
+
+class Track(BaseModel):
+    """A track, and how many users have heard it."""
+
+    track_id: str
+    title: str | None
+    artist: str | None
+    genre: str | None
+    listeners: int
+
+    @classmethod
+    def of(cls, track: StoredTrack) -> Track:
+        """From the store."""
+        return cls.model_construct(
+            track_id=track.track_id, title=track.title, artist=track.artist, genre=track.genre,
+            listeners=track.popularity,
+        )  # fmt: skip
+
+
+class User(BaseModel):
+    """A user, and how many tracks they have heard."""
+
+    user_id: str
+    age: int | None
+    country: str | None
+    heard: int
+    rung: str = Field(description="What the list stands on: model, content, segment or popularity.")
+
+    @classmethod
+    def of(cls, user: StoredUser) -> User:
+        """From the store."""
+        return cls.model_construct(
+            user_id=user.user_id, age=user.age, country=user.country, heard=user.interactions, rung=user.rung
+        )
+
+
+class Line(BaseModel):
+    """A line of a list."""
+
+    rank: int
+    track: Track
+    score: float
+    because: list[Track] = Field(description="What the user heard that contributed most, if it is known.")
+
+    @classmethod
+    def all(cls, lines: list[StoredLine]) -> list[Line]:
+        """A list from the store."""
+        return [
+            cls.model_construct(
+                rank=rank, track=Track.of(line.track), score=line.number, because=[Track.of(t) for t in line.because]
+            )
+            for rank, line in enumerate(lines, 1)
+        ]
+
+
+class _Answer(BaseModel):
+    """What every answer says of where it comes from."""
+
+    dataset: str
+    version: str
+
+
+class UserAnswer(_Answer):
+    """A user."""
+
+    user: User
+
+
+class RecommendationsAnswer(_Answer):
+    """A user's list, the best first; none of it heard before."""
+
+    user: User
+    recommendations: list[Line]
+
+
+class UsersAnswer(_Answer):
+    """Some users, by id."""
+
+    users: list[User]
+    next: str | None = Field(description="Where the next page begins; null at the end.")
+
+
+class TrackAnswer(_Answer):
+    """A track."""
+
+    track: Track
+
+
+class SimilarAnswer(_Answer):
+    """The tracks that are most similar to one, as far as the champion knows it."""
+
+    track: Track
+    similar: list[Line]
+
+
+class TracksAnswer(_Answer):
+    """Some tracks, the most heard first."""
+
+    tracks: list[Track]
+    total: int
+    page: int
+
+
+class Version(BaseModel):
+    """A published version."""
+
+    version: str
+    sequence: int
+    created_at: str
+    served: bool
+    champion: str
+    counts: dict[str, int]
+    metrics: dict[str, float] = Field(description="Of the champion.")
+
+
+class VersionsAnswer(BaseModel):
+    """The published versions, the newest first."""
+
+    dataset: str
+    pinned: bool = Field(description="Whether a rollback keeps runs from promoting.")
+    versions: list[Version]
+
+
+class MetricsAnswer(_Answer):
+    """Every candidate's metrics on the test part."""
+
+    champion: str
+    select_by: str
+    models: dict[str, dict[str, float]]
+    intervals: dict[str, dict[str, tuple[float, float]]] = Field(description="95 % ones, by the bootstrap over users.")
+
+
+class Run(BaseModel):
+    """A run of the pipeline."""
+
+    run: str
+    status: str
+    started: str | None
+    duration_s: float | None
+    version: str | None
+    stages: dict[str, int] = Field(description="How many ended in each status.")
+    error: str | None
+
+
+class RunsAnswer(BaseModel):
+    """The last runs, the newest first."""
+
+    dataset: str
+    runs: list[Run]
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: dict[str, Any] = Field(default_factory=dict, description="What is wrong with each field.")
