@@ -151,6 +151,23 @@ class Store:
         """The tracks that are most similar to a track, with how much they are."""
         return self._unpacked("SELECT similar, similarities, x'' FROM tracks WHERE track_id = ?", track_id, limit)
 
+    @property
+    def num_tracks(self) -> int:
+        """Size of the catalogue."""
+        return int(self._db.execute("SELECT count(*) FROM tracks").fetchone()[0])
+
+    def indexes(self, track_ids: Collection[str]) -> dict[str, int]:
+        """The indexes of those of some ids that there are, in their order."""
+        query = f"SELECT track_id, idx FROM tracks WHERE track_id IN ({','.join('?' * len(track_ids))})"
+        found = dict(self._db.execute(query, tuple(track_ids)).fetchall())
+        return {track: found[track] for track in track_ids if track in found}
+
+    def similar_to(self, index: int) -> dict[int, float]:
+        """How similar other tracks are to that of an index, by their indexes, as far as it is stored."""
+        row = self._db.execute("SELECT similar, similarities FROM tracks WHERE idx = ?", (index,)).fetchone()
+        others, numbers = (np.frombuffer(row[place], kind).tolist() for place, kind in enumerate(("<i4", "<f4")))
+        return dict(zip(others, numbers, strict=True))
+
     def popular(self, limit: int) -> list[Listed]:
         """The tracks that most users have heard, with that number."""
         rows = self._db.execute(
@@ -166,13 +183,13 @@ class Store:
             return []
         tracks, numbers, reasons = (np.frombuffer(row[place], kind) for place, kind in enumerate(("<i4", "<f4", "<i4")))
         lines = np.column_stack([tracks, reasons.reshape(len(tracks), -1)])[:limit].tolist()
-        known = self._tracks({index for line in lines for index in line if index >= 0})
+        known = self.tracks_at({index for line in lines for index in line if index >= 0})
         return [
             Listed(known[track], number, tuple(known[index] for index in due_to if index >= 0))
             for (track, *due_to), number in zip(lines, numbers.tolist(), strict=False)
         ]
 
-    def _tracks(self, indexes: Collection[int]) -> dict[int, Track]:
+    def tracks_at(self, indexes: Collection[int]) -> dict[int, Track]:
         """Tracks by their indexes."""
         found = self._db.execute(
             f"SELECT idx, {_TRACK} FROM tracks WHERE idx IN ({','.join('?' * len(indexes))})", tuple(indexes)

@@ -75,6 +75,44 @@ class TestTracks:
         assert ask(client, "tracks")["total"] == len(TRACKS)
 
 
+class TestNewcomers:
+    """Recommendations for somebody whom no model knows."""
+
+    def test_what_is_similar_is_added_up_where_there_are_no_factors(self, client: FlaskClient) -> None:
+        answer = client.post("/api/v1/recommendations", json={"tracks": ["plain", "gone"]})
+        assert answer.json is not None
+        assert (answer.status_code, answer.json["by"], answer.json["unknown"]) == (200, "similar", ["gone"])
+        (line,) = answer.json["recommendations"]
+        assert (line["track"]["track_id"], line["score"]) == ("hostile", 0.875)
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"tracks": []}, "tracks"), ({"tracks": ["gone"]}, "tracks"), ({}, "tracks"),
+            ({"tracks": "plain"}, "tracks"), ({"tracks": ["plain"], "k": 0}, "k"),
+            ({"tracks": ["plain"], "colour": 1}, "colour"),
+            ({"tracks": ["plain"], "weights": [1, 2]}, "_schema"), ({"tracks": ["plain"], "weights": [-1]}, "_schema"),
+            ({"tracks": ["plain"] * 101}, "tracks"), ([1], "_schema"),
+        ],
+    )  # fmt: skip
+    def test_what_makes_no_sense_is_named(self, client: FlaskClient, body: Any, field: str) -> None:
+        answer = client.post("/api/v1/recommendations", json=body)
+        assert answer.json is not None
+        assert (answer.status_code, list(answer.json["errors"])) == (422, [field])
+
+    @pytest.mark.parametrize(
+        ("data", "kind", "status"),
+        [
+            ("{", "application/json", 400), ("tracks=plain", "application/x-www-form-urlencoded", 415),
+            ('{"tracks": ["' + "x" * 70_000 + '"]}', "application/json", 413), ("", "application/json", 400),
+            ('{"tracks": ["plain"], "weights": [NaN]}', "application/json", 422),
+        ],
+    )  # fmt: skip
+    def test_what_is_no_json_is_refused(self, client: FlaskClient, data: str, kind: str, status: int) -> None:
+        answer = client.post("/api/v1/recommendations", data=data, content_type=kind)
+        assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+
+
 class TestWhatIsPublished:
     def test_versions_are_told_apart_from_the_one_that_is_served(
         self,
@@ -138,9 +176,10 @@ class TestDescription:
         assert spec is not None
         assert spec["openapi"].startswith("3.1")
         rules = {rule.rule for rule in client.application.url_map.iter_rules() if rule.endpoint.startswith("api.")}
-        assert len(spec["paths"]) == len(rules) == 10
+        assert len(spec["paths"]) == len(rules) == 11
         for operations in spec["paths"].values():
-            assert {"200", "404", "422", "503"} <= operations["get"]["responses"].keys()
+            (operation,) = operations.values()
+            assert {"200", "404", "422", "503"} <= operation["responses"].keys()
 
     @pytest.mark.parametrize(
         ("path", "kind"),
@@ -157,4 +196,5 @@ class TestDescription:
     def test_its_page_shows_every_operation(self, client: FlaskClient) -> None:
         page = client.get("/api").text
         assert page.count("<code>GET /api/v1/") == 10
+        assert "<code>POST /api/v1/recommendations</code>" in page
         assert "From 1 to 1,000." in page

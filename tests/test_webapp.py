@@ -100,6 +100,28 @@ def test_a_recommendation_says_what_it_is_due_to(client: FlaskClient) -> None:
     assert 'href="/tracks/plain"' in page
 
 
+class TestTryIt:
+    """Recommendations for whoever is looking."""
+
+    def test_what_is_picked_is_in_the_address_and_counts_at_once(self, client: FlaskClient) -> None:
+        page = client.get("/try").text
+        assert "They appear here as soon as you have picked something." in page
+        assert 'href="/try?t=plain"' in page
+        text = words_of(client.get("/try?t=plain&t=gone&t=plain").text)
+        assert "Your songs Plain song Somebody Remove" in text
+        assert "What is most similar to your picks, added up" in text
+        assert "0.875" in text
+
+    def test_what_is_picked_can_be_removed_and_is_not_offered_again(self, client: FlaskClient) -> None:
+        page = client.get("/try?t=plain&t=untitled&q=somebody").text
+        assert 'href="/try?t=untitled&amp;q=somebody"' in page
+        assert re.findall(r'aria-label="Add ([^"]+)"', page) == ["&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"]
+        assert "knows of nothing that goes with these" in client.get("/try?t=untitled").text
+
+    def test_too_much_is_refused(self, client: FlaskClient) -> None:
+        assert client.get("/try", query_string={"t": [str(n) for n in range(51)]}).status_code == 400
+
+
 class TestTracks:
     """Looking tracks up, and a track's own page."""
 

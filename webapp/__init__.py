@@ -12,6 +12,9 @@ from config.paths import Paths
 from webapp import api, errors, formats, pages, security
 from webapp.routing import AnyText
 
+MOST_BYTES = 64 << 10
+"""Of a request's body."""
+
 
 def create_app(
     models_root: Path | None = None, data_root: Path | None = None, test_config: dict[str, Any] | None = None
@@ -28,6 +31,7 @@ def create_app(
         __name__, title="Encore", version="1", spec_path=f"{api.PREFIX}/openapi.json", docs_path=None, json_errors=False
     )
     app.error_processor(api.refused)
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.spec_processor(api.described)
     standard = Paths()
     app.config["PATHS"] = Paths(data_root or standard.data_root, models_root or standard.models_root)

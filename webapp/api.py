@@ -14,6 +14,7 @@ from config import runs
 from config.durable import read_json
 from config.redaction import redact
 from models import registry
+from models.newcomer import recommend_to_newcomer
 from webapp import schemas
 from webapp.choosing import chosen, paths
 from webapp.reading import Published
@@ -24,9 +25,9 @@ PROBLEM = "application/problem+json"
 blueprint = APIBlueprint("api", __name__, url_prefix=PREFIX, tag="Encore")
 
 
-def shown() -> Published:
-    """What the request is about: the version that is served."""
-    found = chosen()
+def shown(dataset: str | None = None) -> Published:
+    """What the request is about: the version that is served, of a dataset that is named in the query, or here."""
+    found = chosen(dataset)
     if found is None:
         abort(404, "Nothing has been published yet.")
     g.etag = f"{found.dataset}-{found.version}"
@@ -71,6 +72,24 @@ def recommendations(user_id: str, query_data: schemas.ListQuery) -> BaseModel:
     return schemas.RecommendationsAnswer.model_construct(
         dataset=here.dataset, version=here.version, user=schemas.User.of(found),
         recommendations=schemas.Line.all(lines),
+    )  # fmt: skip
+
+
+@blueprint.post("/recommendations")
+@blueprint.input(schemas.Newcomer)
+@blueprint.output(schemas.NewcomerAnswer)
+def newcomer(json_data: schemas.Newcomer) -> BaseModel:
+    """Recommends something to somebody new, from the tracks that they name."""
+    here = shown(json_data.dataset)
+    del g.etag
+    with here.store():  # says what is wrong, if it cannot be opened
+        try:
+            found = recommend_to_newcomer(here.directory, json_data.heard, json_data.k)
+        except ValueError as error:
+            raise HTTPError(422, "Validation error", {"json": {"tracks": [str(error)]}}) from error
+    return schemas.NewcomerAnswer.model_construct(
+        dataset=here.dataset, version=here.version, by="fold-in" if found.folded_in else "similar",
+        unknown=found.unknown, recommendations=schemas.Line.all(found.lines),
     )  # fmt: skip
 
 
@@ -167,6 +186,12 @@ def last_runs(query_data: schemas.RunsQuery) -> BaseModel:
         for run in runs.last_runs(paths().runs(here.dataset), query_data.limit)
     ]  # fmt: skip
     return schemas.RunsAnswer(dataset=here.dataset, runs=found)
+
+
+@blueprint.before_request
+def _only_json() -> None:
+    if request.method == "POST" and not request.is_json:
+        abort(415, "The body must be JSON: say Content-Type: application/json.")
 
 
 @blueprint.after_request

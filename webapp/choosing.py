@@ -9,14 +9,17 @@ from models import registry
 from webapp.reading import Published, published
 
 
-def chosen() -> Published | None:
+def chosen(dataset: str | None = None) -> Published | None:
     """What the asked-for dataset serves, by default the one promoted last; None where nothing is published.
 
     Only names that the registry lists reach the file system.
+
+    Args:
+        dataset: goes before the one in the query.
     """
     models_root = paths().models_root
     g.datasets = registry.datasets(models_root)
-    asked = request.args.get("dataset")
+    asked = dataset or request.args.get("dataset")
     if asked is None and not g.datasets:
         return None
     if asked is not None and asked not in g.datasets:

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from config import runs
 from config.rungs import RUNGS
+from models.newcomer import recommend_to_newcomer
 from models.store import Listed, Store, User
 from webapp import charts
 from webapp.choosing import chosen, paths
@@ -21,6 +22,7 @@ RUNS = 10
 LISTED, MOST_LISTED = 10, 100
 HEARD, MOST_HEARD = 25, 1000
 LONGEST_ID = 500
+MOST_PICKED, SUGGESTED = 50, 10
 
 blueprint = Blueprint("pages", __name__)
 
@@ -99,6 +101,26 @@ def track(track_id: str) -> ResponseReturnValue:
     return render_template(
         "track.html", shown=here, track=found, similar=similar, highest=_highest(similar), charts=charts
     )
+
+
+@blueprint.get("/try")
+def try_it() -> ResponseReturnValue:
+    """Recommendations for whoever is looking, from a few tracks that they pick; everything is in the address."""
+    here = chosen()
+    if here is None:
+        return _nothing_published()
+    wanted, picked = request.args.get("q", ""), list(dict.fromkeys(request.args.getlist("t")))
+    if len(wanted) > LONGEST_ID or len(picked) > MOST_PICKED:
+        abort(400, f"Words of at most {LONGEST_ID} characters, and at most {MOST_PICKED} tracks, can be tried.")
+    with here.store() as store:
+        found = [track for track in store.find_tracks(wanted, MATCHES) if track.track_id not in picked]
+        there = [track for track_id in picked if (track := store.track(track_id))]
+    heard = {track.track_id: 1.0 for track in there}
+    welcome = recommend_to_newcomer(here.directory, heard, LISTED) if heard else None
+    return render_template(
+        "try.html", shown=here, wanted=wanted, found=found[:SUGGESTED], picked=there, welcome=welcome,
+        highest=_highest(welcome.lines) if welcome else 0.0, charts=charts, ids=list(heard),
+    )  # fmt: skip
 
 
 @blueprint.get("/api")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.store import Listed as StoredLine
 from models.store import Track as StoredTrack
@@ -108,6 +109,28 @@ class Line(BaseModel):
         ]
 
 
+class Newcomer(_Query):
+    """Somebody whom no model knows, by what they heard."""
+
+    tracks: list[str] = Field(min_length=1, max_length=MOST_FOUND, description="Ids of tracks; each counts once.")
+    weights: list[float] | None = Field(
+        None, description="How often each was heard, or its rating: as many as tracks, above 0. All alike without it."
+    )
+    k: int = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most.")
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Newcomer:
+        weights = self.weights
+        if weights is not None and (len(weights) != len(self.tracks) or not all(0 < w < math.inf for w in weights)):
+            raise ValueError("weights must be as many numbers above 0 as there are tracks")
+        return self
+
+    @property
+    def heard(self) -> dict[str, float]:
+        """The weight of each track."""
+        return dict(zip(self.tracks, self.weights or [1.0] * len(self.tracks), strict=True))
+
+
 class _Answer(BaseModel):
     """What every answer says of where it comes from."""
 
@@ -125,6 +148,14 @@ class RecommendationsAnswer(_Answer):
     """A user's list, the best first; none of it heard before."""
 
     user: User
+    recommendations: list[Line]
+
+
+class NewcomerAnswer(_Answer):
+    """A list for somebody whom no model knows."""
+
+    by: Literal["fold-in", "similar"] = Field(description="How it was made: by the model's factors, or similar tracks.")
+    unknown: list[str] = Field(description="Ids that the version has no track of; they were left out.")
     recommendations: list[Line]
 
 

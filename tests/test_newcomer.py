@@ -1,0 +1,64 @@
+"""Recommendations for somebody whom no model knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import MakeVersion
+
+from config.durable import write_json
+from models.fold_in import FoldIn
+from models.newcomer import recommend_to_newcomer
+
+FACTORS = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], np.float32)
+"""Of t1, t2 and t3; nothing is known of t4."""
+OBJECTIVE: dict[str, Any] = {
+    "rank": 2, "reg_param": 0.1, "reg_exponent": 0.0, "value": "linear", "alpha": 10.0, "biases": False, "mean": 0.0,
+}  # fmt: skip
+
+
+def with_factors(version: Path, part: str = "") -> Path:
+    """The version with a factor model."""
+    model = version / "model" / part
+    (model / "itemFactors").mkdir(parents=True)
+    features = pa.array(FACTORS.tolist(), pa.list_(pa.float32()))
+    pq.write_table(
+        pa.table({"id": pa.array(range(3), pa.int32()), "features": features}), model / "itemFactors" / "p.parquet"
+    )
+    write_json(model / "algorithm.json", {"name": "als", "objective": OBJECTIVE})
+    return version
+
+
+@pytest.mark.parametrize("part", ["", "als"], ids=["a factor model", "a part of a hybrid"])
+def test_where_there_are_factors_the_newcomer_is_folded_in(
+    make_version: MakeVersion, tmp_path: Path, part: str
+) -> None:
+    version = with_factors(make_version(tmp_path / "tiny", "v1"), part)
+    found = recommend_to_newcomer(version, {"t1": 2.0}, 10)
+    assert found.folded_in
+    assert [line.track.track_id for line in found.lines] == ["t2", "t3"]  # t1 was heard, of t4 nothing is known
+    own = FoldIn(np.vstack([FACTORS, np.zeros((1, 2), np.float32)]), OBJECTIVE).user(np.array([0]), np.array([2.0]))
+    assert [line.number for line in found.lines] == pytest.approx((FACTORS[1:] @ own).tolist())
+
+
+def test_how_often_a_track_was_heard_counts(make_version: MakeVersion, tmp_path: Path) -> None:
+    version = with_factors(make_version(tmp_path / "tiny", "v1"))
+    scores = [recommend_to_newcomer(version, {"t1": 1.0, "t3": plays}, 1).lines[0].number for plays in (0.01, 9.0)]
+    assert scores[0] != pytest.approx(scores[1], rel=1e-3)
+
+
+def test_without_factors_what_is_similar_counts(make_version: MakeVersion, tmp_path: Path) -> None:
+    found = recommend_to_newcomer(make_version(tmp_path / "tiny", "v1"), {"t1": 1.0, "gone": 1.0}, 1)
+    assert not found.folded_in
+    assert [line.track.track_id for line in found.lines] == ["t3"]
+    assert found.unknown == ["gone"]
+
+
+def test_of_unknown_tracks_alone_nothing_follows(make_version: MakeVersion, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="None of 'gone' is a track of version v1"):
+        recommend_to_newcomer(make_version(tmp_path / "tiny", "v1"), {"gone": 1.0}, 1)
