@@ -1,7 +1,7 @@
 """`make bench-quality`: are the lists good? The whole pipeline beside tuned peers, judged by what follows here alone.
 
-python tests/benchmarks/quality.py [lastfm tagging synthetic ratings] [--lastfm DIRECTORY] [--tune-trials 0]
-                                   [--tune-minutes 15]
+python tests/benchmarks/quality.py [--data lastfm tagging synthetic ratings] [--lastfm DIRECTORY]
+                                   [--tune-trials 0] [--tune-minutes 15]
 
 `lastfm` are plays of artists; `tagging` how often the same people tagged artists, from the same archive; `synthetic`
 listeners with tastes. `ratings` compares errors of predicted ratings instead, of such listeners: the pipeline's
@@ -65,7 +65,7 @@ class Data:
 def main() -> None:
     """Prints a table for each data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="*", choices=(*MAKERS, "ratings", []), default=[*MAKERS, "ratings"])
+    parser.add_argument("--data", nargs="+", choices=(*MAKERS, "ratings"), default=(*MAKERS, "ratings"))
     parser.add_argument("--lastfm", type=Path, default=LASTFM)
     parser.add_argument("--tune-trials", type=int, default=0)
     parser.add_argument("--tune-minutes", type=float, default=15)
