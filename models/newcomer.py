@@ -32,27 +32,27 @@ class Welcome:
     """Whether by fold-in; else by what is similar."""
 
 
-def recommend_to_newcomer(version: Path, heard: Mapping[str, float], k: int) -> Welcome:
+def recommend_to_newcomer(store: Store, heard: Mapping[str, float], k: int) -> Welcome:
     """The best `k` tracks for somebody who heard some tracks, these left out.
 
     Args:
-        version: a published version's directory.
+        store: a published version's.
         heard: by the track's own id, how often it was heard, or its rating; above 0.
         k: how many; there may be fewer.
 
     Raises:
         ValueError: the version has none of the tracks.
     """
-    with Store(version) as store:
-        known = store.indexes(list(heard))
-        unknown = [track for track in heard if track not in known]
-        if not known:
-            raise ValueError(f"None of {', '.join(map(repr, unknown[:5]))} is a track of version {version.name}.")
-        values = {index: heard[track] for track, index in known.items()}
-        folding = _folding(version / "model", store.num_tracks)
-        best = _by_similar(store, values) if folding is None else _by_factors(folding, values)
-        top = [(index, score) for index, score in best[: k + len(values)] if index not in values][:k]
-        tracks = store.tracks_at([index for index, _ in top])
+    known = store.indexes(list(heard))
+    unknown = [track for track in heard if track not in known]
+    if not known:
+        raise ValueError(f"None of {', '.join(map(repr, unknown[:5]))} is a track of version {store.version.name}.")
+    values = {index: heard[track] for track, index in known.items()}
+    folding = _folding(store.version / "model", store.num_tracks)
+    most = k + len(values)
+    best = _by_similar(store, values) if folding is None else _by_factors(folding, values, most)
+    top = [(index, score) for index, score in best[:most] if index not in values][:k]
+    tracks = store.tracks_at([index for index, _ in top])
     return Welcome([Listed(tracks[index], score) for index, score in top], unknown, folding is not None)
 
 
@@ -68,13 +68,13 @@ def _folding(model: Path, num_tracks: int) -> FoldIn | None:
     return None
 
 
-def _by_factors(folding: FoldIn, values: Mapping[int, float]) -> list[tuple[int, float]]:
-    """Tracks and their scores, the best 1,000 and as many as were heard, in order."""
+def _by_factors(folding: FoldIn, values: Mapping[int, float], most: int) -> list[tuple[int, float]]:
+    """So many of the best tracks and their scores, in order."""
     own = folding.user(np.array(list(values)), np.array(list(values.values())))
     scores = folding.tracks @ own
     known = folding.tracks.any(axis=1)
     scores[~known] = -np.inf
-    most = min(1_000 + len(values), int(known.sum()))
+    most = min(most, int(known.sum()))
     top = np.argpartition(-scores, most - 1)[:most]
     order = top[np.lexsort((top, -scores[top]))]
     return list(zip(order.tolist(), scores[order].tolist(), strict=True))

@@ -94,6 +94,7 @@ class Store:
         Raises:
             FileNotFoundError: the version has no `serving.sqlite`.
         """
+        self.version = version
         path = version / FILE
         if not path.is_file():
             raise FileNotFoundError(f"{version} is not a published version: it has no {FILE}.")

@@ -13,13 +13,20 @@ from conftest import MakeVersion
 
 from config.durable import write_json
 from models.fold_in import FoldIn
-from models.newcomer import recommend_to_newcomer
+from models.newcomer import Welcome, recommend_to_newcomer
+from models.store import Store
 
 FACTORS = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], np.float32)
 """Of t1, t2 and t3; nothing is known of t4."""
 OBJECTIVE: dict[str, Any] = {
     "rank": 2, "reg_param": 0.1, "reg_exponent": 0.0, "value": "linear", "alpha": 10.0, "biases": False, "mean": 0.0,
 }  # fmt: skip
+
+
+def recommended(version: Path, heard: dict[str, float], k: int) -> Welcome:
+    """From a version's own store."""
+    with Store(version) as store:
+        return recommend_to_newcomer(store, heard, k)
 
 
 def with_factors(version: Path, part: str = "") -> Path:
@@ -39,7 +46,7 @@ def test_where_there_are_factors_the_newcomer_is_folded_in(
     make_version: MakeVersion, tmp_path: Path, part: str
 ) -> None:
     version = with_factors(make_version(tmp_path / "tiny", "v1"), part)
-    found = recommend_to_newcomer(version, {"t1": 2.0}, 10)
+    found = recommended(version, {"t1": 2.0}, 10)
     assert found.folded_in
     assert [line.track.track_id for line in found.lines] == ["t2", "t3"]  # t1 was heard, of t4 nothing is known
     own = FoldIn(np.vstack([FACTORS, np.zeros((1, 2), np.float32)]), OBJECTIVE).user(np.array([0]), np.array([2.0]))
@@ -48,12 +55,12 @@ def test_where_there_are_factors_the_newcomer_is_folded_in(
 
 def test_how_often_a_track_was_heard_counts(make_version: MakeVersion, tmp_path: Path) -> None:
     version = with_factors(make_version(tmp_path / "tiny", "v1"))
-    scores = [recommend_to_newcomer(version, {"t1": 1.0, "t3": plays}, 1).lines[0].number for plays in (0.01, 9.0)]
+    scores = [recommended(version, {"t1": 1.0, "t3": plays}, 1).lines[0].number for plays in (0.01, 9.0)]
     assert scores[0] != pytest.approx(scores[1], rel=1e-3)
 
 
 def test_without_factors_what_is_similar_counts(make_version: MakeVersion, tmp_path: Path) -> None:
-    found = recommend_to_newcomer(make_version(tmp_path / "tiny", "v1"), {"t1": 1.0, "gone": 1.0}, 1)
+    found = recommended(make_version(tmp_path / "tiny", "v1"), {"t1": 1.0, "gone": 1.0}, 1)
     assert not found.folded_in
     assert [line.track.track_id for line in found.lines] == ["t3"]
     assert found.unknown == ["gone"]
@@ -61,4 +68,4 @@ def test_without_factors_what_is_similar_counts(make_version: MakeVersion, tmp_p
 
 def test_of_unknown_tracks_alone_nothing_follows(make_version: MakeVersion, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="None of 'gone' is a track of version v1"):
-        recommend_to_newcomer(make_version(tmp_path / "tiny", "v1"), {"gone": 1.0}, 1)
+        recommended(make_version(tmp_path / "tiny", "v1"), {"gone": 1.0}, 1)

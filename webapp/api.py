@@ -30,6 +30,12 @@ def shown(dataset: str | None = None) -> Published:
     found = chosen(dataset)
     if found is None:
         abort(404, "Nothing has been published yet.")
+    return found
+
+
+def served() -> Published:
+    """The same, for an answer that depends on nothing but that version: see `_tag`."""
+    found = shown()
     g.etag = f"{found.dataset}-{found.version}"
     return found
 
@@ -39,7 +45,7 @@ def shown(dataset: str | None = None) -> Published:
 @blueprint.output(schemas.UsersAnswer)
 def users(query_data: schemas.UsersQuery) -> BaseModel:
     """Finds users by the beginning of their id."""
-    here = shown()
+    here = served()
     with here.store() as store:
         found = store.users(query_data.q, query_data.limit + 1, query_data.after)
     there, more = found[: query_data.limit], len(found) > query_data.limit
@@ -54,7 +60,7 @@ def users(query_data: schemas.UsersQuery) -> BaseModel:
 @blueprint.output(schemas.UserAnswer)
 def user(user_id: str, query_data: schemas.DatasetQuery) -> BaseModel:
     """A user."""
-    here = shown()
+    here = served()
     with here.store() as store:
         found = store.user(user_id) or _unknown("user", user_id)
     return schemas.UserAnswer(dataset=here.dataset, version=here.version, user=schemas.User.of(found))
@@ -65,7 +71,7 @@ def user(user_id: str, query_data: schemas.DatasetQuery) -> BaseModel:
 @blueprint.output(schemas.RecommendationsAnswer)
 def recommendations(user_id: str, query_data: schemas.ListQuery) -> BaseModel:
     """A user's recommendations."""
-    here = shown()
+    here = served()
     with here.store() as store:
         found = store.user(user_id) or _unknown("user", user_id)
         lines = store.recommendations(user_id, query_data.k)
@@ -81,10 +87,9 @@ def recommendations(user_id: str, query_data: schemas.ListQuery) -> BaseModel:
 def newcomer(json_data: schemas.Newcomer) -> BaseModel:
     """Recommends something to somebody new, from the tracks that they name."""
     here = shown(json_data.dataset)
-    del g.etag
-    with here.store():  # says what is wrong, if it cannot be opened
+    with here.store() as store:
         try:
-            found = recommend_to_newcomer(here.directory, json_data.heard, json_data.k)
+            found = recommend_to_newcomer(store, json_data.heard, json_data.k)
         except ValueError as error:
             raise HTTPError(422, "Validation error", {"json": {"tracks": [str(error)]}}) from error
     return schemas.NewcomerAnswer.model_construct(
@@ -98,7 +103,7 @@ def newcomer(json_data: schemas.Newcomer) -> BaseModel:
 @blueprint.output(schemas.TracksAnswer)
 def tracks(query_data: schemas.TracksQuery) -> BaseModel:
     """Finds tracks by words of title and artist."""
-    here, limit = shown(), query_data.limit
+    here, limit = served(), query_data.limit
     with here.store() as store:
         found = store.find_tracks(query_data.q, limit, limit * (query_data.page - 1))
         total = store.count_tracks(query_data.q)
@@ -113,7 +118,7 @@ def tracks(query_data: schemas.TracksQuery) -> BaseModel:
 @blueprint.output(schemas.TrackAnswer)
 def track(track_id: str, query_data: schemas.DatasetQuery) -> BaseModel:
     """A track."""
-    here = shown()
+    here = served()
     with here.store() as store:
         found = store.track(track_id) or _unknown("track", track_id)
     return schemas.TrackAnswer(dataset=here.dataset, version=here.version, track=schemas.Track.of(found))
@@ -124,7 +129,7 @@ def track(track_id: str, query_data: schemas.DatasetQuery) -> BaseModel:
 @blueprint.output(schemas.SimilarAnswer)
 def similar(track_id: str, query_data: schemas.ListQuery) -> BaseModel:
     """The tracks that are most similar to one."""
-    here = shown()
+    here = served()
     with here.store() as store:
         found = store.track(track_id) or _unknown("track", track_id)
         lines = store.similar(track_id, query_data.k)
@@ -139,7 +144,6 @@ def similar(track_id: str, query_data: schemas.ListQuery) -> BaseModel:
 def versions(query_data: schemas.DatasetQuery) -> BaseModel:
     """The published versions."""
     here = shown()
-    del g.etag  # an older version may be added or go while the same one is served
     root = here.directory.parent
     found = [_version(here, name) for name in registry.versions(root)]
     found.sort(key=lambda version: -version.sequence)
@@ -152,7 +156,6 @@ def versions(query_data: schemas.DatasetQuery) -> BaseModel:
 def version(version: str, query_data: schemas.DatasetQuery) -> BaseModel:
     """A published version."""
     here = shown()
-    del g.etag
     if version not in registry.versions(here.directory.parent):
         _unknown("version", version)
     return _version(here, version)
@@ -163,7 +166,7 @@ def version(version: str, query_data: schemas.DatasetQuery) -> BaseModel:
 @blueprint.output(schemas.MetricsAnswer)
 def metrics(query_data: schemas.DatasetQuery) -> BaseModel:
     """Every candidate's metrics."""
-    here = shown()
+    here = served()
     found = {key: here.metrics.get(key, {}) for key in ("models", "intervals")}
     return schemas.MetricsAnswer(
         dataset=here.dataset, version=here.version, champion=here.metrics["champion"],
@@ -177,7 +180,6 @@ def metrics(query_data: schemas.DatasetQuery) -> BaseModel:
 def last_runs(query_data: schemas.RunsQuery) -> BaseModel:
     """The last runs."""
     here = shown()
-    del g.etag
     found = [
         schemas.Run(
             run=run.run, status=run.status, started=run.started, duration_s=run.duration_s, version=run.version,

@@ -115,8 +115,8 @@ def try_it() -> ResponseReturnValue:
     with here.store() as store:
         found = [track for track in store.find_tracks(wanted, MATCHES) if track.track_id not in picked]
         there = [track for track_id in picked if (track := store.track(track_id))]
-    heard = {track.track_id: 1.0 for track in there}
-    welcome = recommend_to_newcomer(here.directory, heard, LISTED) if heard else None
+        heard = {track.track_id: 1.0 for track in there}
+        welcome = recommend_to_newcomer(store, heard, LISTED) if heard else None
     return render_template(
         "try.html", shown=here, wanted=wanted, found=found[:SUGGESTED], picked=there, welcome=welcome,
         highest=_highest(welcome.lines) if welcome else 0.0, charts=charts, ids=list(heard),

@@ -232,8 +232,7 @@ class Train(_OfCandidate):
         from spark.algorithms import Training, fit
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
-        parts = (split / "dealt" / "part=train", split / "dealt" / "part=validation")
-        learned = Training.read(self.spark, ingested, parts, split / "blocks", about)
+        learned = Training.without_test(self.spark, ingested, split, about)
         try:
             fit(self.model, learned, self.chosen(), into / "model", self.report)
         except NotApplicable as reason:
@@ -353,7 +352,7 @@ class Refit(Stage):
 
         champion = read_json(inputs["selected"] / "metrics.json")["champion"]
         ingested, about = inputs["ingested"], self.in_run.dataset.interactions
-        learned = Training.read(self.spark, ingested, (ingested / "interactions",), ingested / "blocks", about)
+        learned = Training.of_all(self.spark, ingested, about)
         fit(champion, learned, self.clone(Train, model=champion).chosen(), into / "model", self.report)
         return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
 
@@ -372,9 +371,8 @@ class _Serving(Stage):
     @property
     def differs(self) -> bool:
         """Whether lists may be others than the champion's own."""
-        return bool(self.values["blocked"] or self.rules["max_per_artist"] or self.rules["new_share"]) or (
-            self.values["min_history"] > 1
-        )
+        asked = self.values
+        return bool(asked["blocked"] or asked["max_per_artist"] or asked["new_share"] or asked["min_history"] > 1)
 
     def identity(self) -> list[Any]:
         return [self.rules["blocked"]]
@@ -397,8 +395,7 @@ class EvaluateLists(_Serving):
         ingested, split, selected = inputs["ingested"], inputs["split"], read_json(inputs["selected"] / "metrics.json")
         champion, about = selected["champion"], self.in_run.dataset.interactions
         model = self.clone(Train, model=champion).directory / "model"
-        parts = (split / "dealt" / "part=train", split / "dealt" / "part=validation")
-        learned = Training.read(self.spark, ingested, parts, split / "blocks", about)
+        learned = Training.without_test(self.spark, ingested, split, about)
         fit_fallbacks(learned, into / "fallbacks")
         lists = partial(
             served, Ladder(model, into / "fallbacks", self.values["min_history"]),
@@ -426,7 +423,7 @@ class Recommend(_Serving):
         from spark.recommend import recommend_everyone, similar_tracks
 
         ingested, model, about = inputs["ingested"], inputs["refitted"] / "model", self.in_run.dataset.interactions
-        learned = Training.read(self.spark, ingested, (ingested / "interactions",), ingested / "blocks", about)
+        learned = Training.of_all(self.spark, ingested, about)
         fit_fallbacks(learned, into / "fallbacks")
         written = recommend_everyone(
             self.spark, ingested, ingested / "blocks",

@@ -76,6 +76,17 @@ class Training:
         described = (ingested / "tracks", ingested / "users")
         return cls(spark, interactions, blocks, users, tracks, about.rating_range, *described)
 
+    @classmethod
+    def of_all(cls, spark: SparkSession, ingested: Path, about: Interactions) -> Training:
+        """All interactions that Ingest wrote."""
+        return cls.read(spark, ingested, (ingested / "interactions",), ingested / "blocks", about)
+
+    @classmethod
+    def without_test(cls, spark: SparkSession, ingested: Path, split: Path, about: Interactions) -> Training:
+        """All that Split dealt but the test part."""
+        parts = (split / "dealt" / "part=train", split / "dealt" / "part=validation")
+        return cls.read(spark, ingested, parts, split / "blocks", about)
+
     @property
     def count(self) -> int:
         """Number of interactions."""
