@@ -3,7 +3,7 @@
 #
 #   docker build -t encore .
 #   docker run --rm -v encore-data:/srv/data -v encore-models:/srv/models encore
-#   docker run --rm -p 127.0.0.1:8000:8000 -v encore-data:/srv/data -v encore-models:/srv/models encore serve
+#   docker run --rm -p 127.0.0.1:8000:8000 -e ENCORE_TOKEN -v encore-data:/srv/data -v encore-models:/srv/models encore serve
 FROM python:3.12-slim
 
 # Spark's launch scripts call ps. The user's number is fixed, so that volumes outlive the image.

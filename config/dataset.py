@@ -192,6 +192,11 @@ class Dataset(BaseModel):
         return {key: table for key, table in named.items() if table is not None}
 
 
+def shipped() -> list[str]:
+    """The names of the descriptions that come with the project."""
+    return sorted(file.stem for file in SHIPPED.glob("*.toml"))
+
+
 def load_dataset(name_or_path: str) -> Dataset:
     """Reads a shipped description by its name, or any TOML file by its path; the name is the file's stem.
 
@@ -201,10 +206,9 @@ def load_dataset(name_or_path: str) -> Dataset:
     is_path = name_or_path.endswith(".toml") or "/" in name_or_path
     path = Path(name_or_path) if is_path else SHIPPED / f"{name_or_path}.toml"
     if not path.is_file():
-        shipped = [file.stem for file in SHIPPED.glob("*.toml")]
-        hint = did_you_mean(name_or_path, shipped)
+        hint = did_you_mean(name_or_path, shipped())
         raise UserError(
-            f"There is no dataset {name_or_path!r}{hint}: name one of {listed(shipped)}, or the path of a TOML file."
+            f"There is no dataset {name_or_path!r}{hint}: name one of {listed(shipped())}, or the path of a TOML file."
         )
     try:
         described: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -40,13 +40,18 @@ def fsync_tree(root: Path) -> None:
         fsync(Path(directory))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces the file in one step: readers see the old text or the new one, whole."""
+def write_atomically(path: Path, text: str, *, forced: bool = True) -> None:
+    """Replaces the file in one step: readers see the old text or the new one, whole.
+
+    Forced to the disk, unless it is worth nothing after a crash.
+    """
     beside = path.with_name(path.name + STAGING)
     beside.write_text(text, encoding="utf-8")
-    fsync(beside)
+    if forced:
+        fsync(beside)
     beside.replace(path)
-    fsync(path.parent)
+    if forced:
+        fsync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -59,12 +64,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Appends one JSON line and forces it to the disk."""
+def append_line(path: Path, record: dict[str, Any], *, forced: bool = True) -> None:
+    """Appends one JSON line and forces it to the disk, unless it is worth nothing after a crash."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        if forced:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
-from config.runs import NOT_RUN, Run, StageRun
+from config.runs import NOT_RUN, RUNNING, UNFINISHED, Run, StageRun
 
 _WIDTH, _HEIGHT = 178, 78
 _GAP, _ROW_GAP = 58, 22
@@ -21,11 +21,13 @@ _ROUND = 9
 _STYLE = """
   svg { --page: #ffffff; --ink: #1c2430; --soft: #5b6675; --line: #6b7787; --faint: #c3cad3; --box: #ffffff;
         --done: #1a7f4b; --done-box: #eaf6ef; --skipped: #4a6785; --skipped-box: #eef2f7;
-        --failed: #c0302b; --failed-box: #fdeeed; --waiting: #8792a0; --waiting-box: #ffffff; }
+        --failed: #c0302b; --failed-box: #fdeeed; --waiting: #8792a0; --waiting-box: #ffffff;
+        --running: #8a5a00; --running-box: #fff6e0; }
   @media (prefers-color-scheme: dark) {
     svg { --page: #14181e; --ink: #e8ecf1; --soft: #a0abb8; --line: #8f9bab; --faint: #3c4653; --box: #1b2129;
           --done: #4cc38a; --done-box: #14291f; --skipped: #8fb0d3; --skipped-box: #1a2430;
-          --failed: #ff7b72; --failed-box: #331a1b; --waiting: #7d8896; --waiting-box: #14181e; }
+          --failed: #ff7b72; --failed-box: #331a1b; --waiting: #7d8896; --waiting-box: #14181e;
+          --running: #e3b341; --running-box: #2d2413; }
   }
   text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
          fill: var(--soft); }
@@ -37,13 +39,19 @@ _STYLE = """
   .skipped .box { fill: var(--skipped-box); stroke: var(--skipped); } .skipped .bar { fill: var(--skipped); }
   .failed .box { fill: var(--failed-box); stroke: var(--failed); stroke-width: 2; }
   .failed .bar { fill: var(--failed); }
+  .running .box { fill: var(--running-box); stroke: var(--running); stroke-width: 2; }
+  .running .bar, .share { fill: var(--running); }
   .waiting .box { fill: var(--waiting-box); stroke: var(--waiting); stroke-dasharray: 5 4; }
   .waiting .bar { fill: none; }
   .waiting .name { fill: var(--soft); }
+  .critical .box { stroke-width: 3.5; }
 """
 
-_CLASSES = {"done": "done", "skipped": "skipped", "failed": "failed"}
-_MARKS = {"done": "✓", "skipped": "↷", "failed": "✕", NOT_RUN: "·"}
+STYLE = f".run-graph {{{_STYLE.replace('svg {', '& {')}}}"
+"""For a page that has a picture in it, drawn without its own."""
+
+_CLASSES = {"done": "done", "skipped": "skipped", "failed": "failed", RUNNING: "running"}
+_MARKS = {"done": "✓", "skipped": "↷", "failed": "✕", RUNNING: "▶", UNFINISHED: "…", NOT_RUN: "·"}
 _SAID = {"skipped": "found done", NOT_RUN: "not run", "nothing_to_do": "nothing to do"}
 
 
@@ -60,8 +68,12 @@ class _Box:
         return self.y + _HEIGHT / 2
 
 
-def draw(run: Run) -> str:
-    """The SVG; the same run always gives the same text."""
+def draw(run: Run, *, styled: bool = True) -> str:
+    """The SVG; the same run always gives the same text.
+
+    Args:
+        styled: whether it says itself how it looks; else it is for a page that links `STYLE`.
+    """
     before = {step.label: _known(step.requires, run.steps) for step in run.steps}
     layers = _in_layers(before)
     lanes = _lanes(before, layers)
@@ -78,21 +90,39 @@ def draw(run: Run) -> str:
     needed = _needed(before)
     edges = sorted((needed[label, name], name, label) for label, names in before.items() for name in names)
     lines = [_edge(boxes, lanes, floor, name, label, strong) for strong, name, label in edges]
+    critical = critical_path(run)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" role="img" aria-label="{_text(_title(run))}">',
-            f"<style>{_STYLE}</style>",
+            f'height="{height}" class="run-graph" role="img" aria-label="{_text(_title(run))}">',
+            f"<style>{_STYLE}</style>" if styled else "",
             _tip("tip"),
             _tip("far-tip"),
             f'<rect class="page" width="{width}" height="{height}" rx="10"/>',
             f'<text class="title" x="{_MARGIN}" y="36">{_text(_title(run))}</text>',
             f'<text x="{_MARGIN}" y="57">{_text(_subtitle(run))}</text>',
             *lines,
-            *(_drawn(step, boxes[step.label]) for step in run.steps),
+            *(_drawn(step, boxes[step.label], step.label in critical) for step in run.steps),
             "</svg>\n",
         ]
     )
+
+
+def critical_path(run: Run) -> list[str]:
+    """The labels of the chain of stages that took longest in all: no order of the others makes a run shorter.
+
+    Empty where nothing was made. What was found done took no time.
+    """
+    took = {step.label: step.duration_s or 0.0 for step in run.steps if step.status in ("done", "failed")}
+    before = {step.label: _known(step.requires, run.steps) for step in run.steps}
+    chains: dict[str, tuple[float, tuple[str, ...]]] = {}
+    for layer in _in_layers(before):  # so that those before a stage have theirs already
+        for label in layer:
+            ways = [chains[name] for name in before[label] if name in chains]
+            seconds, chain = max(ways, default=(0.0, ()))
+            own = (label,) if label in took else ()
+            chains[label] = (seconds + took.get(label, 0.0), chain + own)
+    return list(max(chains.values(), default=(0.0, ()))[1])
 
 
 # -- where things are --------------------------------------------------------------------------------------------------
@@ -192,24 +222,35 @@ def _tip(name: str) -> str:
     )
 
 
-def _drawn(step: StageRun, box: _Box) -> str:
-    kind = _CLASSES.get(step.status, "waiting")
-    name = step.label if len(step.label) <= 23 else f"{step.label[:22]}…"
+def _drawn(step: StageRun, box: _Box, critical: bool) -> str:
+    kind = _CLASSES.get(step.status, "waiting") + (" critical" if critical else "")
     said = _SAID.get(step.status, "" if step.status == "done" else step.status)
     time = _seconds(step.duration_s) if step.status in ("done", "failed") else ""
-    how = " ".join(part for part in (_MARKS.get(step.status, "·"), said, time) if part)
+    share = "" if step.progress is None else f"{step.progress:.0%}"
+    how = " ".join(part for part in (_MARKS.get(step.status, "·"), said, time, share) if part)
     rows = f"{_short(step.rows_in)} → {_short(step.rows_out)} rows" if step.rows_in is not None else ""
     full = f"{step.label}: {_SAID.get(step.status, step.status)}"
-    hint = "\n".join([full, *([step.error] if step.error else [])])
+    hint = "\n".join(part for part in (full, step.error, step.doing) if part)
     x, y = box.x, box.y
     return (
         f'<g class="{kind}"><title>{_text(hint)}</title>'
         f'<rect class="box" x="{x:g}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="8"/>'
         f'<rect class="bar" x="{x:g}" y="{y + 12:g}" width="4" height="{_HEIGHT - 24}" rx="2"/>'
-        f'<text class="name" x="{x + 14:g}" y="{y + 26:g}">{_text(name)}</text>'
+        f'<text class="name" x="{x + 14:g}" y="{y + 26:g}">{_text(_cut(step.label, 23))}</text>'
         f'<text x="{x + 14:g}" y="{y + 46:g}">{_text(how)}</text>'
-        f'<text x="{x + 14:g}" y="{y + 64:g}">{_text(rows)}</text></g>'
+        f'<text x="{x + 14:g}" y="{y + 64:g}">{_text(_cut(step.doing or rows, 26))}</text>'
+        f"{_filled(step.progress, box) if step.progress else ''}</g>"
     )
+
+
+def _filled(share: float, box: _Box) -> str:
+    """A bar along the floor of the box, as long as the share that is done."""
+    return f'<rect class="share" x="{box.x:g}" y="{box.y + _HEIGHT - 5:g}" width="{_WIDTH * share:g}" height="4"/>'
+
+
+def _cut(text: str, most: int) -> str:
+    """As much of it as there is room for."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _title(run: Run) -> str:

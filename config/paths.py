@@ -44,7 +44,7 @@ class Paths:
         return self.data_root / "work" / dataset
 
     def runs(self, dataset: str) -> Path:
-        """Run records and logs: `<run id>.jsonl` and `<run id>.log`."""
+        """Run records and logs: `<run id>.jsonl` and `<run id>.log`; while a run goes on, `<run id>.now` too."""
         return self.data_root / "runs" / dataset
 
     def versions(self, dataset: str) -> Path:

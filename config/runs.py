@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import secrets
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from config.errors import UserError, did_you_mean, listed
 
+RUNNING = "running"
+"""A run that goes on, and the stage that it is making."""
+
 UNFINISHED = "unfinished"
-"""A run without a last line: it is still going, or was stopped before it could write one."""
+"""A run that was stopped before it could say how it ended, and the stage that it was making."""
 
 NOT_RUN = "not run"
 """A stage that the run did not come to."""
+
+_FACTS = ("started", "duration_s", "rows_in", "rows_out", "error", "fingerprint", "progress", "doing")
+
+NOW = ".now"
+"""Suffix of the file beside the record of a run that goes on: how far the stage is that it is making."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class StageRun:
     label: str
     """Its name, with the candidate that it is about: `Train als`."""
     status: str
-    """`done`, `failed`, `skipped` (its result was there) or `not run`."""
+    """`done`, `failed`, `skipped` (its result was there), `running`, `unfinished` or `not run`."""
     requires: tuple[str, ...] = ()
     """The labels of the stages before it."""
     started: str | None = None
@@ -33,6 +44,10 @@ class StageRun:
     rows_out: int | None = None
     error: str | None = None
     fingerprint: str | None = None
+    progress: float | None = None
+    """How much of it is done while it runs, from 0 to 1, where that is known."""
+    doing: str | None = None
+    """What it is at while it runs: iteration 3 of 10, 12/40 Spark tasks."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class Run:
     dataset: str
     started: str | None
     status: str
+    """`done`, `failed`, `nothing_to_do`, `running` or `unfinished`."""
     duration_s: float | None
     version: str | None
     """The version that was there when it ended."""
@@ -63,6 +79,11 @@ class Run:
         """The sentence of the stage that failed."""
         failed = next((step for step in self.steps if step.status == "failed"), None)
         return f"{_of(failed.label)}: {failed.error or 'failed without saying why.'}" if failed else None
+
+
+def new_run_id() -> str:
+    """When, in UTC, and four digits that make it unique."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def last_runs(directory: Path, limit: int | None = None) -> list[Run]:
@@ -113,37 +134,69 @@ def find_run(root: Path, dataset: str | None = None, wanted: str = "") -> Run:
 
 def read_run(record: Path) -> Run:
     """Reads one record; a line that was cut off is as good as not written."""
+    # Asked before reading: a run that ends in between has written its last line by then.
+    unended = RUNNING if goes_on(record) else UNFINISHED
+    now = _now(record) if unended == RUNNING else {}
     events = _events(record)
     opening = next((event for event in events if event.get("event") == "run_started"), {})
     closing = next((event for event in events if event.get("event") == "run_finished"), {})
-    # A stage that was tried again has a line for each try: the last one counts.
-    ended = {_label(event): event for event in events if event.get("event") == "stage"}
+    # A stage that was tried again has lines for each try: the last one counts.
+    last = {_label(event): event for event in events if event.get("event") in ("stage_started", "stage")}
+    told = {label: _told(event, unended, now) for label, event in last.items()}
     planned = {str(stage.get("stage")): stage for stage in opening.get("stages") or []}
     return Run(
         run=record.stem,
         dataset=record.parent.name,
         started=opening.get("at"),
-        status=closing.get("status", UNFINISHED),
+        status=closing.get("status", unended),
         duration_s=closing.get("duration_s"),
         version=closing.get("version"),
-        steps=tuple(_step(label, planned.get(label, {}), ended.get(label, {})) for label in planned | ended),
+        steps=tuple(_step(label, planned.get(label, {}), told.get(label, {})) for label in planned | told),
         settings=opening.get("settings") or {},
         changed=opening.get("changed") or {},
     )
 
 
-def _step(label: str, planned: dict[str, Any], ended: dict[str, Any]) -> StageRun:
-    """A stage from what the run planned for it, and from its own closing line."""
+def goes_on(record: Path) -> bool:
+    """Whether the run of that record goes on: its process holds a lock on it until it ends, in whatever way.
+
+    Nobody is disturbed by the question: it never waits, and two who ask at once do not see each other.
+    """
+    try:
+        with record.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # it is gone, or its file system knows no locks
+        return False
+    return False
+
+
+def _now(record: Path) -> dict[str, Any]:
+    """How far the run's stage is: `stage`, `progress` and `doing`; nothing where nothing is said yet."""
+    try:
+        return next(iter(_events(record.with_suffix(NOW))), {})
+    except OSError:
+        return {}
+
+
+def _told(event: dict[str, Any], unended: str, now: dict[str, Any]) -> dict[str, Any]:
+    """What the last line of a stage tells, and how far it is where it has only begun."""
+    if event["event"] == "stage":
+        return event
+    mine = now if now.get("stage") == _label(event) else {}
+    return mine | {"status": unended, "started": event.get("at")}
+
+
+def _step(label: str, planned: dict[str, Any], told: dict[str, Any]) -> StageRun:
+    """A stage from what the run planned for it, and from what its own last line tells."""
     unstarted = NOT_RUN if planned.get("to_do") else "skipped"
     return StageRun(
         label,
-        status=str(ended.get("status", unstarted)),
-        requires=tuple(planned.get("requires") or ended.get("requires") or ()),
-        **{
-            key: ended.get(key)
-            for key in ("started", "duration_s", "rows_in", "rows_out", "error", "fingerprint")
-        },
-    )  # fmt: skip
+        status=str(told.get("status", unstarted)),
+        requires=tuple(planned.get("requires") or told.get("requires") or ()),
+        **{key: told.get(key) for key in _FACTS},
+    )
 
 
 def _label(event: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from config.durable import write_json
 from config.paths import EVALUATION
 from models.registry import seal
-from models.store import build_store
+from models.store_build import build_store
 
 _USERS = pa.schema(
     [

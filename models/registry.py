@@ -5,6 +5,9 @@ Every function takes the dataset's directory, `models/<dataset>`.
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +25,10 @@ _LOCK = "registry.lock"
 def datasets(models_root: Path) -> list[str]:
     """The datasets that serve a version, the one promoted last first."""
     promoted = {}
-    for cell in models_root.glob(f"*/{CURRENT}"):
-        with suppress(FileNotFoundError):  # it may just be going
-            promoted[cell.parent.name] = cell.stat().st_mtime
+    with suppress(FileNotFoundError), os.scandir(models_root) as entries:  # many times as fast as a glob
+        for entry in entries:
+            with suppress(FileNotFoundError, NotADirectoryError):  # no dataset, or just going
+                promoted[entry.name] = os.stat(f"{entry.path}/{CURRENT}").st_mtime_ns  # noqa: PTH116
     return sorted(promoted, key=promoted.__getitem__, reverse=True)
 
 
@@ -100,6 +104,7 @@ def promote(
     *,
     expected: str | None,
     by: Literal["run", "user"],
+    via: str | None = None,
     compared: dict[str, Any] | None = None,
 ) -> None:
     """Makes `version` the one that is served, if `expected` still is: a compare-and-swap, audited and durable.
@@ -107,32 +112,88 @@ def promote(
     A promotion by the user ends a pin. A run must ask `is_pinned` first, and is refused here too.
 
     Args:
+        via: where the user did it, for the audit.
         compared: the figures that spoke for it, which go into the audit.
 
     Raises:
-        StoreError: there is no such version, another promotion came first, or the dataset is pinned.
+        StoreError: there is no such version, it does not verify (a run has just made its own, a user's may be old),
+            another promotion came first, or the dataset is pinned.
     """
     with locked(root / _LOCK):
         if by == "run" and is_pinned(root):
             raise StoreError(f"{root.name} is pinned to {current(root)} by a rollback; promote it by hand.")
         _check(root, version, expected)
-        _switch(root, version, f"promoted by the {by}", {} if compared is None else {"compared": compared})
+        if by == "user":
+            _check_files(root / version)
+        _switch(root, version, f"promoted by the {by}", {"via": via, "compared": compared})
         (root / PINNED).unlink(missing_ok=True)
         fsync(root)
 
 
-def roll_back(root: Path, version: str, *, expected: str | None) -> None:
+def roll_back(root: Path, version: str, *, expected: str | None, via: str | None = None) -> None:
     """Serves an earlier version again, and pins the dataset until somebody promotes by hand.
+
+    Args:
+        via: where the user did it, for the audit.
 
     Raises:
         StoreError: the version does not verify, does not exist, or another promotion came first.
     """
     with locked(root / _LOCK):
         _check(root, version, expected)
-        if faults := verify(root / version):
-            raise StoreError(f"{root / version} does not verify: {faults[0]}")
+        _check_files(root / version)
         write_atomically(root / PINNED, f"{version}\n")
-        _switch(root, version, "rolled back", {})
+        _switch(root, version, "rolled back", {"via": via})
+
+
+def prunable(root: Path, keep: int) -> list[str]:
+    """The versions that `prune` would remove, oldest first: all but the newest `keep`, and the one that is served.
+
+    Raises:
+        ValueError: `keep` is below 1.
+    """
+    if keep < 1:
+        raise ValueError(f"At least one version has to be kept, not {keep}.")
+    return [version for version in versions(root)[:-keep] if version != current(root)]
+
+
+def prune(root: Path, keep: int, *, via: str | None = None) -> list[str]:
+    """Removes old versions for good, audited; returns which.
+
+    A version is renamed away before its files are removed, so that none is ever there in part: what a crash leaves is
+    swept by the next run.
+
+    Args:
+        keep: see `prunable`.
+        via: where the user did it, for the audit.
+
+    Raises:
+        ValueError: `keep` is below 1.
+    """
+    with locked(root / _LOCK):
+        removed = prunable(root, keep)
+        for version in removed:
+            append_line(root / AUDIT, _entry("pruned", {"version": version, "via": via}))
+            going = root / f"{version}{STAGING}"
+            (root / version).rename(going)
+            fsync(root)
+            shutil.rmtree(going, ignore_errors=True)  # a run that starts may sweep it at the same time
+    return removed
+
+
+def audit(root: Path) -> list[dict[str, Any]]:
+    """What was promoted, rolled back and pruned, oldest first; a line that was cut off is left out."""
+    entries = []
+    with suppress(FileNotFoundError):
+        for line in (root / AUDIT).read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                entries.append(json.loads(line))
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def size(version: Path) -> int:
+    """Bytes of a version's files, by its manifest."""
+    return sum(int(file["bytes"]) for file in manifest(version)["files"].values())
 
 
 def _check(root: Path, version: str, expected: str | None) -> None:
@@ -142,6 +203,17 @@ def _check(root: Path, version: str, expected: str | None) -> None:
         raise StoreError(f"{root / CURRENT} names {found}, not {expected}: another promotion came first.")
 
 
+def _check_files(version: Path) -> None:
+    if faults := verify(version):
+        raise StoreError(f"{version} does not verify: {faults[0]}")
+
+
 def _switch(root: Path, version: str, action: str, more: dict[str, Any]) -> None:
-    append_line(root / AUDIT, {"at": now(), "action": action, "from": current(root), "to": version, **more})
+    append_line(root / AUDIT, _entry(action, {"from": current(root), "to": version, **more}))
     write_atomically(root / CURRENT, f"{version}\n")
+
+
+def _entry(action: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """A line of the audit; what is not known of it is left out, but for what served before."""
+    known = {key: value for key, value in facts.items() if value is not None or key == "from"}
+    return {"at": now(), "action": action, **known}

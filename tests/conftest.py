@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 from config.durable import write_json
 from config.paths import PROJECT, SUCCESS, Paths
 from models.registry import seal
-from models.store import build_store
+from models.store_build import build_store
 from spark.session import SessionOptions, close_session, open_session
 from webapp import create_app
 
@@ -171,7 +171,7 @@ def roots(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def bare(roots: tuple[Path, Path]) -> FlaskClient:
     """A client of an application that has nothing to show."""
-    return create_app(*roots, {"TESTING": True}).test_client()
+    return create_app(*roots, {"TESTING": True, "TOKEN": published.TOKEN, "MAY_RUN": True}).test_client()
 
 
 @pytest.fixture

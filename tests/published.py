@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from config.durable import write_json
 from models import registry
-from models.store import build_store
+from models.store_build import build_store
 
+TOKEN = "a token for these tests"
 HOSTILE = "<script>alert('x')</script>"
 ODD_IDS = ["a/b", "/lead//double/", " blank ", "50%2F?&#", '"quoted"', "🎧 ü", "..", "line\nbreak", HOSTILE]
 USERS = sorted(["u1", "u10", "u2", *ODD_IDS])
@@ -78,7 +79,7 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
         ],
         **{name: spread(name) for name in ("value", "per_user", "per_track")},
     }  # fmt: skip
-    write_json(made / "profile.json", profile)
+    write_json(made / "profile.json", facts.pop("profile", profile))
     counts = {"users": 12345, "tracks": 3, "interactions": 12, "recommendations": 24}
     about = {"version": version, "dataset": dataset, "title": "Tiny & small", "item_label": "song", "counts": counts}
     registry.seal(made, root, about | facts)

@@ -176,7 +176,7 @@ class TestDescription:
         assert spec is not None
         assert spec["openapi"].startswith("3.1")
         rules = {rule.rule for rule in client.application.url_map.iter_rules() if rule.endpoint.startswith("api.")}
-        assert len(spec["paths"]) == len(rules) == 11
+        assert len(spec["paths"]) == len(rules) == 12
         for operations in spec["paths"].values():
             (operation,) = operations.values()
             assert {"200", "404", "422", "503"} <= operation["responses"].keys()
@@ -195,6 +195,6 @@ class TestDescription:
 
     def test_its_page_shows_every_operation(self, client: FlaskClient) -> None:
         page = client.get("/api").text
-        assert page.count("<code>GET /api/v1/") == 10
+        assert page.count("<code>GET /api/v1/") == 11
         assert "<code>POST /api/v1/recommendations</code>" in page
         assert "From 1 to 1,000." in page

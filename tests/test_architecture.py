@@ -38,7 +38,10 @@ ROOMS = {
         of("luigi", "tenacity", "tqdm", "optuna"),
         of("spark", "pyspark", "numpy", "pyarrow"),
     ),
-    "webapp": Room(of("config", "models"), of("flask", "apiflask", "pydantic", "werkzeug", "waitress", "markupsafe")),
+    "webapp": Room(
+        of("config", "models"),
+        of("flask", "apiflask", "pydantic", "werkzeug", "waitress", "markupsafe", "prometheus_client"),
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from pipeline import PATIENCE_S, Ran, Roots, eventually
 
 from config.durable import locked
 from config.paths import PROJECT, SUCCESS
+from config.runs import find_run
 from spark.session import active_tasks
 from workflow import Generate, Ingest
 
@@ -50,6 +51,8 @@ BAD_SETTINGS = {
     "--als-explicit-engine=mllib --tune-trials=3": "[tune] trials try what [als_explicit] engine = mllib does not have",
     "--als-explicit-biases=maybe": "[als_explicit] biases: 'maybe' is not true or false.",
     "--workers=2": "More than one worker",
+    "--run-id=../mine": "--run-id: '../mine' is not a time and four hex digits, such as 2",
+    "--run-id=20261125T101500-ab12\n": "is not a time and four hex digits",
 }
 
 
@@ -61,6 +64,21 @@ def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path) -> None:
     assert ran.stderr.startswith("Error: ")
     assert ran.stderr.count("\n") == 1
     assert BAD_SETTINGS[argument] in ran.stderr
+
+
+def test_a_run_may_be_given_its_id_but_not_twice(tmp_path: Path) -> None:
+    roots, run_id = Roots(tmp_path), "20261125T101500-ab12"
+    command = [*roots.command()[:3], "Generate", "--local-scheduler", f"--run-id={run_id}"]
+    command += [f"--paths-data-root={roots.data}", f"--paths-models-root={roots.models}"]
+    first, second = (subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False) for _ in "12")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.startswith(f"Run {run_id} of synthetic: 1 stages to do.\n")
+    assert find_run(roots.data / "runs").run == run_id
+    assert second.returncode == SCHEDULING_ERROR
+    assert second.stderr == (
+        f"Error: Run {run_id} of synthetic is recorded already: leave --run-id out, or name another.\n"
+    )
+    assert find_run(roots.data / "runs").status == "done"
 
 
 def test_a_misspelt_key_in_luigi_cfg_is_named(tmp_path: Path) -> None:
@@ -148,8 +166,12 @@ def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, 
         )
         eventually(lambda: list(work.glob("Split/*/" + SUCCESS)))
         eventually(lambda: list(work.glob("Train/*.staging")))
+        going_on = find_run(roots.data / "runs")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    killed = find_run(roots.data / "runs")
+    assert (going_on.status, killed.status) == ("running", "unfinished")
+    assert going_on.stages["running"] == killed.stages["unfinished"] == 1
     assert not (roots.models / "synthetic" / "current").exists()
     before = {path: path.stat().st_mtime_ns for path in work.glob("*/*/" + SUCCESS)}
     ran = roots.run()
@@ -159,6 +181,7 @@ def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, 
     assert roots.current() == finished[0].current()
     assert roots.metrics() == finished[0].metrics()
     assert not list(roots.root.rglob("*.staging"))
+    assert not list(roots.root.rglob("*.now*"))
 
 
 def test_sigterm_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:

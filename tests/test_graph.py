@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from pipeline import Ran, Roots
 
-from config.graph import draw
+from config.graph import STYLE, critical_path, draw
 from config.runs import Run, StageRun, find_run
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -86,7 +86,7 @@ def test_says_how_each_stage_ended_how_long_it_took_and_its_rows() -> None:
     text = "\n".join(ElementTree.fromstring(svg).itertext())
     for said in ("↷ found done", "✓ 1 min", "1,234 → 2.3M rows", "✕ failed 0.2 s", "It is broken.", "· not run"):
         assert said in text
-    assert re.findall(r'<g class="(\w+)">', svg) == ["skipped", "done", "failed", "waiting"]
+    assert re.findall(r'<g class="([\w ]+)">', svg) == ["skipped", "done critical", "failed critical", "waiting"]
     assert svg.count('class="edge far"') == 1
     assert "prefers-color-scheme: dark" in svg
 
@@ -102,3 +102,22 @@ def test_draws_a_record_with_nothing_in_it_and_one_that_goes_in_circles() -> Non
     circle = draw(run_of(StageRun("A", "done", ("B", "A", "gone")), StageRun("B", "done", ("A",))))
     assert len(boxes(circle)) == 2
     assert draw(replace(run_of(), duration_s=None))
+
+
+def test_the_critical_path_is_the_chain_that_took_longest() -> None:
+    run = run_of(
+        StageRun("Ingest", "done", duration_s=1.0),
+        StageRun("Train a", "done", ("Ingest",), duration_s=5.0),
+        StageRun("Train b", "done", ("Ingest",), duration_s=2.0),
+        StageRun("Evaluate b", "done", ("Train b",), duration_s=1.0),
+        StageRun("Select", "skipped", ("Train a", "Evaluate b")),
+        StageRun("Publish", "done", ("Select",), duration_s=0.5),
+    )
+    assert critical_path(run) == ["Ingest", "Train a", "Publish"]
+    assert critical_path(run_of(StageRun("Ingest", "skipped"))) == []
+
+
+def test_a_picture_for_a_page_has_no_style_of_its_own() -> None:
+    run = run_of(StageRun("Ingest", "done", duration_s=1.0))
+    assert "style" not in draw(run, styled=False)
+    assert STYLE.startswith(".run-graph {")

@@ -20,6 +20,7 @@ from config.redaction import copy, redact, redacted, secrets_of
 from spark.output import finish_output, mark, output_to
 from webapp import create_app
 from workflow.console import Console
+from workflow.progress import State
 from workflow.runlog import RunRecord, StageLine
 
 SECRET = 'p4ss"wörd/\\'
@@ -68,7 +69,10 @@ def test_of_what_json_can_hold_every_text_is_redacted() -> None:
 
 def test_a_run_record_holds_none(tmp_path: Path) -> None:
     record = RunRecord(tmp_path / "r.jsonl", "r", "d", settings={"paths": {"data_root": f"/{SECRET}"}})
-    record.stage(StageLine("r", "Split", None, "f", "failed", "now", error=f"{SECRET} is wrong."))
+    line = StageLine("r", "Split", None, "f", "failed", "now", error=f"{SECRET} is wrong.")
+    record.doing("Split", State(note=f"reads {SECRET}"))
+    assert json.loads((tmp_path / "r.now").read_text())["doing"] == "reads ***"
+    record.stage(line)
     record.finished("failed", None)
     first, stage, _ = (json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines())
     assert first["settings"] == {"paths": {"data_root": "/***"}}
@@ -110,7 +114,7 @@ def test_the_page_and_its_log_show_none(
 ) -> None:
     models = tmp_path / "models"
     (models / "d").mkdir(parents=True)
-    app = create_app(models, tmp_path)
+    app = create_app(models, tmp_path, {"TOKEN": "for these tests only"})
 
     @app.get("/broken")
     def broken() -> str:
@@ -121,8 +125,9 @@ def test_the_page_and_its_log_show_none(
         raise KeyError(SECRET)
 
     monkeypatch.setattr(app.logger, "handlers", [default_handler])
-    assert "*** cannot be read." in app.test_client().get("/broken").text
-    assert app.test_client().get("/bug").status_code == 500
+    owner = {"Authorization": "Bearer for these tests only"}  # routes that nobody knows are the owner's
+    assert "*** cannot be read." in app.test_client().get("/broken", headers=owner).text
+    assert app.test_client().get("/bug", headers=owner).status_code == 500
     said = capfd.readouterr().err
     assert "KeyError: " in said
     assert SECRET not in said

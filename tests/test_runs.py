@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +16,11 @@ from pipeline import Ran, Roots
 
 from config.errors import UserError
 from config.paths import PROJECT
-from config.runs import find_run, last_runs, read_run, recorded
+from config.runs import find_run, goes_on, last_runs, read_run, recorded
 from workflow.__main__ import main
 from workflow.history import took
+from workflow.progress import State
+from workflow.runlog import RunRecord, StageLine
 
 
 def write(root: Path, run: str, *events: dict[str, Any] | str, dataset: str = "tiny") -> Path:
@@ -91,6 +96,95 @@ class TestReading:
         assert "split" not in run.changed
         closing = [line for line in finished[1].record if line["event"] == "stage"]
         assert {line["stage"]: line["requires"] for line in closing}["Split"] == ["Ingest"]
+
+
+class TestARunThatGoesOn:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        """Where the run is recorded."""
+        file = tmp_path / "runs" / "tiny" / "r.jsonl"
+        file.parent.mkdir(parents=True)
+        return file
+
+    @pytest.fixture
+    def record(self, file: Path) -> RunRecord:
+        """A run that makes Split, after Ingest was found done."""
+        record = RunRecord(file, "r", "tiny", stages=PLAN)
+        record.began(StageLine("r", "Split", None, "f", "done", "2026-01-02T03:04:06Z"))
+        return record
+
+    def test_says_what_it_makes_and_how_far_it_is(self, file: Path, record: RunRecord) -> None:
+        run = read_run(file)
+        assert (run.status, [step.status for step in run.steps]) == ("running", ["skipped", "running", "not run"])
+        split = run.steps[1]
+        assert (split.started, split.duration_s) == ("2026-01-02T03:04:06Z", None)
+        assert (split.progress, split.doing) == (None, None)
+        record.doing("Split", State(3, 8, "deals"))
+        record.doing("Split", State(8, 8, "deals"))  # too soon after the other
+        split = read_run(file).steps[1]
+        assert (split.progress, split.doing) == (0.375, "deals, 3/8 Spark tasks")
+
+    def test_what_was_said_of_a_stage_is_not_taken_for_the_next_one_s(self, file: Path, record: RunRecord) -> None:
+        record.doing("Ingest", State(3, 8))
+        assert read_run(file).steps[1].progress is None
+
+    def test_ends_when_it_says_so_and_leaves_nothing_beside_its_record(self, file: Path, record: RunRecord) -> None:
+        record.doing("Split", State(3, 8))
+        record.stage(StageLine("r", "Split", None, "f", "done", "2026", 1.5))
+        assert [step.status for step in read_run(file).steps] == ["skipped", "done", "not run"]
+        record.finished("done", None)
+        assert read_run(file).status == "done"
+        assert list(file.parent.iterdir()) == [file]
+
+    def test_a_stage_that_is_tried_again_runs_again(self, file: Path, record: RunRecord) -> None:
+        line = StageLine("r", "Split", None, "f", "failed", "2026")
+        record.stage(line)
+        record.began(line)
+        assert read_run(file).steps[1].status == "running"
+
+    def test_is_unfinished_when_its_process_has_gone_though_a_child_is_left(self, tmp_path: Path) -> None:
+        script = (
+            "import os, pathlib, signal, subprocess, sys, workflow.runlog as log, workflow.progress as progress\n"
+            "record = log.RunRecord(pathlib.Path(sys.argv[1]), 'r', 'tiny')\n"
+            "record.began(log.StageLine('r', 'Split', None, 'f', 'done', '2026'))\n"
+            "record.doing('Split', progress.State(1, 2))\n"
+            "quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
+            "child = subprocess.Popen(['sleep', '60'], close_fds=False, **quiet)\n"
+            "print(child.pid, flush=True)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        file = tmp_path / "r.jsonl"
+        killed = subprocess.run(
+            [sys.executable, "-c", script, str(file)], cwd=PROJECT, capture_output=True, text=True, check=False
+        )
+        os.kill(int(killed.stdout), signal.SIGTERM)  # raises unless it was still there
+        run = read_run(file)
+        assert (run.status, run.steps[0].status, run.steps[0].progress) == ("unfinished", "unfinished", None)
+        assert file.with_suffix(".now").exists()
+        RunRecord(tmp_path / "next.jsonl", "next", "tiny")
+        assert not file.with_suffix(".now").exists()
+
+    def test_the_next_run_leaves_alone_what_it_says(self, file: Path, record: RunRecord) -> None:
+        record.doing("Split", State(3, 8))
+        RunRecord(file.with_name("next.jsonl"), "next", "tiny").finished("done", None)
+        assert read_run(file).steps[1].progress == 0.375
+
+    def test_two_who_look_at_once_do_not_see_each_other(self, root: Path) -> None:
+        record = root / "tiny" / "20260101-aa.jsonl"
+        with record.open() as other:
+            fcntl.flock(other, fcntl.LOCK_SH)
+            assert not goes_on(record)
+        assert not goes_on(root / "tiny" / "none.jsonl")
+
+    def test_is_shown(self, file: Path, record: RunRecord, capsys: pytest.CaptureFixture[str]) -> None:
+        record.doing("Split", State(3, 8, "deals"))
+        asked = ["--data", str(file.parents[2]), "--dataset", "tiny"]
+        assert main(["runs", *asked]) == 0
+        assert capsys.readouterr().out.endswith("running (Split)\n")
+        assert main(["run", *asked]) == 0
+        assert "running 38%, deals, 3/8 Spark tasks\n" in capsys.readouterr().out
+        assert main(["graph", *asked]) == 0
+        assert "▶ running 38%" in file.with_suffix(".svg").read_text()
 
 
 class TestFinding:

@@ -63,9 +63,14 @@ class TestFirstRun:
         roots, ran = finished
         assert ran.succeeded
         assert ran.statuses == dict.fromkeys(STAGES, "done")
-        first, *stages, last = ran.record
+        first, *between, last = ran.record
+        stages = [line for line in between if line["event"] == "stage"]
         assert (first["event"], last["event"], last["status"]) == ("run_started", "run_finished", "done")
         assert last["version"] == roots.current()
+        begun = [line for line in between if line["event"] == "stage_started"]
+        assert [(line["stage"], line["model"], line["at"]) for line in begun] == [
+            (line["stage"], line["model"], line["started"]) for line in stages
+        ]
         wanted = {
             "run",
             "stage",

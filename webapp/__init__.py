@@ -1,46 +1,80 @@
-"""The admin page and the API: what is published, and what the last runs did. They only read, and start no JVM."""
+"""The admin page and the API: what is published, and what the last runs did. No JVM is started here."""
 
 from __future__ import annotations
 
+import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from apiflask import APIFlask
-from flask import Flask
+from flask import Flask, g
 
 from config.paths import Paths
-from webapp import api, errors, formats, pages, security
+from webapp import access, api, changes, charts, errors, formats, health, links, pages, security
 from webapp.routing import AnyText
+from webapp.shelf import Shelf
 
 MOST_BYTES = 64 << 10
 """Of a request's body."""
 
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""What a machine calls itself: the only hosts that are answered to, unless others are named."""
+
+DEFAULTS: dict[str, Any] = {
+    "TOKEN": None,  # what the owner signs in with; without it nothing can be changed
+    "READING_OPEN": True,  # whether everybody who reaches the page may read it
+    "MAY_RUN": False,  # whether runs can be started from the page
+    "LUIGID": ("127.0.0.1", 8082),
+    "TRUSTED_HOSTS": list(LOOPBACK),
+    "MAX_CONTENT_LENGTH": MOST_BYTES,
+    "MAX_FORM_MEMORY_SIZE": MOST_BYTES,
+    "SESSION_COOKIE_NAME": "encore",
+    "SESSION_COOKIE_SAMESITE": "Strict",
+    "PERMANENT_SESSION_LIFETIME": timedelta(seconds=access.LIFETIME_S),
+    "SESSION_REFRESH_EACH_REQUEST": False,
+}
+
 
 def create_app(
-    models_root: Path | None = None, data_root: Path | None = None, test_config: dict[str, Any] | None = None
+    models_root: Path | None = None, data_root: Path | None = None, config: dict[str, Any] | None = None
 ) -> Flask:
     """Makes the application.
 
     Args:
         models_root: where versions are published; None: the project's own `models/`.
         data_root: where the run records are; None: the project's own `data/`.
-        test_config: further Flask settings.
+        config: Flask's settings, and those of `DEFAULTS`, where they are to be others. Without a `SECRET_KEY`,
+            sessions end with the process.
     """
     # Its own handlers of errors, and its page of documentation, which loads from elsewhere, are left out.
     app = APIFlask(
         __name__, title="Encore", version="1", spec_path=f"{api.PREFIX}/openapi.json", docs_path=None, json_errors=False
     )
     app.error_processor(api.refused)
-    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.spec_processor(api.described)
+    app.config.from_mapping(DEFAULTS | {"SECRET_KEY": secrets.token_bytes(32)} | (config or {}))
     standard = Paths()
     app.config["PATHS"] = Paths(data_root or standard.data_root, models_root or standard.models_root)
-    app.config.from_mapping(test_config or {})
+    app.extensions.update(shelf=Shelf(app.config["PATHS"].models_root), attempts=access.Attempts())
+    app.session_interface = access.Sessions()
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(formats.FILTERS)
     app.url_map.converters["anytext"] = AnyText
-    app.register_blueprint(pages.blueprint)
-    app.register_blueprint(api.blueprint)
+    health.register(app)  # first, so that what is refused is counted too
+    app.before_request(access.decide)
+    for blueprint in (pages.blueprint, changes.blueprint, health.blueprint, api.blueprint):
+        app.register_blueprint(blueprint)
+    app.jinja_env.globals.update(charts=charts, link=links.link, user_link=links.user_link, track_link=links.track_link)
+    app.context_processor(_for_templates)
     errors.register(app)
     app.after_request(security.harden)
     return app
+
+
+def _for_templates() -> dict[str, Any]:
+    return {
+        "datasets": g.get("datasets", []),
+        "dataset": g.get("dataset"),
+        "signed_in": access.in_session(),
+    }

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import errno
+import ipaddress
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import waitress
 
 from config.errors import UserError
-from webapp import create_app
+from config.paths import Paths
+from webapp import LOOPBACK, create_app, keys
+
+THREADS = 4
+"""More would wait for the same two or four cores."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,14 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
         for directory in (given.models, given.data):
             if directory is not None and not directory.is_dir():
                 raise UserError(f"There is no directory {directory}.")
+        config, said = _guarded(given)
         listener = _listen(given.host, given.port)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     with listener:
-        server = waitress.create_server(create_app(given.models, given.data), sockets=[listener])
+        server = waitress.create_server(
+            create_app(given.models, given.data, config), sockets=[listener], threads=THREADS, **_behind(given.proxy)
+        )
         host = f"[{given.host}]" if ":" in given.host else given.host
-        print(f"Encore is at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C stops it).", flush=True)
+        print(f"Encore is at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C stops it).", said, sep="\n", flush=True)
         server.run()
     return 0
 
@@ -47,13 +55,71 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--models", type=Path, metavar="DIR", help="published versions (default: models/)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="run records are in its runs/ (default: data/)")
+    parser.add_argument("--allow-runs", action="store_true", help="runs can be started from the page, with the token")
+    parser.add_argument("--luigid", type=_address, default=("127.0.0.1", 8082), metavar="HOST:PORT", help="for links")
+    parser.add_argument("--trusted-host", action="append", default=[], metavar="NAME", help="another name of this host")
+    parser.add_argument("--proxy", metavar="ADDRESS", help="of the proxy in front, whose X-Forwarded headers count")
     return parser
+
+
+def _guarded(given: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """The settings of who may do what, and what is said of them.
+
+    Raises:
+        UserError: another address than the machine's own is asked for, and no token is set.
+    """
+    token, is_local = keys.given_token(), _is_loopback(given.host)
+    if not is_local and not token:
+        raise UserError(
+            f"Others could reach {given.host}: set {keys.TOKEN_VARIABLE} to a long random text, which whoever reads or "
+            "changes something has to know, or leave --host out."
+        )
+    own = (given.data or Paths().data_root) / "web"
+    said = f"What changes something asks for the token: the one in {keys.TOKEN_VARIABLE}."
+    key = None
+    try:
+        if token is None:
+            token = keys.kept(own / "token")
+            said = f"What changes something asks for the token in {own / 'token'}."
+        key = keys.kept(own / "secret_key")
+    except OSError as error:  # a page that only reads does without
+        said = said if token else f"Nothing can be changed: {own} cannot be written ({error.strerror})."
+    named = [] if given.host in ("0.0.0.0", "::") else [f"[{given.host}]" if ":" in given.host else given.host]
+    return ({"SECRET_KEY": key} if key else {}) | {
+        "TOKEN": token,
+        "READING_OPEN": is_local,
+        "MAY_RUN": given.allow_runs,
+        "LUIGID": given.luigid,
+        "TRUSTED_HOSTS": [*LOOPBACK, *named, *given.trusted_host],
+    }, said
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _behind(proxy: str | None) -> dict[str, Any]:
+    """Waitress's settings for a proxy that speaks TLS to the world."""
+    if proxy is None:
+        return {}
+    headers = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
+    return {"trusted_proxy": proxy, "trusted_proxy_headers": headers, "clear_untrusted_proxy_headers": True}
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, a whole number from 0 to 65535")
     return int(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address, host:port")
+    return host, _port(port)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NoReturn
 
 from apiflask import APIBlueprint
 from apiflask.exceptions import HTTPError
+from apiflask.schemas import FileSchema
 from flask import Response, abort, g, jsonify, request
-from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
 from config import runs
-from config.durable import read_json
 from config.redaction import redact
 from models import registry
 from models.newcomer import recommend_to_newcomer
 from webapp import schemas
-from webapp.choosing import chosen, paths
-from webapp.reading import Published
+from webapp.as_csv import as_csv
+from webapp.choosing import paths, shown
+from webapp.shelf import Published
+from webapp.versions import Version
+from webapp.versions import versions as read_versions
 
 PREFIX = "/api/v1"
 PROBLEM = "application/problem+json"
@@ -25,66 +28,73 @@ PROBLEM = "application/problem+json"
 blueprint = APIBlueprint("api", __name__, url_prefix=PREFIX, tag="Encore")
 
 
-def shown(dataset: str | None = None) -> Published:
-    """What the request is about: the version that is served, of a dataset that is named in the query, or here."""
-    found = chosen(dataset)
-    if found is None:
-        abort(404, "Nothing has been published yet.")
-    return found
-
-
 def served() -> Published:
-    """The same, for an answer that depends on nothing but that version: see `_tag`."""
+    """What the request is about, for an answer that depends on nothing but that version: see `_tag`."""
     found = shown()
     g.etag = f"{found.dataset}-{found.version}"
     return found
 
 
+def answer(here: Published, **facts: Any) -> Response:
+    """An answer that says where it comes from. It is not validated again: the tests hold it against its description."""
+    return _as_json({"dataset": here.dataset, "version": here.version, **facts})
+
+
+def _as_json(value: dict[str, Any]) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")), mimetype="application/json")
+
+
 @blueprint.get("/users")
 @blueprint.input(schemas.UsersQuery, location="query")
 @blueprint.output(schemas.UsersAnswer)
-def users(query_data: schemas.UsersQuery) -> BaseModel:
+def users(query_data: schemas.UsersQuery) -> Response:
     """Finds users by the beginning of their id."""
-    here = served()
+    here, limit = served(), query_data.limit
     with here.store() as store:
-        found = store.users(query_data.q, query_data.limit + 1, query_data.after)
-    there, more = found[: query_data.limit], len(found) > query_data.limit
-    return schemas.UsersAnswer(
-        dataset=here.dataset, version=here.version, users=[schemas.User.of(user) for user in there],
-        next=there[-1].user_id if more else None,
-    )  # fmt: skip
+        found = store.users(query_data.q, limit + 1, query_data.after)
+    following = found[limit - 1].user_id if len(found) > limit else None
+    return answer(here, users=[schemas.user(each) for each in found[:limit]], next=following)
 
 
 @blueprint.get("/users/<anytext:user_id>")
 @blueprint.input(schemas.DatasetQuery, location="query")
 @blueprint.output(schemas.UserAnswer)
-def user(user_id: str, query_data: schemas.DatasetQuery) -> BaseModel:
+def user(user_id: str, query_data: schemas.DatasetQuery) -> Response:
     """A user."""
     here = served()
     with here.store() as store:
         found = store.user(user_id) or _unknown("user", user_id)
-    return schemas.UserAnswer(dataset=here.dataset, version=here.version, user=schemas.User.of(found))
+    return answer(here, user=schemas.user(found))
 
 
 @blueprint.get("/users/<anytext:user_id>/recommendations")
 @blueprint.input(schemas.ListQuery, location="query")
 @blueprint.output(schemas.RecommendationsAnswer)
-def recommendations(user_id: str, query_data: schemas.ListQuery) -> BaseModel:
+def recommendations(user_id: str, query_data: schemas.ListQuery) -> Response:
     """A user's recommendations."""
     here = served()
     with here.store() as store:
-        found = store.user(user_id) or _unknown("user", user_id)
+        found, lines = store.user_with_list(user_id, query_data.k) or _unknown("user", user_id)
+    return answer(here, user=schemas.user(found), recommendations=schemas.lines(lines))
+
+
+@blueprint.get("/users/<anytext:user_id>/recommendations.csv")
+@blueprint.input(schemas.ListQuery, location="query")
+@blueprint.output(FileSchema(type="string"), content_type="text/csv")
+def recommendations_csv(user_id: str, query_data: schemas.ListQuery) -> Response:
+    """A user's recommendations as CSV; texts that a spreadsheet would take for a formula begin with an apostrophe."""
+    here = served()
+    with here.store() as store:
+        if store.user(user_id) is None:
+            _unknown("user", user_id)
         lines = store.recommendations(user_id, query_data.k)
-    return schemas.RecommendationsAnswer.model_construct(
-        dataset=here.dataset, version=here.version, user=schemas.User.of(found),
-        recommendations=schemas.Line.all(lines),
-    )  # fmt: skip
+    return Response(as_csv(lines), mimetype="text/csv", headers={"Content-Disposition": "attachment"})
 
 
 @blueprint.post("/recommendations")
 @blueprint.input(schemas.Newcomer)
 @blueprint.output(schemas.NewcomerAnswer)
-def newcomer(json_data: schemas.Newcomer) -> BaseModel:
+def newcomer(json_data: schemas.Newcomer) -> Response:
     """Recommends something to somebody new, from the tracks that they name."""
     here = shown(json_data.dataset)
     with here.store() as store:
@@ -92,102 +102,86 @@ def newcomer(json_data: schemas.Newcomer) -> BaseModel:
             found = recommend_to_newcomer(store, json_data.heard, json_data.k)
         except ValueError as error:
             raise HTTPError(422, "Validation error", {"json": {"tracks": [str(error)]}}) from error
-    return schemas.NewcomerAnswer.model_construct(
-        dataset=here.dataset, version=here.version, by="fold-in" if found.folded_in else "similar",
-        unknown=found.unknown, recommendations=schemas.Line.all(found.lines),
-    )  # fmt: skip
+    by = "fold-in" if found.folded_in else "similar"
+    return answer(here, by=by, unknown=found.unknown, recommendations=schemas.lines(found.lines))
 
 
 @blueprint.get("/tracks")
 @blueprint.input(schemas.TracksQuery, location="query")
 @blueprint.output(schemas.TracksAnswer)
-def tracks(query_data: schemas.TracksQuery) -> BaseModel:
+def tracks(query_data: schemas.TracksQuery) -> Response:
     """Finds tracks by words of title and artist."""
     here, limit = served(), query_data.limit
     with here.store() as store:
         found = store.find_tracks(query_data.q, limit, limit * (query_data.page - 1))
         total = store.count_tracks(query_data.q)
-    return schemas.TracksAnswer(
-        dataset=here.dataset, version=here.version, tracks=[schemas.Track.of(track) for track in found], total=total,
-        page=query_data.page,
-    )  # fmt: skip
+    return answer(here, tracks=[schemas.track(each) for each in found], total=total, page=query_data.page)
 
 
 @blueprint.get("/tracks/<anytext:track_id>")
 @blueprint.input(schemas.DatasetQuery, location="query")
 @blueprint.output(schemas.TrackAnswer)
-def track(track_id: str, query_data: schemas.DatasetQuery) -> BaseModel:
+def track(track_id: str, query_data: schemas.DatasetQuery) -> Response:
     """A track."""
     here = served()
     with here.store() as store:
         found = store.track(track_id) or _unknown("track", track_id)
-    return schemas.TrackAnswer(dataset=here.dataset, version=here.version, track=schemas.Track.of(found))
+    return answer(here, track=schemas.track(found))
 
 
 @blueprint.get("/tracks/<anytext:track_id>/similar")
 @blueprint.input(schemas.ListQuery, location="query")
 @blueprint.output(schemas.SimilarAnswer)
-def similar(track_id: str, query_data: schemas.ListQuery) -> BaseModel:
+def similar(track_id: str, query_data: schemas.ListQuery) -> Response:
     """The tracks that are most similar to one."""
     here = served()
     with here.store() as store:
         found = store.track(track_id) or _unknown("track", track_id)
         lines = store.similar(track_id, query_data.k)
-    return schemas.SimilarAnswer.model_construct(
-        dataset=here.dataset, version=here.version, track=schemas.Track.of(found), similar=schemas.Line.all(lines)
-    )
+    return answer(here, track=schemas.track(found), similar=schemas.lines(lines))
 
 
 @blueprint.get("/versions")
 @blueprint.input(schemas.DatasetQuery, location="query")
 @blueprint.output(schemas.VersionsAnswer)
-def versions(query_data: schemas.DatasetQuery) -> BaseModel:
-    """The published versions."""
+def versions(query_data: schemas.DatasetQuery) -> Response:
+    """The published versions, the newest first."""
     here = shown()
     root = here.directory.parent
-    found = [_version(here, name) for name in registry.versions(root)]
-    found.sort(key=lambda version: -version.sequence)
-    return schemas.VersionsAnswer(dataset=here.dataset, pinned=here.pinned, versions=found)
+    made = [schemas.version(each, served=each.name == here.version) for each in read_versions(root)]
+    return _as_json({"dataset": here.dataset, "pinned": registry.is_pinned(root), "versions": made})
 
 
 @blueprint.get("/versions/<version>")
 @blueprint.input(schemas.DatasetQuery, location="query")
 @blueprint.output(schemas.Version)
-def version(version: str, query_data: schemas.DatasetQuery) -> BaseModel:
+def version(version: str, query_data: schemas.DatasetQuery) -> Response:
     """A published version."""
     here = shown()
-    if version not in registry.versions(here.directory.parent):
+    found: Version = next((each for each in read_versions(here.directory.parent) if each.name == version), None) or (
         _unknown("version", version)
-    return _version(here, version)
+    )
+    return _as_json(schemas.version(found, served=version == here.version))
 
 
 @blueprint.get("/metrics")
 @blueprint.input(schemas.DatasetQuery, location="query")
 @blueprint.output(schemas.MetricsAnswer)
-def metrics(query_data: schemas.DatasetQuery) -> BaseModel:
+def metrics(query_data: schemas.DatasetQuery) -> Response:
     """Every candidate's metrics."""
     here = served()
     found = {key: here.metrics.get(key, {}) for key in ("models", "intervals")}
-    return schemas.MetricsAnswer(
-        dataset=here.dataset, version=here.version, champion=here.metrics["champion"],
-        select_by=here.metrics.get("select_by", ""), **found,
-    )  # fmt: skip
+    return answer(here, champion=here.metrics["champion"], select_by=here.metrics.get("select_by", ""), **found)
 
 
 @blueprint.get("/runs")
 @blueprint.input(schemas.RunsQuery, location="query")
 @blueprint.output(schemas.RunsAnswer)
-def last_runs(query_data: schemas.RunsQuery) -> BaseModel:
-    """The last runs."""
+def last_runs(query_data: schemas.RunsQuery) -> Response:
+    """The last runs, the newest first."""
     here = shown()
-    found = [
-        schemas.Run(
-            run=run.run, status=run.status, started=run.started, duration_s=run.duration_s, version=run.version,
-            stages=dict(run.stages), error=None if run.error is None else redact(run.error),
-        )
-        for run in runs.last_runs(paths().runs(here.dataset), query_data.limit)
-    ]  # fmt: skip
-    return schemas.RunsAnswer(dataset=here.dataset, runs=found)
+    found = [schemas.run(each) for each in runs.last_runs(paths().runs(here.dataset), query_data.limit)]
+    return _as_json({"dataset": here.dataset, "runs": found})
 
 
 @blueprint.before_request
@@ -203,15 +197,6 @@ def _tag(response: Response) -> Response:
         response.set_etag(g.etag)
         response.make_conditional(request)
     return response
-
-
-def _version(here: Published, name: str) -> schemas.Version:
-    directory = here.directory.parent / name
-    manifest, measured = registry.manifest(directory), read_json(directory / "metrics.json")
-    return schemas.Version(
-        version=name, sequence=manifest["sequence"], created_at=manifest["created_at"], served=name == here.version,
-        champion=measured["champion"], counts=manifest["counts"], metrics=measured["models"][measured["champion"]],
-    )  # fmt: skip
 
 
 def _unknown(what: str, wanted: str) -> NoReturn:

@@ -1,40 +1,70 @@
-"""Which dataset a request is about, and where things are: for pages and API alike."""
+"""Which version a request is about, and where things are: for pages and API alike."""
 
 from __future__ import annotations
 
 from flask import abort, current_app, g, request
 
+from config.errors import UserError
 from config.paths import Paths
-from models import registry
-from webapp.reading import Published, published
+from webapp.shelf import Published, Shelf
 
 
-def chosen(dataset: str | None = None) -> Published | None:
-    """What the asked-for dataset serves, by default the one promoted last; None where nothing is published.
+class NothingPublished(UserError):
+    """No dataset serves anything yet."""
 
-    Only names that the registry lists reach the file system.
+
+def shown(dataset: str | None = None) -> Published:
+    """The version that the request is about: served by the dataset that is asked for, by default the one promoted last.
+
+    Asked again within a request, it is the same version. Only names that the registry lists reach the file system.
 
     Args:
         dataset: goes before the one in the query.
+
+    Raises:
+        NothingPublished: there is no dataset.
     """
-    models_root = paths().models_root
-    g.datasets = registry.datasets(models_root)
+    if "shown" in g:
+        chosen: Published = g.shown
+        return chosen
+    known = datasets()
     asked = dataset or request.args.get("dataset")
-    if asked is None and not g.datasets:
-        return None
-    if asked is not None and asked not in g.datasets:
-        abort(404, _unknown_dataset(asked))
-    g.dataset = asked or g.datasets[0]
-    return published(models_root / g.dataset)
+    if asked is None and not known:
+        raise NothingPublished("Nothing has been published yet.")
+    if asked is not None and asked not in known:
+        abort(404, _unknown_dataset(asked, known))
+    g.dataset = asked or known[0]
+    found = g.shown = shelf().served(g.dataset)
+    return found
 
 
-def _unknown_dataset(asked: str) -> str:
-    if not g.datasets:
+def for_the_header() -> None:
+    """Chooses a dataset where there is one: of pages that can do without."""
+    if datasets():
+        shown()
+
+
+def datasets() -> list[str]:
+    """The datasets that serve something, the one promoted last first."""
+    if "datasets" not in g:
+        g.datasets = shelf().datasets()
+    found: list[str] = g.datasets
+    return found
+
+
+def _unknown_dataset(asked: str, known: list[str]) -> str:
+    if not known:
         return f"There is no dataset {asked!r}: nothing has been published yet."
-    return f"There is no dataset {asked!r}. These are published: {', '.join(g.datasets)}."
+    return f"There is no dataset {asked!r}. These are published: {', '.join(known)}."
 
 
 def paths() -> Paths:
     """Where versions and run records are."""
     found: Paths = current_app.config["PATHS"]
+    return found
+
+
+def shelf() -> Shelf:
+    """The served versions."""
+    found: Shelf = current_app.extensions["shelf"]
     return found

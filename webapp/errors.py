@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import secrets
 
-from flask import Flask, current_app, render_template
+from flask import Flask, current_app, g, render_template
 from flask.logging import default_handler
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
+from config import runs
 from config.errors import StoreError
 from config.logs import LineFormatter
 from config.redaction import redact
 from webapp import api
+from webapp.choosing import NothingPublished, paths, shelf
+
+RUNS = 10
+_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 def register(app: Flask) -> None:
     """Installs the handlers, and keeps secrets out of the log."""
     default_handler.setFormatter(LineFormatter("[%(asctime)s] %(levelname)s in %(module)s: %(message)s"))
     app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(NothingPublished, _nothing_published)
     app.register_error_handler(StoreError, _unreadable)
     app.register_error_handler(Exception, _failed)
 
@@ -26,6 +32,8 @@ def register(app: Flask) -> None:
 def _refused(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error
+    if isinstance(error, SecurityError):  # of a host that is not ours no address can be written
+        return "This host is not answered to: use the one that the page named when it was started.\n", 400, _PLAIN
     if api.is_asked():
         return api.of_http(error)
     response = error.get_response()
@@ -35,8 +43,20 @@ def _refused(error: HTTPException) -> ResponseReturnValue:
     return response
 
 
+def _nothing_published(error: NothingPublished) -> ResponseReturnValue:
+    """Says how to begin; a first run that failed is shown, or nobody would see it."""
+    if api.is_asked():
+        return api.problem(404, "Not Found", str(error))
+    recorded = sorted(paths().runs("").glob("*/"))
+    recent = runs.newest_first([run for directory in recorded for run in runs.last_runs(directory, RUNS)])
+    return render_template("empty.html", runs=recent[:RUNS])
+
+
 def _unreadable(error: StoreError) -> ResponseReturnValue:
+    """Answers from the last good version, if there is one."""
     current_app.logger.error("%s", error)
+    if _another_serves(str(error)):
+        return current_app.dispatch_request()
     text = redact(str(error))
     if api.is_asked():
         return api.problem(503, "The served version cannot be read", text)
@@ -44,9 +64,18 @@ def _unreadable(error: StoreError) -> ResponseReturnValue:
 
 
 def _failed(error: Exception) -> ResponseReturnValue:
-    """Tells the reader an id, and the log the same id with what happened."""
+    """Tells the reader an id, and the log the same id with what happened; unless it was a damaged version's doing."""
     error_id = secrets.token_hex(4)
     current_app.logger.error("Error %s", error_id, exc_info=error)
+    if "shown" in g and (wrong := shelf().faults(g.shown)):
+        return _unreadable(StoreError(f"{g.shown.dataset}'s version {g.shown.version} does not verify: {wrong[0]}"))
     if api.is_asked():
         return api.problem(500, "Internal error", f"The server's log has the reason under {error_id}.")
     return render_template("error.html", error_id=error_id), 500
+
+
+def _another_serves(why: str) -> bool:
+    """Gives the version up that the request read, and says whether the request can be answered from another."""
+    given_up = g.pop("shown", None)
+    g.pop("etag", None)
+    return given_up is not None and shelf().give_up(given_up, why)

@@ -71,6 +71,49 @@ def moment(stamp: str | None) -> str:
     return f"{time.day} {time:%b %Y, %H:%M} UTC"
 
 
+def ago(stamp: str | None, now: datetime | None = None) -> str:
+    """How long ago a time is: just now, 5 minutes ago, 3 hours ago, yesterday, 12 days ago; else the day itself.
+
+    Args:
+        now: what counts as the present; by default it is.
+    """
+    if stamp is None:
+        return DASH
+    try:
+        time = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    seconds = ((now or datetime.now(UTC)) - time).total_seconds()
+    if seconds < 0:
+        return moment(stamp)
+    for size, word, most in ((1, "second", 45), (60, "minute", 60), (3600, "hour", 24), (86400, "day", 31)):
+        count = int(seconds // size)
+        if count < most:
+            if word == "second":
+                return "just now"
+            if word == "day" and count == 1:
+                return "yesterday"
+            return f"{max(count, 1)} {word}{'' if max(count, 1) == 1 else 's'} ago"
+    return f"{time.astimezone(UTC):%-d %b %Y}"
+
+
+def size(count: int) -> str:
+    """Bytes: 512 B, 4.2 kB, 1.3 GB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign: +0.0312, −12."""
+    text = f"{value:+,.4f}" if isinstance(value, float) else f"{value:+,}"
+    return text.replace("-", "−")
+
+
 def duration(seconds: float | None) -> str:
     """0.4 s, 42 s, 2 min 5 s, 1 h 12 min."""
     if seconds is None:
@@ -114,6 +157,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
         ratio,
         percent,
         moment,
+        ago,
+        size,
+        signed,
         duration,
         short,
         words,

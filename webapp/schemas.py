@@ -1,15 +1,22 @@
-"""What goes into the API and comes out of it: validation and description are one."""
+"""What goes into the API and comes out of it: validation and description are one.
+
+What comes out is made by the functions that have the name of its model; the tests hold one against the other.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from config import runs
+from config.redaction import redact
 from models.store import Listed as StoredLine
 from models.store import Track as StoredTrack
 from models.store import User as StoredUser
+from webapp.versions import Version as StoredVersion
 
 MOST_LISTED, MOST_FOUND = 1_000, 100
 LONGEST = 500
@@ -64,14 +71,6 @@ class Track(BaseModel):
     genre: str | None
     listeners: int
 
-    @classmethod
-    def of(cls, track: StoredTrack) -> Track:
-        """From the store."""
-        return cls.model_construct(
-            track_id=track.track_id, title=track.title, artist=track.artist, genre=track.genre,
-            listeners=track.popularity,
-        )  # fmt: skip
-
 
 class User(BaseModel):
     """A user, and how many tracks they have heard."""
@@ -82,13 +81,6 @@ class User(BaseModel):
     heard: int
     rung: str = Field(description="What the list stands on: model, content, segment or popularity.")
 
-    @classmethod
-    def of(cls, user: StoredUser) -> User:
-        """From the store."""
-        return cls.model_construct(
-            user_id=user.user_id, age=user.age, country=user.country, heard=user.interactions, rung=user.rung
-        )
-
 
 class Line(BaseModel):
     """A line of a list."""
@@ -97,16 +89,6 @@ class Line(BaseModel):
     track: Track
     score: float
     because: list[Track] = Field(description="What the user heard that contributed most, if it is known.")
-
-    @classmethod
-    def all(cls, lines: list[StoredLine]) -> list[Line]:
-        """A list from the store."""
-        return [
-            cls.model_construct(
-                rank=rank, track=Track.of(line.track), score=line.number, because=[Track.of(t) for t in line.because]
-            )
-            for rank, line in enumerate(lines, 1)
-        ]
 
 
 class Newcomer(_Query):
@@ -243,3 +225,48 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: dict[str, Any] = Field(default_factory=dict, description="What is wrong with each field.")
+
+
+# -- from what is stored -----------------------------------------------------------------------------------------------
+
+
+def track(stored: StoredTrack) -> dict[str, Any]:
+    """See Track."""
+    return {
+        "track_id": stored.track_id, "title": stored.title, "artist": stored.artist, "genre": stored.genre,
+        "listeners": stored.popularity,
+    }  # fmt: skip
+
+
+def user(stored: StoredUser) -> dict[str, Any]:
+    """See User."""
+    return {
+        "user_id": stored.user_id, "age": stored.age, "country": stored.country, "heard": stored.interactions,
+        "rung": stored.rung,
+    }  # fmt: skip
+
+
+def lines(stored: Sequence[StoredLine]) -> list[dict[str, Any]]:
+    """See Line."""
+    return [
+        {"rank": rank, "track": track(line.track), "score": line.number, "because": [track(t) for t in line.because]}
+        for rank, line in enumerate(stored, 1)
+    ]
+
+
+def version(stored: StoredVersion, *, served: bool) -> dict[str, Any]:
+    """See Version."""
+    return {
+        "version": stored.name, "sequence": stored.sequence, "created_at": stored.manifest["created_at"],
+        "served": served, "champion": stored.champion, "counts": stored.counts,
+        "metrics": stored.metrics["models"][stored.champion],
+    }  # fmt: skip
+
+
+def run(stored: runs.Run) -> dict[str, Any]:
+    """See Run."""
+    return {
+        "run": stored.run, "status": stored.status, "started": stored.started, "duration_s": stored.duration_s,
+        "version": stored.version, "stages": dict(stored.stages),
+        "error": None if stored.error is None else redact(stored.error),
+    }  # fmt: skip

@@ -60,7 +60,7 @@ class Cell:
     value: float | None
     ratio: float | None
     interval: list[float] | None = None
-    """The 95 % interval of the headline's metric, where it is known."""
+    """The 95 % interval, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,21 @@ class Scoreboard:
         )
         return cls(candidates, named)
 
+    def by(self, metric: str) -> Scoreboard:
+        """The candidates in the order of one of the metrics, the best first; those without it last."""
+        lower = Metric(metric).lower_is_better
+
+        def place(candidate: Candidate) -> tuple[bool, float]:
+            value = candidate.cells[metric].value
+            return value is None, (value if lower else -value) if value is not None else 0.0
+
+        return Scoreboard(sorted(self.candidates, key=place), self.metrics)
+
+    @property
+    def baseline(self) -> Candidate | None:
+        """Popularity; None where it was not measured."""
+        return next((each for each in self.candidates if each.is_baseline), None)
+
     @property
     def main(self) -> list[Metric]:
         """The metrics of the main table: how good lists of ten are, and errors."""
@@ -123,7 +138,7 @@ class Scoreboard:
     @property
     def champion(self) -> Candidate:
         """The candidate that is served."""
-        return self.candidates[0]
+        return next(each for each in self.candidates if each.is_champion)
 
     @property
     def headline(self) -> Cell:
@@ -134,4 +149,4 @@ class Scoreboard:
 def _cell(values: dict[str, float], baseline: dict[str, float], name: str, intervals: dict[str, list[float]]) -> Cell:
     value, popular = values.get(name), baseline.get(name)
     ratio = value / popular if value is not None and popular else None
-    return Cell(value, ratio, intervals.get(name) if name == HEADLINE else None)
+    return Cell(value, ratio, intervals.get(name))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from config.runs import NOT_RUN, Run, StageRun
+from config.runs import RUNNING, Run, StageRun
 
 _OUTCOMES = {"nothing_to_do": "nothing to do"}
 
@@ -50,13 +50,17 @@ def took(seconds: float | None) -> str:
 
 def _row(step: StageRun) -> tuple[str, ...]:
     rows = ["–" if count is None else f"{count:,}" for count in (step.rows_in, step.rows_out)]
-    status = {"done": "", "skipped": "found done", NOT_RUN: NOT_RUN}.get(step.status, step.status)
-    return (step.label, took(step.duration_s) if step.status in ("done", "failed") else "–", *rows, status)
+    status = {"done": "", "skipped": "found done"}.get(step.status, step.status)
+    share = "" if step.progress is None else f" {step.progress:.0%}"
+    how = ", ".join(part for part in (f"{status}{share}", step.doing) if part)
+    return (step.label, took(step.duration_s) if step.status in ("done", "failed") else "–", *rows, how)
 
 
 def _outcome(run: Run) -> str:
-    failed = [step.label for step in run.steps if step.status == "failed"]
-    return _OUTCOMES.get(run.status, run.status) + (f" ({', '.join(failed)})" if failed else "")
+    """How it ended, with the stages that failed; or the stage that it is making."""
+    told = RUNNING if run.status == RUNNING else "failed"
+    named = [step.label for step in run.steps if step.status == told]
+    return _OUTCOMES.get(run.status, run.status) + (f" ({', '.join(named)})" if named else "")
 
 
 def _settings(run: Run) -> list[str]:

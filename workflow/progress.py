@@ -1,4 +1,4 @@
-"""How far a stage is: one poll of Spark, seen by the terminal's bar and by luigid."""
+"""How far a stage is: one poll of Spark, seen by the terminal's bar, by luigid and beside the run's record."""
 
 from __future__ import annotations
 
@@ -36,10 +36,15 @@ class State:
         return ", ".join(part for part in (self.note, tasks, left) if part)
 
     @property
-    def percentage(self) -> int | None:
+    def share(self) -> float | None:
         """Of the work, where the stage says it; otherwise of Spark's tasks; None where there is nothing to go by."""
         share = self.fraction if self.fraction is not None else self.tasks_done / self.tasks if self.tasks else None
-        return None if share is None else round(100 * min(max(share, 0.0), 1.0))
+        return None if share is None else min(max(share, 0.0), 1.0)
+
+    @property
+    def percentage(self) -> int | None:
+        """The share in hundredths."""
+        return None if self.share is None else round(100 * self.share)
 
 
 def _rounded(seconds: float) -> str:
@@ -89,14 +94,12 @@ class Progress:
                         show(state)
 
         watcher = threading.Thread(target=watch, daemon=True)
-        if watchers:
-            watcher.start()
+        watcher.start()
         try:
             yield
         finally:
             ended.set()
-            if watchers:
-                watcher.join(_PATIENCE_S)
+            watcher.join(_PATIENCE_S)
 
 
 def _spark_tasks() -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
 import socket
 import sys
@@ -13,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -30,6 +29,7 @@ from config.errors import MissingInput, UserError
 from config.logs import BETWEEN, Prefix
 from config.paths import SUCCESS, Paths
 from config.redaction import redact
+from config.runs import new_run_id
 from models.gate import Comparison
 from workflow.console import Console
 from workflow.fingerprint import RawFiles
@@ -48,12 +48,16 @@ if TYPE_CHECKING:
 _SMALL_BYTES = 100 << 20
 """Raw input up to this size gets a Java that is tuned for starting quickly."""
 
+_RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}", re.ASCII)
+
 _runs: dict[str, Run] = {}
 
 
-def new_run_id() -> str:
-    """When, in UTC, and four digits that make it unique."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+def _checked(run_id: str) -> str:
+    """The id, which names files and stands in each line of the log."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise UserError(f"--run-id: {run_id!r} is not a time and four hex digits, such as {new_run_id()}.")
+    return run_id
 
 
 class Run:
@@ -75,7 +79,7 @@ class Run:
             _refuse(error, console)
 
     def __init__(self, top: InRun, console: Console) -> None:
-        self.id = top.run_id
+        self.id = _checked(top.run_id)
         self.console = console
         self.settings = resolve()
         self.dataset = load_dataset(top.dataset)
@@ -158,9 +162,11 @@ class Run:
         reporter = Reporter(stage, stage.label, _reads(stage))
         self._at(stage.label)
         try:
+            self._record.began(line)
             with self.console.bar(stage.label, done, self._total) as watchers:
                 if self._registered:
                     watchers.append(reporter.show)
+                watchers.append(partial(self._record.doing, stage.label))
                 with self.progress.shown_to(watchers):
                     yield line
         except BaseException as error:

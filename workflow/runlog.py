@@ -1,16 +1,30 @@
-"""The run record: one JSON line per event, forced to the disk as it happens, without secrets."""
+"""The run record: one JSON line per event, forced to the disk as it happens, without secrets.
+
+A lock on the record says that the run goes on. The system releases it when the process ends, in whatever way, and no
+child of it has the lock: Python's files are not inherited. Beside the record, `<run id>.now` says how far the stage is
+that is being made.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import time
+import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from config.durable import append_line, now
+from config.durable import append_line, now, write_atomically
+from config.errors import UserError
 from config.redaction import redacted
+from config.runs import NOW, goes_on
+from workflow.progress import State
 
 Status = Literal["done", "failed", "skipped"]
+
+_EVERY_S = 1.0
+"""How far a stage is, is written at most so often."""
 
 
 @dataclass
@@ -35,18 +49,45 @@ class RunRecord:
     """Writes `data/runs/<dataset>/<run id>.jsonl`."""
 
     def __init__(self, path: Path, run: str, dataset: str, **facts: Any) -> None:
-        """Opens the record with its first line; `facts` are what else it says."""
+        """Opens the record with its first line; `facts` are what else it says.
+
+        Raises:
+            UserError: there is a record of that run already.
+        """
         self._path, self._run, self._since = path, run, time.monotonic()
+        self._now, self._next = path.with_suffix(NOW), 0.0
+        try:
+            self._lock = path.open("x")
+        except FileExistsError:
+            raise UserError(f"Run {run} of {dataset} is recorded already: leave --run-id out.") from None
+        weakref.finalize(self, self._lock.close)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # waits at most for somebody who looks whether it is locked
+        _sweep(path.parent)
         self._append("run_started", at=now(), dataset=dataset, **facts)
+
+    def began(self, line: StageLine) -> None:
+        """A stage has begun. Not forced to the disk, which would cost a run of many short stages some time."""
+        event = {"event": "stage_started", "run": self._run, "stage": line.stage, "model": line.model}
+        append_line(self._path, redacted(event | {"at": line.started}), forced=False)
+
+    def doing(self, label: str, state: State) -> None:
+        """Says how far a stage is, unless that was done a moment ago."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVERY_S
+            share = None if state.share is None else round(state.share, 3)
+            told = {"stage": label, "progress": share, "doing": state.words or None}
+            write_atomically(self._now, json.dumps(redacted(told)) + "\n", forced=False)
 
     def stage(self, line: StageLine) -> None:
         """A stage has ended."""
+        self._now.unlink(missing_ok=True)
         self._write({"event": "stage", **asdict(line)})
 
     def finished(self, status: Literal["done", "failed", "nothing_to_do"], version: str | None) -> float:
         """The run has ended; returns the seconds it took."""
         duration = time.monotonic() - self._since
         self._append("run_finished", at=now(), status=status, duration_s=round(duration, 3), version=version)
+        self._lock.close()
         return duration
 
     def _append(self, event: str, **facts: Any) -> None:
@@ -54,3 +95,10 @@ class RunRecord:
 
     def _write(self, record: dict[str, Any]) -> None:
         append_line(self._path, redacted(record))
+
+
+def _sweep(directory: Path) -> None:
+    """Removes what runs that were killed have left beside their records."""
+    for left in directory.glob(f"*{NOW}*"):
+        if not goes_on(left.with_name(left.name.partition(NOW)[0] + ".jsonl")):
+            left.unlink(missing_ok=True)

@@ -16,8 +16,9 @@ from config.durable import lock_of, locked, made_whole, write_json
 from config.errors import UserError
 from config.paths import SUCCESS
 from config.redaction import redact
+from config.runs import new_run_id
 from workflow import fingerprint
-from workflow.run import Run, new_run_id
+from workflow.run import Run
 from workflow.runlog import StageLine
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class InRun(luigi.Task):
 
     dataset = Shown(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
     raw_dir = Shown(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
-    run_id = luigi.Parameter(default="", description="Names the run; made up where it is left out.")
+    run_id = luigi.Parameter(
+        default="", description="Names the run, such as 20261125T101500-ab12; made up if left out."
+    )
 
     is_stage: ClassVar[bool] = False
 

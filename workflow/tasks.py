@@ -438,7 +438,9 @@ class Recommend(_Serving):
 class Publish(Stage):
     """Assembles the version: the directory that is served, immutable from then on."""
 
-    code = ("models/publish.py", "models/registry.py", "models/store.py")
+    code = (
+        "models/publish.py", "models/reach.py", "models/registry.py", "models/store.py", "models/store_build.py",
+    )  # fmt: skip
 
     def requires(self) -> Mapping[str, Stage]:
         return {

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: pure functions from numbers to markup, coloured by the stylesheet's classes."""
+"""Histograms: a bar for each bin."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from webapp.formats import compact, metric, number, ratio
-from webapp.scoreboard import Candidate, Cell, Metric
+from webapp.formats import compact, number
 
-_BARS_WIDTH = 240
 _HISTOGRAM_WIDTH = 320
-_ROW = 40
 _PLOT_HEIGHT = 120
 _FLOOR = 18 + _PLOT_HEIGHT
 _FEW = 10
@@ -22,57 +19,9 @@ _FEW = 10
 Bin = dict[str, Any]
 
 
-def score_bar(value: float, highest: float, title: str) -> Markup:
-    """A thin bar as long as the value's share of the highest one."""
-    width = 100 * min(max(value / highest, 0.0), 1.0) if highest > 0 else 0.0
-    return Markup(
-        '<svg class="score-bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img"><title>{}</title>'
-        '<rect class="trough" width="100" height="6"/><rect class="fill" width="{:.1f}" height="6"/></svg>'
-    ).format(title, width)
-
-
-def comparison(measured: Metric, candidates: Sequence[Candidate]) -> Markup:
-    """A horizontal bar for each candidate, with a dashed mark where popularity stands."""
-    cells = [candidate.cells[measured.name] for candidate in candidates]
-    highest = max((cell.value for cell in cells if cell.value is not None), default=0.0) or 1.0
-    baseline = next((c.cells[measured.name].value for c in candidates if c.is_baseline), None)
-    lengths = [_BARS_WIDTH * max(cell.value or 0.0, 0.0) / highest for cell in cells]
-    reference = Markup("") if baseline is None else _reference(_BARS_WIDTH * baseline / highest)
-    rows = [
-        Markup('<g transform="translate(0 {})">{}{}</g>').format(
-            place * _ROW, _bar_of(candidate, cell, length), reference
-        )
-        for place, (candidate, cell, length) in enumerate(zip(candidates, cells, lengths, strict=True))
-    ]
-    summary = "; ".join(f"{one.name} {metric(cell.value)}" for one, cell in zip(candidates, cells, strict=True))
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>{}</svg>').format(
-        _BARS_WIDTH, len(candidates) * _ROW - 6, f"{measured.name}: {summary}", Markup("").join(rows)
-    )
-
-
-def _bar_of(candidate: Candidate, cell: Cell, length: float) -> Markup:
-    said = metric(cell.value)
-    if cell.ratio is not None and not candidate.is_baseline:
-        said += f" {ratio(cell.ratio)}"
-    return Markup(
-        '<text class="name" y="14">{name}{star}</text><text x="{right}" y="14" text-anchor="end">{said}</text>'
-        '<rect class="trough" y="20" width="{right}" height="10" rx="2"/>'
-        '<rect class="{kind}" y="20" width="{length:.1f}" height="10" rx="2"/>'
-    ).format(
-        name=candidate.name,
-        star=" ★" if candidate.is_champion else "",
-        said=said,
-        right=_BARS_WIDTH,
-        kind="champion" if candidate.is_champion else "baseline" if candidate.is_baseline else "other",
-        length=length,
-    )
-
-
-def _reference(x: float) -> Markup:
-    return Markup('<line class="reference" x1="{0:.1f}" x2="{0:.1f}" y1="17" y2="33"/>').format(x)
-
-
-def histogram(bins: Sequence[Bin], title: str, counted: str, *, whole: bool, doubling: bool) -> Markup:
+def histogram(
+    bins: Sequence[Bin], title: str, counted: str, *, whole: bool, doubling: bool, logarithmic: bool = False
+) -> Markup:
     """A bar for each bin, empty ones included.
 
     Args:
@@ -81,29 +30,46 @@ def histogram(bins: Sequence[Bin], title: str, counted: str, *, whole: bool, dou
         counted: what a bar counts, in the plural.
         whole: the values are whole numbers, so that [4, 8) reads 4–7.
         doubling: each bin is twice as wide as the one before; else all are equally wide.
+        logarithmic: heights by the logarithm of the counts, so that a long tail shows; with lines at powers of ten.
     """
     filled = list(with_empty_bins(bins, doubling=doubling))
     tallest = max((each["count"] for each in filled), default=0) or 1
     step = _HISTOGRAM_WIDTH / max(len(filled), 1)
     parts = []
     for place, each in enumerate(filled):
-        height = _PLOT_HEIGHT * each["count"] / tallest
+        height = _PLOT_HEIGHT * _share(each["count"], tallest, logarithmic=logarithmic)
         if each["count"]:
             height = max(height, 1.5)  # a bin with something in it must show
         parts.append(_column(place * step, step, height, f"{_span(each, whole)}: {each['count']:,} {counted}"))
         if each["count"] and (len(filled) <= _FEW or each["count"] == tallest):
             parts.append(_label("count", (place + 0.5) * step, _FLOOR - height - 5, compact(each["count"])))
     return Markup(
-        '<svg class="chart" viewBox="0 0 {w} {h}" role="img"><title>{title}</title>{parts}{ticks}'
+        '<svg class="chart" viewBox="0 0 {w} {h}" role="img"><title>{title}</title>{grid}{parts}{ticks}'
         '<line class="axis" x1="0" x2="{w}" y1="{floor}" y2="{floor}"/></svg>'
     ).format(
         w=_HISTOGRAM_WIDTH,
         h=_FLOOR + 20,
         title=title,
+        grid=Markup("").join(_powers(tallest)) if logarithmic else "",
         parts=Markup("").join(parts),
         ticks=Markup("").join(_ticks(filled, step, whole)),
         floor=_FLOOR,
     )
+
+
+def _share(count: int, tallest: int, *, logarithmic: bool) -> float:
+    """How much of the plot's height a bar takes."""
+    return math.log1p(count) / math.log1p(tallest) if logarithmic else count / tallest
+
+
+def _powers(tallest: int) -> Iterator[Markup]:
+    """A line across at 10, 100 and so on."""
+    for power in range(1, int(math.log10(tallest)) + 1):
+        y = _FLOOR - _PLOT_HEIGHT * _share(10**power, tallest, logarithmic=True)
+        yield Markup('<line class="grid" x1="0" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_HISTOGRAM_WIDTH, y, y)
+        yield Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
+            _HISTOGRAM_WIDTH, y - 3, compact(10.0**power)
+        )
 
 
 def _column(x: float, step: float, height: float, title: str) -> Markup:

@@ -1,0 +1,309 @@
+"""The admin side of the page: who may do what, promotion and rollback, runs, and versions that turn out damaged."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from published import HOSTILE, TOKEN, publish, record, stage, started
+
+from config.errors import UserError
+from config.paths import Paths
+from models import registry
+from models.store import FILE
+from webapp import access, create_app, keys, launch
+from webapp.as_csv import harmless
+
+PAGES = ("/", "/runs", "/models", "/models/v1", "/leaderboard", "/data", "/users", "/tracks", "/try", "/api")
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def sign_in(client: FlaskClient, token: str = TOKEN) -> int:
+    return client.post("/login", data={"token": token, "next": "/models"}).status_code
+
+
+class TestAccess:
+    """One function decides, and what it does not know is the owner's."""
+
+    def test_every_route_is_named_and_nothing_else_is(self, client: FlaskClient) -> None:
+        routes = {rule.endpoint for rule in client.application.url_map.iter_rules()}
+        named = [endpoint for endpoints in access.ACCESS.values() for endpoint in endpoints]
+        assert sorted(named) == sorted(routes)
+
+    def test_whatever_takes_a_post_is_the_owner_s_but_for_signing_in_and_newcomers(self, client: FlaskClient) -> None:
+        rules = client.application.url_map.iter_rules()
+        posts = {rule.endpoint for rule in rules if "POST" in (rule.methods or ())}
+        assert posts - set(access.ACCESS[access.OWNER]) == {"changes.sign_in", "changes.logout", "api.newcomer"}
+
+    @pytest.mark.parametrize("path", ["/models/v1/promote", "/models/v1/roll-back", "/prune", "/pipeline"])
+    def test_what_changes_something_asks_for_the_token(self, client: FlaskClient, path: str) -> None:
+        asked = client.get(path)
+        assert (asked.status_code, asked.location.split("?")[0]) == (302, "/login")
+        assert client.post(path).status_code == 401
+        assert client.get(path, headers=BEARER).status_code == 200
+        assert sign_in(client) == 302
+        assert client.get(path).status_code == 200
+
+    def test_without_a_token_nothing_can_be_changed(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        bare = create_app(*roots, {"TESTING": True}).test_client()
+        assert bare.post("/prune").status_code == 403
+        assert sign_in(bare, "") == 403
+        assert sign_in(bare, "anything") == 403
+
+    def test_where_reading_is_not_open_only_health_and_the_sign_in_are(
+        self, roots: tuple[Path, Path], client: FlaskClient
+    ) -> None:
+        closed = create_app(*roots, {"TESTING": True, "TOKEN": TOKEN, "READING_OPEN": False}).test_client()
+        assert [closed.get(page).status_code for page in PAGES] == [302] * len(PAGES)
+        assert closed.get("/api/v1/users").status_code == 401
+        assert closed.get("/nowhere").status_code == 302
+        assert [closed.get(page).status_code for page in ("/healthz", "/readyz", "/login")] == [200] * 3
+        assert closed.get("/api/v1/users", headers=BEARER).status_code == 200
+
+    def test_a_wrong_token_is_refused_and_too_many_are_not_even_looked_at(self, client: FlaskClient) -> None:
+        assert [sign_in(client, "wrong") for _ in range(access.ATTEMPTS)] == [401] * access.ATTEMPTS
+        assert sign_in(client) == 429
+        assert client.get("/prune", headers=BEARER).status_code == 429
+
+    def test_another_token_ends_the_sessions(self, client: FlaskClient) -> None:
+        sign_in(client)
+        client.application.config["TOKEN"] = "another token, as long"
+        assert client.get("/prune").status_code == 302
+
+    def test_the_cookie_is_for_this_site_alone(self, client: FlaskClient) -> None:
+        answer = client.post("/login", data={"token": TOKEN})
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Secure" not in cookie
+        answer = client.post("/login", data={"token": TOKEN}, base_url="https://localhost")
+        assert "Secure" in answer.headers["Set-Cookie"]
+
+    @pytest.mark.parametrize(
+        "headers",
+        [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"},
+         {"Origin": "null"}],
+    )  # fmt: skip
+    def test_a_post_from_another_site_is_refused(self, client: FlaskClient, headers: dict[str, str]) -> None:
+        sign_in(client)
+        assert client.post("/prune", data={"keep": "1"}, headers=headers).status_code == 403
+
+    def test_only_hosts_that_are_trusted_are_answered_to(self, client: FlaskClient) -> None:
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+    @pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "x"])
+    def test_signing_in_leads_nowhere_else(self, client: FlaskClient, onwards: str) -> None:
+        assert client.post("/login", data={"token": TOKEN, "next": onwards}).location == "/"
+
+    def test_secrets_are_made_once_and_only_their_owner_can_read_them(self, tmp_path: Path) -> None:
+        file = tmp_path / "web" / "token"
+        made = keys.kept(file)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert keys.kept(file) == made
+        assert len(made) > 30
+        file.chmod(0o644)
+        with pytest.raises(UserError, match="Others may read"):
+            keys.kept(file)
+
+    def test_a_short_token_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(keys.TOKEN_VARIABLE, "short")
+        with pytest.raises(UserError, match="too short"):
+            keys.given_token()
+
+
+class TestVersions:
+    """What is served can be changed, each time with a word in the audit."""
+
+    def test_rolling_back_pins_and_promoting_ends_it(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        root = roots[0] / "tiny"
+        publish(roots[0], version="v2")
+        sign_in(client)
+        assert "and pinned" in client.post("/models/v1/roll-back", data={"expected": "v2"}, follow_redirects=True).text
+        assert registry.current(root) == "v1" and registry.is_pinned(root)
+        assert "A rollback pinned this version" in client.get("/").text
+        client.post("/models/v2/promote", data={"expected": "v1"})
+        assert registry.current(root) == "v2" and not registry.is_pinned(root)
+        last = registry.audit(root)[-1]
+        assert (last["action"], last["via"]) == ("promoted by the user", "the page, from 127.0.0.1")
+        assert "the page, from 127.0.0.1" in client.get("/models").text
+
+    def test_a_promotion_that_came_second_is_told(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        publish(roots[0], version="v2")
+        answer = client.post("/models/v1/promote", data={"expected": "v1"}, headers=BEARER)
+        assert answer.status_code == 409
+        assert "another promotion came first" in answer.text
+        assert registry.current(roots[0] / "tiny") == "v2"
+
+    def test_a_damaged_version_is_not_promoted(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        publish(roots[0], version="v2")
+        (roots[0] / "tiny" / "v1" / FILE).write_bytes(b"x")
+        answer = client.post("/models/v1/promote", data={"expected": "v2"}, headers=BEARER)
+        assert (answer.status_code, "does not verify" in answer.text) == (409, True)
+        assert "does not verify" in client.get("/models/v1?verify=1").text
+        assert "files are what was published" in client.get("/models/v2?verify=1").text
+
+    def test_pruning_says_what_goes_and_keeps_what_is_served(
+        self, roots: tuple[Path, Path], client: FlaskClient
+    ) -> None:
+        root = roots[0] / "tiny"
+        for name in ("v2", "v3"):
+            publish(roots[0], version=name)
+        registry.roll_back(root, "v1", expected="v3")
+        sign_in(client)
+        assert "Remove 1 version" in client.get("/prune?keep=1").text
+        client.post("/prune", data={"keep": "1"})
+        assert registry.versions(root) == ["v1", "v3"]
+        assert registry.audit(root)[-1]["action"] == "pruned"
+        assert client.post("/prune", data={"keep": "0"}).status_code == 400
+
+    def test_what_changed_since_the_version_before_is_said(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        publish(roots[0], version="v2", settings={"als": {"rank": 32}}, counts={"users": 12346, "tracks": 3,
+                "interactions": 12, "recommendations": 24})  # fmt: skip
+        page = client.get("/").text
+        assert "What changed since version 1" in page
+        assert "Users: 12,345 → 12,346 (+1)" in page
+        assert "<code>[als] rank</code>" in page
+        assert client.get("/models?v=v1&v=v2").text.count('name="v"') == 2
+
+
+class TestDamage:
+    """A served version that turns out damaged: the last good one goes on serving."""
+
+    @pytest.mark.parametrize("harm", ["remove", "cut", "garbage"])
+    def test_the_last_good_one_serves_and_readiness_says_so(
+        self, roots: tuple[Path, Path], client: FlaskClient, harm: str
+    ) -> None:
+        made = publish(roots[0], version="v2")
+        assert client.get("/api/v1/users/u1").json["version"] == "v2"  # type: ignore[index]
+        assert client.get("/readyz").status_code == 200
+        file = made / FILE
+        if harm == "remove":
+            file.unlink()
+        elif harm == "cut":
+            file.write_bytes(file.read_bytes()[:4096])
+        else:
+            file.write_bytes(b"no database" * 1000)
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert "v2" in ready.json["error"]  # type: ignore[index]
+        assert client.get("/api/v1/users/u1").json["version"] == "v1"  # type: ignore[index]
+        assert "which serves instead" in client.get("/").text
+        assert "Something is wrong" in client.get("/").text
+        assert client.get("/healthz").json["datasets"] == {"tiny": "v1"}  # type: ignore[index]
+
+    def test_a_flipped_bit_is_found(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        file = publish(roots[0], version="v2") / FILE
+        content = bytearray(file.read_bytes())
+        content[-100] ^= 1
+        file.write_bytes(content)
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/api/v1/users/u1").json["version"] == "v1"  # type: ignore[index]
+
+    def test_damage_that_a_request_meets_first_does_not_fail_it(
+        self, roots: tuple[Path, Path], client: FlaskClient
+    ) -> None:
+        file = publish(roots[0], version="v2") / FILE
+        file.write_bytes(b"no database" * 1000)
+        answer = client.get("/users/u1")
+        assert (answer.status_code, "Shown is version 1" in answer.text) == (200, True)
+
+    def test_a_promoted_version_that_is_not_there(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        (roots[0] / "tiny" / "current").write_text("gone\n")
+        assert client.get("/").status_code == 200
+        assert client.get("/readyz").status_code == 503
+
+    def test_nothing_at_all_is_not_ready(self, bare: FlaskClient) -> None:
+        assert bare.get("/readyz").status_code == 503
+
+
+class TestRuns:
+    """Runs, and one of them."""
+
+    def test_a_run_s_page_shows_stages_settings_and_log(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        stages = [{"stage": "Ingest", "requires": [], "to_do": True}, {"stage": "Split", "requires": ["Ingest"]}]
+        for run, rank, day in (("r1", 32, 1), ("r2", 64, 2)):
+            opening = started(f"2025-11-0{day}T08:00:00Z") | {"settings": {"als": {"rank": rank}}, "stages": stages}
+            done = stage("Ingest", "done") | {"duration_s": 2.0, "rows_in": 1000, "rows_out": 900}
+            record(roots[1], run, opening, done, stage("Split", "failed", HOSTILE))
+            (roots[1] / "runs" / "tiny" / f"{run}.log").write_text(f"first line\n{HOSTILE}\n")
+        page = client.get("/runs/r2").text
+        assert "<code>[als] rank</code>" in page and "<code>32</code>" in page and "<code>64</code>" in page
+        assert "first line" in page and "1,000" in page and 'class="run-graph"' in page
+        assert HOSTILE not in page and "<style" not in page
+        assert 'href="/runs/r2"' in client.get("/runs").text
+        assert client.get("/runs/nope").status_code == 404
+        assert client.get("/runs?page=7").status_code == 404
+        assert client.get("/graph.css").mimetype == "text/css"
+
+    def test_starting_one_is_refused_with_a_sentence(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        def start(**form: str) -> tuple[int, str]:
+            answer = client.post("/pipeline", data={"name": "synthetic"} | form, headers=BEARER)
+            return answer.status_code, answer.text
+
+        assert start(name="../x")[0] == 400
+        assert start(settings="rank")[0] == 409
+        status, text = start(settings="[paths] data_root = /")
+        assert (status, "There is no setting [paths] data_root" in text) == (409, True)
+        client.application.config["MAY_RUN"] = False
+        assert start()[0] == 403
+        assert "without <code>--allow-runs</code>" in client.get("/pipeline", headers=BEARER).text
+
+    def test_one_is_started_as_its_own_process_and_a_second_one_waits(
+        self, roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        go = tmp_path / "go"
+        script = "import os, pathlib, time\nprint(open(os.environ['LUIGI_CONFIG_PATH']).read(), flush=True)\n"
+        script += f"p = pathlib.Path({str(go)!r})\nwhile not p.exists(): time.sleep(0.01)"
+        monkeypatch.setattr(launch, "_command", lambda *_: [sys.executable, "-c", script])
+        paths = Paths(roots[1], roots[0])
+        run_id, process = launch.launch(paths, "synthetic", {"[als] rank": "50%"})
+        with pytest.raises(UserError, match="goes on"):
+            launch.launch(paths, "synthetic", {})
+        go.touch()
+        process.wait(20)
+        assert "rank = 50%%" in (roots[1] / "runs" / "synthetic" / f"{run_id}.out").read_text()
+        assert "has not begun its record" in client.get(f"/runs/{run_id}").text
+        launch.launch(paths, "synthetic", {})[1].wait(20)
+
+
+class TestPages:
+    """The other pages."""
+
+    @pytest.mark.parametrize("path", [*PAGES, "/metrics", "/tracks/plain", "/users/u1", "/readyz"])
+    def test_they_answer(self, client: FlaskClient, path: str) -> None:
+        assert client.get(path).status_code == 200
+
+    def test_the_quality_report_has_rows_rejects_and_checks(self, client: FlaskClient) -> None:
+        page = client.get("/data").text
+        assert "10,500" in page and "not a number" in page
+        assert "Half of &lt;b&gt; is missing." in page
+
+    def test_the_leaderboard_sorts(self, client: FlaskClient) -> None:
+        table = client.get("/leaderboard?by=rmse").text.split('<table class="scores">')[1]
+        assert table.index("als_explicit") < table.index("als <")
+        assert client.get("/leaderboard?by=nothing").status_code == 400
+
+    def test_prometheus_reads_what_is_served(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        record(roots[1], "r", started("2025-11-02T08:00:00Z"), {"event": "run_finished", "status": "failed",
+               "duration_s": 3.0})  # fmt: skip
+        client.get("/")
+        text = client.get("/metrics").text
+        assert 'encore_version_info{dataset="tiny",version="v1"} 1.0' in text
+        assert 'encore_requests_total{endpoint="pages.overview",status="200"} 1.0' in text
+        assert 'encore_last_run_ok{dataset="tiny"} 0.0' in text
+
+    def test_a_list_as_csv_holds_no_formula(self, client: FlaskClient) -> None:
+        answer = client.get("/api/v1/users/u1/recommendations.csv")
+        assert answer.mimetype == "text/csv"
+        assert answer.text.splitlines()[1].startswith("1,untitled,,")
+        assert [harmless(text) for text in ("=1+1", "+x", "-x", "@x", "\tx", "x=", None)] == [
+            "'=1+1", "'+x", "'-x", "'@x", "'\tx", "x=", "",
+        ]  # fmt: skip
+
+    def test_a_track_says_whom_it_is_recommended_to(self, client: FlaskClient) -> None:
+        page = client.get("/tracks/untitled").text
+        assert 'href="/users/u1"' in page
+        assert "Recommended to" in page
+        assert json.loads(client.get("/api/v1/tracks/untitled").text)["track"]["listeners"] == 5

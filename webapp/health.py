@@ -1,0 +1,126 @@
+"""For machines that watch: `/healthz`, `/readyz`, and `/metrics` in the form of Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from flask.typing import ResponseReturnValue
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from config import runs
+from config.errors import StoreError
+from config.paths import Paths
+from webapp.choosing import shelf
+from webapp.shelf import Shelf
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Of the seconds that an answer takes."""
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """Whether the process answers, and whether each dataset has a version that it can serve."""
+    served, faults = {}, []
+    for dataset in shelf().datasets():
+        try:
+            served[dataset] = shelf().served(dataset).version
+        except StoreError as error:
+            faults.append(str(error))
+    if faults:
+        return {"status": "unreadable", "datasets": served, "error": " ".join(faults)}, 503
+    return {"status": "ok" if served else "empty", "datasets": served}
+
+
+@blueprint.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """Whether what is promoted is what is served, and is what was published, file by file."""
+    served, faults = {}, []
+    for dataset in shelf().datasets():
+        try:
+            version = shelf().served(dataset)
+            if version.instead_of is None and (wrong := shelf().faults(version)):
+                shelf().give_up(version, f"{dataset}'s version {version.version} does not verify: {wrong[0]}")
+                version = shelf().served(dataset)
+            served[dataset] = version.version
+            faults += [version.instead_of] if version.instead_of else []
+        except StoreError as error:
+            faults.append(str(error))
+    if faults:
+        return {"status": "not ready", "datasets": served, "error": " ".join(faults)}, 503
+    return {"status": "ready" if served else "empty", "datasets": served}, 200 if served else 503
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Requests, how long they took, how old what is served is, and how the last runs went."""
+    registry: CollectorRegistry = current_app.extensions["metrics"]
+    return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def register(app: Flask) -> None:
+    """Counts and times every request from now on."""
+    registry = CollectorRegistry()
+    requests = Counter("encore_requests", "Requests answered.", ["endpoint", "status"], registry=registry)
+    seconds = Histogram(
+        "encore_request_seconds", "How long answers took.", ["endpoint"], buckets=BUCKETS, registry=registry
+    )
+    registry.register(_Datasets(app.extensions["shelf"], app.config["PATHS"]))
+    app.extensions["metrics"] = registry
+
+    @app.before_request
+    def begin() -> None:
+        g.since = time.perf_counter()
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        endpoint = request.endpoint or "none"
+        requests.labels(endpoint, response.status_code).inc()
+        seconds.labels(endpoint).observe(time.perf_counter() - g.get("since", time.perf_counter()))
+        return response
+
+
+class _Datasets(Collector):
+    """What is served and what the last runs did, read when it is asked for."""
+
+    def __init__(self, shelf: Shelf, paths: Paths) -> None:
+        self._shelf, self._paths = shelf, paths
+
+    def describe(self) -> list[Metric]:
+        """Nothing has to be read to register this."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        age = GaugeMetricFamily("encore_version_age_seconds", "Since the served version was made.", labels=["dataset"])
+        info = GaugeMetricFamily("encore_version_info", "The served version.", labels=["dataset", "version"])
+        good = GaugeMetricFamily("encore_promoted_served", "1 if what is promoted is served.", labels=["dataset"])
+        ended = GaugeMetricFamily("encore_last_run_ok", "1 if the last run ended well.", labels=["dataset"])
+        began = GaugeMetricFamily("encore_last_run_start_seconds", "When it began, Unix time.", labels=["dataset"])
+        took = GaugeMetricFamily("encore_last_run_duration_seconds", "How long it took.", labels=["dataset"])
+        for dataset in self._shelf.datasets():
+            try:
+                version = self._shelf.served(dataset)
+            except StoreError:
+                good.add_metric([dataset], 0)
+            else:
+                good.add_metric([dataset], version.instead_of is None)
+                age.add_metric([dataset], time.time() - _unix(version.manifest["created_at"]))
+                info.add_metric([dataset, version.version], 1)
+            for run in runs.last_runs(self._paths.runs(dataset), 1):
+                ended.add_metric([dataset], run.status in ("done", "nothing_to_do"))
+                if run.started:
+                    began.add_metric([dataset], _unix(run.started))
+                if run.duration_s is not None:
+                    took.add_metric([dataset], run.duration_s)
+        yield from (age, info, good, ended, began, took)
+
+
+def _unix(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()

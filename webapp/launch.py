@@ -1,0 +1,111 @@
+"""Starts a run of the pipeline as a process of its own, which goes on when the page ends. One at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from config import runs
+from config.errors import UserError, did_you_mean
+from config.paths import PROJECT, Paths
+from config.runs import new_run_id
+from webapp.keys import TOKEN_VARIABLE
+from webapp.versions import flat
+
+_LINE = re.compile(r"\[(?P<section>[a-z_]+)\]\s*(?P<key>[a-z_]+)\s*=\s*(?P<value>.*)")
+_PATHS = ("[recommend] blocked",)
+"""Settings that name a file of the machine's: not for a page to choose."""
+
+
+def changeable(settings: Mapping[str, dict[str, object]]) -> dict[str, str]:
+    """The settings that can be changed from the page, by `[section] key`, with the value they have.
+
+    Args:
+        settings: a manifest's; it has only what a result depends on.
+    """
+    return {name: value for name, value in flat(dict(settings)).items() if name not in _PATHS}
+
+
+def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
+    """Settings as somebody wrote them, `[section] key = value` a line.
+
+    Args:
+        known: the settings there are.
+
+    Raises:
+        UserError: a line is none, or names a setting that is not there.
+    """
+    found = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        match = _LINE.fullmatch(line)
+        if match is None or not line.isprintable():
+            raise UserError(f"{line[:80]!r} is no setting: write it as [als] rank = 64, one a line.")
+        name = f"[{match['section']}] {match['key']}"
+        if name not in known:
+            raise UserError(f"There is no setting {name} to be changed from here{did_you_mean(name, known)}.")
+        found[name] = match["value"].strip()
+    return found
+
+
+def busy(paths: Paths) -> runs.Run | None:
+    """A run that goes on, of whatever dataset, wherever it was started."""
+    directories = runs.recorded(paths.runs(""))
+    recent = (run for directory in directories for run in runs.last_runs(directory, 3))
+    return next((run for run in recent if run.status == "running"), None)
+
+
+def launch(paths: Paths, dataset: str, settings: Mapping[str, str]) -> tuple[str, subprocess.Popen[bytes]]:
+    """Starts a run and returns its id, from which follows where it is recorded, and its process.
+
+    Args:
+        dataset: the name of a description that is shipped.
+        settings: what is not as in luigi.cfg.
+
+    Raises:
+        UserError: a run goes on already, or the process cannot be started.
+    """
+    if other := busy(paths):
+        raise UserError(f"Run {other.run} of {other.dataset} goes on: wait for its end.")
+    run_id, directory = new_run_id(), paths.runs(dataset)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        overrides = directory / f"{run_id}.cfg"
+        overrides.write_text(_as_configuration(settings), encoding="utf-8")
+        # The process inherits the lock, which so lasts as long as the run does, whatever becomes of this page.
+        with (paths.runs("") / "launched.lock").open("a") as lock, (directory / f"{run_id}.out").open("wb") as out:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError("A run that was started from here goes on: wait for its end.") from None
+            process = subprocess.Popen(
+                _command(paths, dataset, run_id), cwd=PROJECT, env=_environment(overrides), stdin=subprocess.DEVNULL,
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=(lock.fileno(),),
+            )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"The run cannot be started: {error.filename or ''} {error.strerror}.") from error
+    return run_id, process
+
+
+def _command(paths: Paths, dataset: str, run_id: str) -> list[str]:
+    roots = ["--paths-data-root", str(paths.data_root), "--paths-models-root", str(paths.models_root)]
+    named = ["--dataset", dataset, "--run-id", run_id]
+    return [sys.executable, "-m", "luigi", "--module", "workflow", "RecommendAll", *named, *roots]
+
+
+def _environment(overrides: Path) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    return environment | {"LUIGI_CONFIG_PATH": str(overrides.absolute())}
+
+
+def _as_configuration(settings: Mapping[str, str]) -> str:
+    """The settings as a further luigi.cfg."""
+    sections: dict[str, list[str]] = {}
+    for name, value in settings.items():
+        section, _, key = name.partition("] ")
+        sections.setdefault(section + "]", []).append(f"{key} = {value.replace('%', '%%')}")
+    return "".join(f"{section}\n" + "".join(f"{line}\n" for line in lines) for section, lines in sections.items())

@@ -1,0 +1,39 @@
+"""The front page: whether all is well, how good what is served is, and what changed."""
+
+from __future__ import annotations
+
+from flask import render_template
+from flask.typing import ResponseReturnValue
+
+from config import runs as records
+from models import registry
+from webapp.choosing import paths, shown
+from webapp.condition import condition
+from webapp.versions import Difference, versions
+
+RUNS = 5
+
+
+def overview() -> ResponseReturnValue:
+    """The served version: how good it is, what it was made from, and what the last runs did."""
+    here = shown()
+    root = here.directory.parent
+    recent = records.last_runs(paths().runs(here.dataset), RUNS)
+    made = versions(root)
+    pinned = registry.is_pinned(root)
+    places = [version.name for version in made]
+    before = made[places.index(here.version) + 1 :] if here.version in places else []
+    return render_template(
+        "overview.html",
+        shown=here,
+        board=here.scoreboard,
+        condition=condition(
+            here,
+            next((run for run in recent if run.status != "running"), None),
+            pinned=pinned,
+            newest=places[0] if places else here.version,
+        ),
+        change=Difference(before[0], made[places.index(here.version)]) if before else None,
+        runs=recent,
+        pinned=pinned,
+    )

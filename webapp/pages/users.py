@@ -1,0 +1,76 @@
+"""Users: looked up by the beginning of their id, and one of them with history and recommendations."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from flask import redirect, render_template
+from flask.typing import ResponseReturnValue
+
+from config.rungs import RUNGS
+from models.store import Listed, User
+from webapp import charts
+from webapp.asked import whole, words
+from webapp.choosing import shown
+from webapp.links import user_link
+from webapp.routing import fits_in_path
+from webapp.shelf import Published
+
+MATCHES = 20
+LISTED, MOST_LISTED = 10, 100
+HEARD, MOST_HEARD = 25, 1000
+TASTES = 5
+
+
+def users() -> ResponseReturnValue:
+    """Looks users up by the beginning of their id; a whole id goes straight to its user."""
+    here, wanted, after = shown(), words("q"), words("after")
+    with here.store() as store:
+        for user_id in (wanted, wanted.strip()):  # blanks may be part of an id, or come from the clipboard
+            if not after and (user := store.user(user_id)):
+                return redirect(user_link(user_id)) if fits_in_path(user_id) else _page(here, user)
+        found = store.users(wanted, MATCHES + 1, after) or store.users(wanted.strip(), MATCHES + 1, after)
+    return render_template("users.html", shown=here, wanted=wanted, found=found, matches=MATCHES, after=after)
+
+
+def user(user_id: str) -> ResponseReturnValue:
+    """A user: what they heard, and what they should hear next."""
+    here = shown()
+    with here.store() as store:
+        found = store.user(user_id)
+        popular = [] if found else store.popular(LISTED)
+    if found:
+        return _page(here, found)
+    return render_template(
+        "unknown_user.html", shown=here, user_id=user_id, popular=popular, highest=charts.highest(popular),
+    ), 404  # fmt: skip
+
+
+def _page(here: Published, user: User) -> str:
+    k = whole("k", LISTED, MOST_LISTED)
+    heard = whole("heard", HEARD, MOST_HEARD)
+    with here.store() as store:
+        recommendations = store.recommendations(user.user_id, k + 1)
+        history = store.history(user.user_id, heard)
+    return render_template(
+        "user.html",
+        shown=here,
+        user=user,
+        rung=RUNGS[user.rung],
+        recommendations=recommendations[:k],
+        highest=charts.highest(recommendations),
+        more_recommendations=len(recommendations) > k and k < MOST_LISTED,
+        history=history,
+        more_history=user.interactions > heard and heard < MOST_HEARD,
+        tastes=_tastes(history),
+        k=k,
+        heard=heard,
+        limits={"k": MOST_LISTED, "heard": MOST_HEARD},
+    )
+
+
+def _tastes(history: list[Listed]) -> list[tuple[str, float]]:
+    """The genres that a user heard most of, with their shares of what is shown of the history."""
+    counts = Counter(line.track.genre for line in history if line.track.genre)
+    total = counts.total()
+    return [(genre, count / total) for genre, count in counts.most_common(TASTES)]
