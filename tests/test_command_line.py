@@ -52,7 +52,7 @@ BAD_SETTINGS = {
     "--als-explicit-biases=maybe": "[als_explicit] biases: 'maybe' is not true or false.",
     "--workers=2": "More than one worker",
     "--run-id=../mine": "--run-id: '../mine' is not a time and four hex digits, such as 2",
-    "--run-id=20261125T101500-ab12\n": "is not a time and four hex digits",
+    "--run-id=20261125T101500-AB12": "is not a time and four hex digits",
 }
 
 

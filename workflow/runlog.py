@@ -59,7 +59,8 @@ class RunRecord:
         try:
             self._lock = path.open("x")
         except FileExistsError:
-            raise UserError(f"Run {run} of {dataset} is recorded already: leave --run-id out.") from None
+            told = f"Run {run} of {dataset} is recorded already: leave --run-id out, or name another."
+            raise UserError(told) from None
         weakref.finalize(self, self._lock.close)
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # waits at most for somebody who looks whether it is locked
         _sweep(path.parent)
