@@ -206,9 +206,10 @@ def load_dataset(name_or_path: str) -> Dataset:
     is_path = name_or_path.endswith(".toml") or "/" in name_or_path
     path = Path(name_or_path) if is_path else SHIPPED / f"{name_or_path}.toml"
     if not path.is_file():
-        hint = did_you_mean(name_or_path, shipped())
+        known = shipped()
+        hint = did_you_mean(name_or_path, known)
         raise UserError(
-            f"There is no dataset {name_or_path!r}{hint}: name one of {listed(shipped())}, or the path of a TOML file."
+            f"There is no dataset {name_or_path!r}{hint}: name one of {listed(known)}, or the path of a TOML file."
         )
     try:
         described: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -42,8 +42,12 @@ def current(root: Path) -> str | None:
 
 def versions(root: Path) -> list[str]:
     """The published versions, oldest first."""
-    whole = (marker.parent.name for marker in root.glob(f"*/{SUCCESS}") if is_version(root, marker.parent.name))
-    return sorted(whole, key=lambda version: sequence(root / version))
+    return sorted(names(root), key=lambda version: sequence(root / version))
+
+
+def names(root: Path) -> list[str]:
+    """The same in no order, without reading any."""
+    return [marker.parent.name for marker in root.glob(f"*/{SUCCESS}") if is_version(root, marker.parent.name)]
 
 
 def is_version(root: Path, name: str) -> bool:
@@ -189,11 +193,6 @@ def audit(root: Path) -> list[dict[str, Any]]:
             with suppress(ValueError):
                 entries.append(json.loads(line))
     return [entry for entry in entries if isinstance(entry, dict)]
-
-
-def size(version: Path) -> int:
-    """Bytes of a version's files, by its manifest."""
-    return sum(int(file["bytes"]) for file in manifest(version)["files"].values())
 
 
 def _check(root: Path, version: str, expected: str | None) -> None:

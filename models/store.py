@@ -18,7 +18,7 @@ import struct
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -256,14 +256,18 @@ class Store:
 
 def _whole(packed: bytes, limit: int | None = None) -> Sequence[int]:
     """The first whole numbers of a packed column."""
-    count = len(packed) // 4 if limit is None else min(len(packed) // 4, limit)
-    return struct.unpack_from(f"<{count}i", packed)
+    return _unpacked("i", packed, limit)
 
 
 def _real(packed: bytes, limit: int | None = None) -> Sequence[float]:
     """The first real numbers of a packed column."""
-    count = len(packed) // 4 if limit is None else min(len(packed) // 4, limit)
-    return struct.unpack_from(f"<{count}f", packed)
+    return _unpacked("f", packed, limit)
+
+
+def _unpacked(kind: str, packed: bytes, limit: int | None) -> tuple[Any, ...]:
+    """The first numbers of four bytes each."""
+    count = len(packed) // 4
+    return struct.unpack_from(f"<{count if limit is None else min(count, limit)}{kind}", packed)
 
 
 def _matching(text: str) -> str:

@@ -52,11 +52,16 @@ def decide() -> ResponseReturnValue | None:
     who = _WHO.get(request.endpoint or "", OWNER if request.endpoint else READER)
     if who == ANYONE or (who == READER and current_app.config["READING_OPEN"]) or is_owner():
         return None
-    if not current_app.config["TOKEN"]:
-        abort(403, "Nothing can be changed here: the page was started without a token.")
+    need_token()
     if request.path.startswith("/api/") or request.method != "GET":
         abort(401, "This needs the token: as Authorization: Bearer …, or sign in at /login.")
     return redirect(url_for("changes.login", next=request.full_path.rstrip("?")))
+
+
+def need_token() -> None:
+    """Refuses where there is no token that anybody could bring."""
+    if not current_app.config["TOKEN"]:
+        abort(403, "Nothing can be changed here: the page was started without a token.")
 
 
 def is_owner() -> bool:

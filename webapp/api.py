@@ -19,7 +19,7 @@ from webapp import schemas
 from webapp.as_csv import as_csv
 from webapp.choosing import paths, shown
 from webapp.shelf import Published
-from webapp.versions import Version
+from webapp.versions import find
 from webapp.versions import versions as read_versions
 
 PREFIX = "/api/v1"
@@ -85,9 +85,7 @@ def recommendations_csv(user_id: str, query_data: schemas.ListQuery) -> Response
     """A user's recommendations as CSV; texts that a spreadsheet would take for a formula begin with an apostrophe."""
     here = served()
     with here.store() as store:
-        if store.user(user_id) is None:
-            _unknown("user", user_id)
-        lines = store.recommendations(user_id, query_data.k)
+        _, lines = store.user_with_list(user_id, query_data.k) or _unknown("user", user_id)
     return Response(as_csv(lines), mimetype="text/csv", headers={"Content-Disposition": "attachment"})
 
 
@@ -158,9 +156,7 @@ def versions(query_data: schemas.DatasetQuery) -> Response:
 def version(version: str, query_data: schemas.DatasetQuery) -> Response:
     """A published version."""
     here = shown()
-    found: Version = next((each for each in read_versions(here.directory.parent) if each.name == version), None) or (
-        _unknown("version", version)
-    )
+    found = find(here.directory.parent, version) or _unknown("version", version)
     return _as_json(schemas.version(found, served=version == here.version))
 
 

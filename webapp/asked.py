@@ -11,8 +11,11 @@ LONGEST = 500
 def whole(name: str, default: int, most: int) -> int:
     """A whole number from 1 to `most` in the query."""
     text = request.args.get(name)
-    if text is None:
-        return default
+    return default if text is None else number(name, text, most)
+
+
+def number(name: str, text: str, most: int) -> int:
+    """What was written for `name`, if that is a whole number from 1 to `most`."""
     if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
         abort(400, f"{name} = {text[:40]!r} is not a whole number from 1 to {most:,}.")
     return int(text)

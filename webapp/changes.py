@@ -15,10 +15,11 @@ from config.errors import StoreError, UserError
 from config.redaction import redact
 from models import registry
 from webapp import access, launch
+from webapp.asked import number, whole
 from webapp.choosing import NothingPublished, for_the_header, paths, shown
 from webapp.links import link
 from webapp.security import OWN_FORMS
-from webapp.versions import Version, versions
+from webapp.versions import Version, find
 from webapp.versions import version as read_version
 
 KEPT, MOST_KEPT = 5, 1_000
@@ -46,8 +47,7 @@ def login() -> ResponseReturnValue:
 def sign_in() -> ResponseReturnValue:
     """Begins a session for whoever knows the token."""
     onwards = _inside(request.form.get("next"))
-    if not current_app.config["TOKEN"]:
-        abort(403, "Nothing can be changed here: the page was started without a token.")
+    access.need_token()
     if not access.is_token(request.form.get("token", "").strip()):
         for_the_header()
         return render_template("login.html", next=onwards, wrong=True), 401
@@ -108,7 +108,7 @@ def _switch(version: str, *, rolling_back: bool) -> ResponseReturnValue:
 @blueprint.get("/prune")
 def confirm_prune() -> ResponseReturnValue:
     """Says which versions pruning would remove."""
-    here, keep = shown(), _kept(request.args.get("keep", str(KEPT)))
+    here, keep = shown(), whole("keep", KEPT, MOST_KEPT)
     root = here.directory.parent
     going = [read_version(root / name) for name in registry.prunable(root, keep)]
     return render_template("confirm_prune.html", shown=here, keep=keep, going=going, most=MOST_KEPT)
@@ -117,23 +117,18 @@ def confirm_prune() -> ResponseReturnValue:
 @blueprint.post("/prune")
 def prune() -> ResponseReturnValue:
     """Removes old versions for good."""
-    removed = registry.prune(shown().directory.parent, _kept(request.form.get("keep", "")), via=_via())
+    keep = number("keep", request.form.get("keep", ""), MOST_KEPT)
+    removed = registry.prune(shown().directory.parent, keep, via=_via())
     flash(f"Pruned: {len(removed)} version{'' if len(removed) == 1 else 's'} removed.")
     return redirect(link("versions"))
 
 
 def _known(version: str) -> Version:
     here = shown()
-    found = next((each for each in versions(here.directory.parent) if each.name == version), None)
+    found = find(here.directory.parent, version)
     if found is None:
         abort(404, f"There is no version {version[:80]!r} of {here.dataset}.")
     return found
-
-
-def _kept(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_KEPT:
-        abort(400, f"keep = {text[:40]!r} is not a whole number from 1 to {MOST_KEPT:,}.")
-    return int(text)
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ def _failed(error: Exception) -> ResponseReturnValue:
     """Tells the reader an id, and the log the same id with what happened; unless it was a damaged version's doing."""
     error_id = secrets.token_hex(4)
     current_app.logger.error("Error %s", error_id, exc_info=error)
-    if "shown" in g and (wrong := shelf().faults(g.shown)):
-        return _unreadable(StoreError(f"{g.shown.dataset}'s version {g.shown.version} does not verify: {wrong[0]}"))
+    if "shown" in g and (fault := shelf().fault(g.shown)):
+        return _unreadable(StoreError(fault))
     if api.is_asked():
         return api.problem(500, "Internal error", f"The server's log has the reason under {error_id}.")
     return render_template("error.html", error_id=error_id), 500

@@ -60,15 +60,8 @@ def percent(share: float) -> str:
 
 def moment(stamp: str | None) -> str:
     """A UTC time as people write it; text that is no time is shown as it is."""
-    if stamp is None:
-        return DASH
-    try:
-        time = datetime.fromisoformat(stamp)
-    except ValueError:
-        return stamp
-    if time.tzinfo is not None:
-        time = time.astimezone(UTC)
-    return f"{time.day} {time:%b %Y, %H:%M} UTC"
+    time = _time(stamp)
+    return f"{time.day} {time:%b %Y, %H:%M} UTC" if time else stamp or DASH
 
 
 def ago(stamp: str | None, now: datetime | None = None) -> str:
@@ -77,25 +70,28 @@ def ago(stamp: str | None, now: datetime | None = None) -> str:
     Args:
         now: what counts as the present; by default it is.
     """
-    if stamp is None:
-        return DASH
-    try:
-        time = datetime.fromisoformat(stamp)
-    except ValueError:
-        return stamp
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    time = _time(stamp)
+    if time is None:
+        return stamp or DASH
     seconds = ((now or datetime.now(UTC)) - time).total_seconds()
     if seconds < 0:
         return moment(stamp)
-    for size, word, most in ((1, "second", 45), (60, "minute", 60), (3600, "hour", 24), (86400, "day", 31)):
-        count = int(seconds // size)
-        if count < most:
-            if word == "second":
-                return "just now"
-            if word == "day" and count == 1:
-                return "yesterday"
-            return f"{max(count, 1)} {word}{'' if max(count, 1) == 1 else 's'} ago"
-    return f"{time.astimezone(UTC):%-d %b %Y}"
+    if seconds < 45:
+        return "just now"
+    for size, word, most in ((60, "minute", 60), (3600, "hour", 24), (86400, "day", 31)):
+        if seconds < size * most:
+            count = max(int(seconds // size), 1)
+            return "yesterday" if (word, count) == ("day", 1) else f"{counted(count, word)} ago"
+    return f"{time:%-d %b %Y}"
+
+
+def _time(stamp: str | None) -> datetime | None:
+    """The time in UTC, which it is taken for if it does not say where; None of text that is no time."""
+    try:
+        time = datetime.fromisoformat(stamp or "")
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def size(count: int) -> str:

@@ -45,8 +45,8 @@ def readyz() -> ResponseReturnValue:
     for dataset in shelf().datasets():
         try:
             version = shelf().served(dataset)
-            if version.instead_of is None and (wrong := shelf().faults(version)):
-                shelf().give_up(version, f"{dataset}'s version {version.version} does not verify: {wrong[0]}")
+            if version.instead_of is None and (fault := shelf().fault(version)):
+                shelf().give_up(version, fault)
                 version = shelf().served(dataset)
             served[dataset] = version.version
             faults += [version.instead_of] if version.instead_of else []

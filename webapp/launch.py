@@ -54,9 +54,8 @@ def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
 
 def busy(paths: Paths) -> runs.Run | None:
     """A run that goes on, of whatever dataset, wherever it was started."""
-    directories = runs.recorded(paths.runs(""))
-    recent = (run for directory in directories for run in runs.last_runs(directory, 3))
-    return next((run for run in recent if run.status == "running"), None)
+    records = paths.runs("").glob("*/*.jsonl")
+    return next((runs.read_run(record) for record in records if runs.goes_on(record)), None)
 
 
 def launch(paths: Paths, dataset: str, settings: Mapping[str, str]) -> tuple[str, subprocess.Popen[bytes]]:

@@ -149,6 +149,7 @@ class Shelf:
         self._bad: dict[Path, tuple[State, str]] = {}
         self._verified: dict[Path, tuple[State, list[str]]] = {}
         self._lock = threading.RLock()
+        self._verifying = threading.Lock()
 
     def datasets(self) -> list[str]:
         """The datasets that serve a version, the one promoted last first."""
@@ -161,12 +162,10 @@ class Shelf:
             StoreError: neither can be read; the sentence says why.
         """
         stamp = _stamp(self._root / dataset)
-        slot = self._slots.get(dataset)
-        if slot is None or slot.stamp != stamp or time.monotonic() > slot.until:
+        slot = self._fresh(dataset, stamp)
+        if slot is None:
             with self._lock:
-                slot = self._slots.get(dataset)
-                if slot is None or slot.stamp != stamp or time.monotonic() > slot.until:
-                    slot = self._put(dataset, stamp)
+                slot = self._fresh(dataset, stamp) or self._put(dataset, stamp)
         return slot.served
 
     def give_up(self, version: Published, why: str) -> bool:
@@ -182,14 +181,19 @@ class Shelf:
         except StoreError:
             return False
 
-    def faults(self, version: Published) -> list[str]:
+    def fault(self, version: Published) -> str | None:
         """What is wrong with a version's files, by their digests; computed again only after they have changed."""
-        with self._lock:
+        with self._verifying:  # takes long for a large version, and must not keep others from being served
             state, directory = _state(version.directory), version.directory
             known = self._verified.get(directory)
             if known is None or known[0] != state:
                 known = self._verified[directory] = (state, registry.verify(directory))
-        return known[1]
+        return f"{version.dataset}'s version {version.version} does not verify: {known[1][0]}" if known[1] else None
+
+    def _fresh(self, dataset: str, stamp: tuple[int, int]) -> _Slot | None:
+        """What is known of a dataset, if that is still so."""
+        slot = self._slots.get(dataset)
+        return slot if slot and slot.stamp == stamp and time.monotonic() <= slot.until else None
 
     def _put(self, dataset: str, stamp: tuple[int, int]) -> _Slot:
         """Reads what a dataset serves: of the promoted version and those promoted before, the first that is whole."""

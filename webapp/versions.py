@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -110,12 +111,15 @@ class Difference:
 def versions(root: Path) -> list[Version]:
     """Those of `models/<dataset>`, the newest first; one whose documents cannot be read is left out."""
     found = []
-    for name in reversed(registry.versions(root)):
-        try:
+    for name in registry.names(root):
+        with suppress(OSError, ValueError, KeyError):
             found.append(version(root / name))
-        except (OSError, ValueError, KeyError):
-            continue
-    return found
+    return sorted(found, key=lambda each: -each.sequence)
+
+
+def find(root: Path, name: str) -> Version | None:
+    """The version of that name; None where there is none that can be read."""
+    return next((each for each in versions(root) if each.name == name), None)
 
 
 @lru_cache(maxsize=128)

@@ -42,20 +42,17 @@ class _Frame:
         return _FLOOR - (_FLOOR - _TOP) * (value - self.low) / (self.high - self.low)
 
 
-def lines(series: Sequence[Series], ticks: Sequence[str], title: str, *, named: bool = True) -> Markup:
+def lines(series: Sequence[Series], ticks: Sequence[str], title: str) -> Markup:
     """A line for each series, from 0 up, with their names at the ends.
 
     Args:
         ticks: what stands below each place.
-        named: whether to write the names; else they are only said when a line is pointed at.
     """
-    count = len(ticks)
     values = [value for each in series for value in each.values if value is not None]
     low, high = _span(values)
-    frame = _Frame(count, low, high, _WIDTH - _RIGHT - (_LABELS if named else 0))
+    frame = _Frame(len(ticks), low, high, _WIDTH - _RIGHT - _LABELS)
     drawn = [_line(each, frame, ticks) for each in series]
-    names = list(_names(series, frame)) if named else []
-    return _chart(title, [*_grid(frame, _WIDTH if named else frame.right), *_ticks(ticks, frame), *drawn, *names])
+    return _chart(title, [*_grid(frame), *_ticks(ticks, frame), *drawn, *_names(series, frame)])
 
 
 def trials(scores: Sequence[float], title: str, *, lower_is_better: bool) -> Markup:
@@ -78,7 +75,7 @@ def trials(scores: Sequence[float], title: str, *, lower_is_better: bool) -> Mar
     ]  # fmt: skip
     numbers = [str(place + 1) for place in range(len(scores))]
     step = Markup('<path class="line best" d="{}"/>').format(steps)
-    return _chart(title, [*_grid(frame, frame.right), *_ticks(numbers, frame), step, *dots])
+    return _chart(title, [*_grid(frame), *_ticks(numbers, frame), step, *dots])
 
 
 def _chart(title: str, parts: Sequence[Markup]) -> Markup:
@@ -137,14 +134,14 @@ def _cut(name: str) -> str:
     return name if len(name) <= 13 else f"{name[:12]}…"
 
 
-def _grid(frame: _Frame, right: float) -> Iterator[Markup]:
+def _grid(frame: _Frame) -> Iterator[Markup]:
     """Three lines across, with what they stand for to the left."""
     for value in (frame.low, (frame.low + frame.high) / 2, frame.high):
         y = frame.y(value)
         yield Markup(
             '<line class="grid" x1="{}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
             '<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>'
-        ).format(_LEFT, min(right, frame.right), y, y, _LEFT - 5, y + 3.5, f"{value:.3g}")
+        ).format(_LEFT, frame.right, y, y, _LEFT - 5, y + 3.5, f"{value:.3g}")
 
 
 def _ticks(ticks: Sequence[str], frame: _Frame) -> Iterator[Markup]:

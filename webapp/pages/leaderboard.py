@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from models.gate import BASELINE
 from webapp import charts
 from webapp.choosing import shown
-from webapp.scoreboard import Scoreboard
 from webapp.shelf import Published
 
 SEGMENTS = {"activity": "By activity", "country": "By country", "age": "By age"}
@@ -30,7 +29,7 @@ def leaderboard() -> ResponseReturnValue:
         board=board,
         by=by,
         leads={entry["model"]: entry for entry in here.leaderboard if "model" in entry},
-        left_out=[entry for entry in here.leaderboard if "left_out" in entry or "reason" in entry],
+        left_out=[entry for entry in here.leaderboard if "reason" in entry],
         curves=_curves(here),
         segments=_segments(here),
         trials={name: found for name, found in here.tuning.items() if len(found.get("trials", ())) > 1},
@@ -54,7 +53,7 @@ def _curves(here: Published) -> list[tuple[str, list[charts.Series]]]:
 def _segments(here: Published) -> list[tuple[str, list[str], list[tuple[str, int, dict[str, Any]]]]]:
     """Each kind of segment: its title, the candidates, and for each segment its users and each candidate's figures."""
     found: dict[str, dict[str, dict[str, Any]]] = here.metrics.get("segments", {})
-    models = [candidate.name for candidate in Scoreboard.of(here.metrics).candidates if candidate.name in found]
+    models = [candidate.name for candidate in here.scoreboard.candidates if candidate.name in found]
     tables = []
     for kind in dict.fromkeys(kind for by_kind in found.values() for kind in by_kind):
         rows: dict[str, tuple[int, dict[str, Any]]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
+
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
@@ -20,9 +22,7 @@ def overview() -> ResponseReturnValue:
     root = here.directory.parent
     recent = records.last_runs(paths().runs(here.dataset), RUNS)
     made = versions(root)
-    pinned = registry.is_pinned(root)
-    places = [version.name for version in made]
-    before = made[places.index(here.version) + 1 :] if here.version in places else []
+    older = list(dropwhile(lambda version: version.name != here.version, made))  # the served one, and those before it
     return render_template(
         "overview.html",
         shown=here,
@@ -30,10 +30,9 @@ def overview() -> ResponseReturnValue:
         condition=condition(
             here,
             next((run for run in recent if run.status != "running"), None),
-            pinned=pinned,
-            newest=places[0] if places else here.version,
+            pinned=registry.is_pinned(root),
+            newest=made[0].name if made else here.version,
         ),
-        change=Difference(before[0], made[places.index(here.version)]) if before else None,
+        change=Difference(before=older[1], now=older[0]) if len(older) > 1 else None,
         runs=recent,
-        pinned=pinned,
     )

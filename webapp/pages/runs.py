@@ -25,13 +25,13 @@ PROBE_S = 0.2
 def runs() -> ResponseReturnValue:
     """The runs of a dataset, newest first."""
     here, page = shown(), whole("page", 1, MOST_PAGES)
-    found = records.last_runs(paths().runs(here.dataset))
-    first = (page - 1) * A_PAGE
-    if page > 1 and first >= len(found):
+    directory, first = paths().runs(here.dataset), (page - 1) * A_PAGE
+    total = len(list(directory.glob("*.jsonl")))
+    if page > 1 and first >= total:
         abort(404, f"There is no page {page} of runs.")
     return render_template(
-        "runs.html", shown=here, runs=found[first : first + A_PAGE], total=len(found), page=page,
-        more=len(found) > first + A_PAGE, luigid=_luigid(),
+        "runs.html", shown=here, runs=records.last_runs(directory, first + A_PAGE)[first:], total=total, page=page,
+        more=total > first + A_PAGE, luigid=_luigid(),
     )  # fmt: skip
 
 
@@ -44,8 +44,8 @@ def run(run_id: str) -> ResponseReturnValue:
             return render_template("starting.html", run_id=run_id, said=said)
         abort(404, f"There is no run {run_id[:80]!r}.")
     this = records.read_run(record)
-    known = records.last_runs(record.parent)
-    before = next((run for run in known if (run.started or "", run.run) < (this.started or "", this.run)), None)
+    earlier = [file for file in record.parent.glob("*.jsonl") if file.stem < run_id]  # an id begins with its time
+    before = records.read_run(max(earlier)) if earlier else None
     settings = flat(this.settings)
     names = [f"[{section}] {key}" for section, keys in this.changed.items() for key in keys]
     return render_template(

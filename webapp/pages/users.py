@@ -25,11 +25,12 @@ TASTES = 5
 def users() -> ResponseReturnValue:
     """Looks users up by the beginning of their id; a whole id goes straight to its user."""
     here, wanted, after = shown(), words("q"), words("after")
+    ways = (wanted, wanted.strip())  # blanks may be part of an id, or come from the clipboard
     with here.store() as store:
-        for user_id in (wanted, wanted.strip()):  # blanks may be part of an id, or come from the clipboard
-            if not after and (user := store.user(user_id)):
-                return redirect(user_link(user_id)) if fits_in_path(user_id) else _page(here, user)
-        found = store.users(wanted, MATCHES + 1, after) or store.users(wanted.strip(), MATCHES + 1, after)
+        known = None if after else next(filter(None, map(store.user, ways)), None)
+        found = [] if known else next(filter(None, (store.users(way, MATCHES + 1, after) for way in ways)), [])
+    if known:
+        return redirect(user_link(known.user_id)) if fits_in_path(known.user_id) else _page(here, known)
     return render_template("users.html", shown=here, wanted=wanted, found=found, matches=MATCHES, after=after)
 
 

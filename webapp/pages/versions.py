@@ -9,7 +9,7 @@ from models import registry
 from webapp import charts
 from webapp.choosing import shown
 from webapp.scoreboard import Metric
-from webapp.versions import Version
+from webapp.versions import Version, find
 from webapp.versions import versions as read_versions
 
 COMPARED, MOST_COMPARED = 3, 6
@@ -41,19 +41,14 @@ def version(version: str) -> ResponseReturnValue:
     """A version: its metrics, its manifest, and on demand whether its files are what was published."""
     here = shown()
     root = here.directory.parent
-    made = read_versions(root)
-    this = next((each for each in made if each.name == version), None)
+    this = find(root, version)
     if this is None:
         abort(404, f"There is no version {version[:80]!r} of {here.dataset}.")
-    promoted = registry.current(root)
-    current = next((each for each in made if each.name == promoted), None)
     return render_template(
         "version.html",
         shown=here,
         version=this,
-        served=this.name == here.version,
-        promoted=promoted,
-        is_older=current is not None and this.sequence < current.sequence,
+        promoted=registry.current(root),
         pinned=registry.is_pinned(root),
         faults=registry.verify(this.directory) if "verify" in request.args else None,
         audit=[entry for entry in reversed(registry.audit(root)) if version in entry.values()],

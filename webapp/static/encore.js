@@ -9,24 +9,23 @@ const MOST = 8;
 
 const kinds = {
   users: {
-    ask: (words) => ["users", { q: words, limit: MOST }],
-    found: (answer) => answer.users.map((user) => ({
+    of: "users",
+    line: (user) => ({
       text: user.user_id, more: `${user.heard.toLocaleString("en")} heard`, href: pageOf("users", user.user_id),
-    })),
+    }),
   },
-  tracks: {
-    ask: (words) => ["tracks", { q: words, limit: MOST }],
-    found: (answer) => answer.tracks.map((track) => ({
-      text: track.title ?? track.track_id, more: track.artist ?? "", href: pageOf("tracks", track.track_id),
-    })),
-  },
-  picks: {
-    ask: (words) => ["tracks", { q: words, limit: MOST }],
-    found: (answer) => answer.tracks.map((track) => ({
-      text: track.title ?? track.track_id, more: track.artist ?? "", href: withPick(track.track_id),
-    })),
-  },
+  tracks: tracksTo((id) => pageOf("tracks", id)),
+  picks: tracksTo(withPick),
 };
+
+function tracksTo(hrefOf) {
+  return {
+    of: "tracks",
+    line: (track) => ({
+      text: track.title ?? track.track_id, more: track.artist ?? "", href: hrefOf(track.track_id),
+    }),
+  };
+}
 
 function pageOf(kind, id) {
   const fits = id !== "." && id !== "..";
@@ -101,11 +100,11 @@ function suggest(input) {
     const words = input.value;
     if (!words.trim()) return close();
     asking = new AbortController();
-    const [path, query] = kind.ask(words);
+    const query = { q: words, limit: MOST };
     if (dataset()) query.dataset = dataset();
     try {
-      const answer = await fetch(`/api/v1/${path}?${new URLSearchParams(query)}`, { signal: asking.signal });
-      if (answer.ok && document.activeElement === input) show(kind.found(await answer.json()));
+      const answer = await fetch(`/api/v1/${kind.of}?${new URLSearchParams(query)}`, { signal: asking.signal });
+      if (answer.ok && document.activeElement === input) show((await answer.json())[kind.of].map(kind.line));
     } catch (error) {
       if (error.name !== "AbortError") close(); // the form still works
     }
