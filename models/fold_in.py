@@ -6,17 +6,21 @@ was trained for (see docs/architecture.md), found exactly.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.dataset as ds
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from config.durable import read_json
 from config.errors import StoreError
+
+_BUFFER, _BATCH = 1 << 16, 4096
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,36 @@ class FoldIn:
         objective = read_json(model / "algorithm.json").get("objective")
         if objective is None:
             raise StoreError(f"{model} takes no users in: it is not a factor model of our own engine.")
-        table = ds.dataset(model / "itemFactors").to_table(columns=["id", "features"])
-        ids, features = table["id"].to_numpy(), table["features"].combine_chunks().flatten().to_numpy()
-        tracks = np.zeros((num_tracks, len(features) // len(ids)), np.float32)
-        tracks[ids] = features.reshape(len(ids), -1)
-        return cls(tracks, objective)
+        tracks = np.zeros((num_tracks, 0), np.float32)
+        for ids, features in _factors(model / "itemFactors"):
+            if not tracks.size:
+                tracks = np.zeros((num_tracks, features.shape[1]), np.float32)
+            tracks[ids] = features
+        opened = cls(tracks, objective)
+        opened._gram, opened._unknown  # noqa: B018 - now, or the first requests would all do it
+        return opened
 
     @cached_property
     def _gram(self) -> NDArray[np.float64]:
         gram: NDArray[np.float64] = (self.tracks.T @ self.tracks).astype(np.float64)
         return gram
+
+    @cached_property
+    def _unknown(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self.tracks.any(axis=1))
+
+    def best(self, heard: Mapping[int, float], most: int) -> list[tuple[int, float]]:
+        """So many tracks with the highest scores for somebody, and these, in order; tracks without factors have none.
+
+        Args:
+            heard: plays, or ratings, by the index of the track; at least one.
+        """
+        scores = self.tracks @ self.user(np.array(list(heard)), np.array(list(heard.values())))
+        scores[self._unknown] = -np.inf
+        most = min(most, len(scores) - len(self._unknown))
+        top = np.argpartition(-scores, most - 1)[:most]
+        order = top[np.lexsort((top, -scores[top]))]
+        return list(zip(order.tolist(), scores[order].tolist(), strict=True))
 
     def user(self, tracks: NDArray[np.integer[Any]], values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """The user's factors, shape (width,): their product with a track's is the score, or the predicted rating.
@@ -74,3 +98,13 @@ class FoldIn:
         if wanted["value"] == "rating" and wanted["biases"]:
             solved = np.concatenate([solved[:rank], [solved[rank] + wanted["mean"], 1.0]])
         return solved.astype(np.float32)
+
+
+def _factors(directory: Path) -> Iterator[tuple[NDArray[np.integer[Any]], NDArray[np.float32]]]:
+    """Indexes and their factors, a batch at a time: read at once, they would be in memory three times."""
+    for file in sorted(directory.glob("*.parquet")):
+        with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as opened:
+            for batch in opened.iter_batches(_BATCH, columns=["id", "features"], use_threads=False):
+                features = batch["features"].flatten().to_numpy().reshape(len(batch), -1)
+                yield batch["id"].to_numpy(), features
+    pa.default_memory_pool().release_unused()

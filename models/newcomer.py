@@ -1,24 +1,32 @@
 """Recommendations at once, for somebody whom no model knows: from the tracks that they name, without a JVM.
 
 Where the served model has factors, the newcomer is folded in; else what is similar to the named tracks is added up.
+What folding in needs, numpy and Arrow, is loaded when somebody asks for it.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from config.errors import StoreError
-from models.fold_in import FoldIn
 from models.store import Listed, Store
+
+if TYPE_CHECKING:
+    from models.fold_in import FoldIn
 
 FACTORS = ("", "als")
 """Where in a version's model directory factors may be: it is a factor model itself, or a hybrid with such a part."""
+
+_THREADS = "OPENBLAS_NUM_THREADS"
+_opening = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,24 @@ def recommend_to_newcomer(store: Store, heard: Mapping[str, float], k: int) -> W
     values = {index: heard[track] for track, index in known.items()}
     folding = _folding(store.version / "model", store.num_tracks)
     most = k + len(values)
-    best = _by_similar(store, values) if folding is None else _by_factors(folding, values, most)
+    best = _by_similar(store, values) if folding is None else folding.best(values, most)
     top = [(index, score) for index, score in best[:most] if index not in values][:k]
     tracks = store.tracks_at([index for index, _ in top])
     return Welcome([Listed(tracks[index], score) for index, score in top], unknown, folding is not None)
 
 
-@lru_cache(maxsize=4)
 def _folding(model: Path, num_tracks: int) -> FoldIn | None:
     """The model's factors, if it has some that take users in: opened once, as a version never changes."""
+    with _opening:  # who comes meanwhile waits, and does not open them again
+        return _opened(model, num_tracks)
+
+
+@lru_cache(maxsize=4)
+def _opened(model: Path, num_tracks: int) -> FoldIn | None:
     for part in FACTORS:
         if (model / part / "itemFactors").is_dir():
+            with _numpy_in_one_thread():
+                from models.fold_in import FoldIn
             try:
                 return FoldIn.open(model / part, num_tracks)
             except StoreError:
@@ -68,16 +83,20 @@ def _folding(model: Path, num_tracks: int) -> FoldIn | None:
     return None
 
 
-def _by_factors(folding: FoldIn, values: Mapping[int, float], most: int) -> list[tuple[int, float]]:
-    """So many of the best tracks and their scores, in order."""
-    own = folding.user(np.array(list(values)), np.array(list(values.values())))
-    scores = folding.tracks @ own
-    known = folding.tracks.any(axis=1)
-    scores[~known] = -np.inf
-    most = min(most, int(known.sum()))
-    top = np.argpartition(-scores, most - 1)[:most]
-    order = top[np.lexsort((top, -scores[top]))]
-    return list(zip(order.tolist(), scores[order].tolist(), strict=True))
+@contextmanager
+def _numpy_in_one_thread() -> Iterator[None]:
+    """Where numpy is first imported in here, its products stay in the thread that asks for them.
+
+    A server has threads of its own; beside those of OpenBLAS, which spin while they wait, eight requests at a time took
+    four times as long as a median, and up to two seconds. Processes that are started later are not concerned.
+    """
+    given = os.environ.get(_THREADS)
+    os.environ.setdefault(_THREADS, "1")
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[_THREADS]
 
 
 def _by_similar(store: Store, values: Mapping[int, float]) -> list[tuple[int, float]]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ import pytest
 from conftest import MakeVersion
 
 from config.durable import write_json
+from config.paths import PROJECT
 from models.fold_in import FoldIn
 from models.newcomer import Welcome, recommend_to_newcomer
 from models.store import Store
@@ -69,3 +75,52 @@ def test_without_factors_what_is_similar_counts(make_version: MakeVersion, tmp_p
 def test_of_unknown_tracks_alone_nothing_follows(make_version: MakeVersion, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="None of 'gone' is a track of version v1"):
         recommended(make_version(tmp_path / "tiny", "v1"), {"gone": 1.0}, 1)
+
+
+def test_the_first_requests_open_the_factors_once(
+    make_version: MakeVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, opened, usual = with_factors(make_version(tmp_path / "tiny", "v1")), [], FoldIn.open
+
+    def counted(model: Path, num_tracks: int) -> FoldIn:
+        opened.append(model)
+        time.sleep(0.05)
+        return usual(model, num_tracks)
+
+    monkeypatch.setattr(FoldIn, "open", counted)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: recommended(version, {"t1": 2.0}, 10), range(8)))
+    assert opened == [version / "model"]
+    assert answers == answers[:1] * 8
+
+
+def test_factors_may_lie_in_several_files(tmp_path: Path) -> None:
+    files = tmp_path / "itemFactors"
+    files.mkdir()
+    rows = np.arange(20_000, dtype=np.float32).reshape(-1, 2)
+    for number, ids in enumerate(np.split(np.arange(len(rows), dtype=np.int32), [1, 6_000])):
+        features = pa.array(rows[ids].tolist(), pa.list_(pa.float32()))
+        pq.write_table(pa.table({"id": ids, "features": features}), files / f"{number}.parquet")
+    write_json(tmp_path / "algorithm.json", {"objective": OBJECTIVE})
+    opened = FoldIn.open(tmp_path, len(rows) + 1)
+    assert (opened.tracks == np.vstack([rows, np.zeros((1, 2))])).all()
+
+
+def test_numpy_is_loaded_for_folding_in_alone_and_leaves_the_environment_as_it_was(
+    make_version: MakeVersion, tmp_path: Path
+) -> None:
+    version = with_factors(make_version(tmp_path / "tiny", "v1"))
+    script = f"""
+import os, sys
+from pathlib import Path
+from models.newcomer import recommend_to_newcomer
+from models.store import Store
+print(sorted({{"numpy", "pyarrow"}} & set(sys.modules)))
+with Store(Path({str(version)!r})) as store:
+    print(recommend_to_newcomer(store, {{"t1": 1.0}}, 1).folded_in, "numpy" in sys.modules)
+print(os.environ.get("OPENBLAS_NUM_THREADS"))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n") == ["[]", "True True", "None", ""]
