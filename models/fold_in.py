@@ -68,8 +68,8 @@ class FoldIn:
         scores = self.tracks @ self.user(np.array(list(heard)), np.array(list(heard.values())))
         scores[self._unknown] = -np.inf
         most = min(most, len(scores) - len(self._unknown))
-        top = np.argpartition(-scores, most - 1)[:most]
-        order = top[np.lexsort((top, -scores[top]))]
+        top = np.flatnonzero(scores >= np.partition(scores, -most)[-most])  # all that tie with the last one
+        order = top[np.argsort(-scores[top], kind="stable")][:most]
         return list(zip(order.tolist(), scores[order].tolist(), strict=True))
 
     def user(self, tracks: NDArray[np.integer[Any]], values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
