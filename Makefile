@@ -19,7 +19,7 @@ ONLY      = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
 export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web clean
 
 help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-engine: .venv/.installed-dev  ## Times the engine beside implicit and MLli
 bench-quality: .venv/.installed-dev  ## Judges published lists beside tuned peers: [ARGS="--tune-trials 20"]
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[bench]"
 	$(BIN)/python tests/benchmarks/quality.py $(ARGS)
+
+bench-web: .venv/.installed-dev  ## Times the page over 1M users and 100k tracks, beside Flask's hello: [ARGS="--rounds 5"]
+	$(BIN)/python tests/benchmarks/web.py $(ARGS)
 
 clean:  ## Removes stage outputs and caches; raw data, run records and models stay.
 	rm -rf data/work build .pytest_cache .mypy_cache .ruff_cache .hypothesis

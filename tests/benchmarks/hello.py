@@ -1,0 +1,27 @@
+"""The yardstick of `web.py`: the least that Flask can answer, with the server and the threads that the page has."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import waitress
+from flask import Flask
+
+
+def main() -> None:
+    """Serves on a free port, which it prints: with as many threads as the argument says."""
+    app = Flask(__name__)
+
+    @app.get("/")
+    def hello() -> str:
+        return "Hello, world!"
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = waitress.create_server(app, sockets=[listener], threads=int(sys.argv[1]))
+        print(f"Hello is at http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+        server.run()
+
+
+if __name__ == "__main__":
+    main()
