@@ -2,14 +2,16 @@
 
 Arrows between neighbouring layers are drawn between the boxes. Longer ones run in lanes below all boxes, one lane for
 each stage that they come from, and so cross no box; those that say nothing new, because another way leads there as
-well, are faint.
+well, are faint. The critical path is drawn thick.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from config.runs import NOT_RUN, RUNNING, UNFINISHED, Run, StageRun
 
@@ -18,37 +20,45 @@ _GAP, _ROW_GAP = 58, 22
 _MARGIN, _HEAD, _LANE = 28, 76, 14
 _ROUND = 9
 
-_STYLE = """
-  svg { --page: #ffffff; --ink: #1c2430; --soft: #5b6675; --line: #6b7787; --faint: #c3cad3; --box: #ffffff;
-        --done: #1a7f4b; --done-box: #eaf6ef; --skipped: #4a6785; --skipped-box: #eef2f7;
-        --failed: #c0302b; --failed-box: #fdeeed; --waiting: #8792a0; --waiting-box: #ffffff;
-        --running: #8a5a00; --running-box: #fff6e0; }
+STYLE = """
+  .run-graph { --page: #ffffff; --ink: #1c2430; --soft: #5b6675; --line: #6b7787; --faint: #c3cad3;
+               --done: #1a7f4b; --done-box: #eaf6ef; --skipped: #4a6785; --skipped-box: #eef2f7;
+               --failed: #c0302b; --failed-box: #fdeeed; --waiting: #8792a0; --waiting-box: #ffffff;
+               --running: #8a5a00; --running-box: #fff6e0; }
   @media (prefers-color-scheme: dark) {
-    svg { --page: #14181e; --ink: #e8ecf1; --soft: #a0abb8; --line: #8f9bab; --faint: #3c4653; --box: #1b2129;
-          --done: #4cc38a; --done-box: #14291f; --skipped: #8fb0d3; --skipped-box: #1a2430;
-          --failed: #ff7b72; --failed-box: #331a1b; --waiting: #7d8896; --waiting-box: #14181e;
-          --running: #e3b341; --running-box: #2d2413; }
+    .run-graph { --page: #14181e; --ink: #e8ecf1; --soft: #a0abb8; --line: #8f9bab; --faint: #3c4653;
+                 --done: #4cc38a; --done-box: #14291f; --skipped: #8fb0d3; --skipped-box: #1a2430;
+                 --failed: #ff7b72; --failed-box: #331a1b; --waiting: #7d8896; --waiting-box: #14181e;
+                 --running: #e3b341; --running-box: #2d2413; }
   }
-  text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
-         fill: var(--soft); }
-  .page { fill: var(--page); } .title { font-size: 17px; font-weight: 600; fill: var(--ink); }
-  .name { font-size: 13.5px; font-weight: 600; fill: var(--ink); }
-  .box { stroke-width: 1.25; } .edge { fill: none; stroke: var(--line); stroke-width: 1.5; }
-  .far { stroke: var(--faint); stroke-width: 1.25; } .tip { fill: var(--line); } .far-tip { fill: var(--faint); }
-  .done .box { fill: var(--done-box); stroke: var(--done); } .done .bar { fill: var(--done); }
-  .skipped .box { fill: var(--skipped-box); stroke: var(--skipped); } .skipped .bar { fill: var(--skipped); }
-  .failed .box { fill: var(--failed-box); stroke: var(--failed); stroke-width: 2; }
-  .failed .bar { fill: var(--failed); }
-  .running .box { fill: var(--running-box); stroke: var(--running); stroke-width: 2; }
-  .running .bar, .share { fill: var(--running); }
-  .waiting .box { fill: var(--waiting-box); stroke: var(--waiting); stroke-dasharray: 5 4; }
-  .waiting .bar { fill: none; }
-  .waiting .name { fill: var(--soft); }
-  .critical .box { stroke-width: 3.5; }
+  .run-graph text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+                    fill: var(--soft); }
+  .run-graph .page { fill: var(--page); }
+  .run-graph .title { font-size: 17px; font-weight: 600; fill: var(--ink); }
+  .run-graph .name { font-size: 13.5px; font-weight: 600; fill: var(--ink); }
+  .run-graph .box { stroke-width: 1.25; }
+  .run-graph .edge { fill: none; stroke: var(--line); stroke-width: 1.5; }
+  .run-graph .far { stroke: var(--faint); stroke-width: 1.25; }
+  .run-graph .tip { fill: var(--line); } .run-graph .far-tip { fill: var(--faint); }
+  .run-graph .done .box { fill: var(--done-box); stroke: var(--done); }
+  .run-graph .done .bar { fill: var(--done); }
+  .run-graph .skipped .box { fill: var(--skipped-box); stroke: var(--skipped); }
+  .run-graph .skipped .bar { fill: var(--skipped); }
+  .run-graph .failed .box { fill: var(--failed-box); stroke: var(--failed); stroke-width: 2; }
+  .run-graph .failed .bar { fill: var(--failed); }
+  .run-graph .running .box { fill: var(--running-box); stroke: var(--running); stroke-width: 2; }
+  .run-graph .running .bar, .run-graph .share { fill: var(--running); }
+  .run-graph .waiting .box { fill: var(--waiting-box); stroke: var(--waiting); stroke-dasharray: 5 4; }
+  .run-graph .waiting .bar { fill: none; }
+  .run-graph .waiting .name { fill: var(--soft); }
+  .run-graph .critical .box { stroke-width: 3.5; }
+  .run-graph .edge.critical { stroke: var(--ink); stroke-width: 3.5; }
+  .run-graph .critical-tip { fill: var(--ink); }
 """
+"""The sheet of a drawing. It touches nothing else on a page."""
 
-STYLE = f".run-graph {{{_STYLE.replace('svg {', '& {')}}}"
-"""For a page that has a picture in it, drawn without its own."""
+_TIPS = {"edge far": "far-tip", "edge": "tip", "edge critical": "critical-tip"}
+"""The kinds of arrows, in the order in which they are drawn, and their points."""
 
 _CLASSES = {"done": "done", "skipped": "skipped", "failed": "failed", RUNNING: "running"}
 _MARKS = {"done": "✓", "skipped": "↷", "failed": "✕", RUNNING: "▶", UNFINISHED: "…", NOT_RUN: "·"}
@@ -68,11 +78,32 @@ class _Box:
         return self.y + _HEIGHT / 2
 
 
+def critical_path(run: Run) -> list[str]:
+    """The labels of the stages that the run's time hung on: the chain, by what stages require, that took longest.
+
+    A stage whose result was there took no time, and the path begins and ends with one that took some. Empty where the
+    run made nothing.
+    """
+    if not run.stages["done"]:
+        return []
+    longest: dict[str, tuple[float, list[str]]] = {}
+    for step in run.steps:  # each after those that it requires
+        before = (longest[name] for name in step.requires if name in longest)
+        took, path = max(before, key=lambda way: way[0], default=(0.0, []))
+        longest[step.label] = (took + _weight(step), [*path, step.label] if took + _weight(step) else [])
+    return max(longest.values(), key=lambda way: way[0])[1]
+
+
+def _weight(step: StageRun) -> float:
+    """The seconds that making a stage took."""
+    return step.duration_s or 0.0 if step.status in ("done", "failed") else 0.0
+
+
 def draw(run: Run, *, styled: bool = True) -> str:
     """The SVG; the same run always gives the same text.
 
     Args:
-        styled: whether it says itself how it looks; else it is for a page that links `STYLE`.
+        styled: whether `STYLE` is in it. Without, it can stand in a page that brings the sheet and allows no other.
     """
     before = {step.label: _known(step.requires, run.steps) for step in run.steps}
     layers = _in_layers(before)
@@ -87,42 +118,29 @@ def draw(run: Run, *, styled: bool = True) -> str:
     width = max(2 * _MARGIN + len(layers) * (_WIDTH + _GAP) - _GAP, 520)
     floor = _HEAD + tall + 18
     height = floor + len(lanes) * _LANE + _MARGIN - 8
-    needed = _needed(before)
-    edges = sorted((needed[label, name], name, label) for label, names in before.items() for name in names)
-    lines = [_edge(boxes, lanes, floor, name, label, strong) for strong, name, label in edges]
-    critical = critical_path(run)
+    path = critical_path(run)
+    kinds = _kinds(before, path)
+    tips = {kind: f"{tip}-{_as_id(run.run)}" for kind, tip in _TIPS.items()}
+    lines = [
+        f'<path class="{kind}" d="{_way(boxes, lanes, floor, *arrow)}" marker-end="url(#{tip})"/>'
+        for kind, tip in tips.items()
+        for arrow in sorted(kinds)
+        if kinds[arrow] == kind
+    ]
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" class="run-graph" role="img" aria-label="{_text(_title(run))}">',
-            f"<style>{_STYLE}</style>" if styled else "",
-            _tip("tip"),
-            _tip("far-tip"),
+            f'<svg class="run-graph" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+            f'height="{height}" role="img" aria-label="{_text(_title(run))}">',
+            *([f"<style>{STYLE}</style>"] if styled else []),
+            *(_tip(tips[kind], tip) for kind, tip in _TIPS.items()),
             f'<rect class="page" width="{width}" height="{height}" rx="10"/>',
             f'<text class="title" x="{_MARGIN}" y="36">{_text(_title(run))}</text>',
-            f'<text x="{_MARGIN}" y="57">{_text(_subtitle(run))}</text>',
+            f'<text x="{_MARGIN}" y="57">{_text(_subtitle(run, path))}</text>',
             *lines,
-            *(_drawn(step, boxes[step.label], step.label in critical) for step in run.steps),
+            *(_drawn(step, boxes[step.label], step.label in path) for step in run.steps),
             "</svg>\n",
         ]
     )
-
-
-def critical_path(run: Run) -> list[str]:
-    """The labels of the chain of stages that took longest in all: no order of the others makes a run shorter.
-
-    Empty where nothing was made. What was found done took no time.
-    """
-    took = {step.label: step.duration_s or 0.0 for step in run.steps if step.status in ("done", "failed")}
-    before = {step.label: _known(step.requires, run.steps) for step in run.steps}
-    chains: dict[str, tuple[float, tuple[str, ...]]] = {}
-    for layer in _in_layers(before):  # so that those before a stage have theirs already
-        for label in layer:
-            ways = [chains[name] for name in before[label] if name in chains]
-            seconds, chain = max(ways, default=(0.0, ()))
-            own = (label,) if label in took else ()
-            chains[label] = (seconds + took.get(label, 0.0), chain + own)
-    return list(max(chains.values(), default=(0.0, ()))[1])
 
 
 # -- where things are --------------------------------------------------------------------------------------------------
@@ -193,33 +211,43 @@ def _needed(before: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, str], bool
 # -- how they look -----------------------------------------------------------------------------------------------------
 
 
-def _edge(
-    boxes: Mapping[str, _Box], lanes: Mapping[str, int], floor: float, name: str, label: str, strong: bool
-) -> str:
+def _kinds(before: Mapping[str, tuple[str, ...]], path: list[str]) -> dict[tuple[str, str], str]:
+    """How each arrow is drawn, by where it begins and ends."""
+    critical = set(pairwise(path))
+    return {
+        (name, label): "edge critical" if (name, label) in critical else "edge" if strong else "edge far"
+        for (label, name), strong in _needed(before).items()
+    }
+
+
+def _way(boxes: Mapping[str, _Box], lanes: Mapping[str, int], floor: float, name: str, label: str) -> str:
+    """The line of an arrow."""
     start, end = boxes[name], boxes[label]
     x1, y1, x2, y2 = start.x + _WIDTH, start.middle, end.x - 7, end.middle
-    kind, tip = ("edge", "tip") if strong else ("edge far", "far-tip")
     if end.layer == start.layer + 1:
         bend = (x2 - x1) / 2
-        path = f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
-    else:
-        lane, count = lanes[name], len(lanes)
-        aside = 12 + lane * min(26 / max(count, 1), 7)
-        down, up, low, r = x1 + aside, end.x - _GAP + aside, floor + lane * _LANE, _ROUND
-        y1, y2 = y1 + 16, y2 + 16  # beside the arrows to the neighbours
-        path = (
-            f"M{x1:g} {y1:g}H{down - r:g}Q{down:g} {y1:g} {down:g} {y1 + r:g}V{low - r:g}"
-            f"Q{down:g} {low:g} {down + r:g} {low:g}H{up - r:g}Q{up:g} {low:g} {up:g} {low - r:g}"
-            f"V{y2 + r:g}Q{up:g} {y2:g} {up + r:g} {y2:g}H{x2:g}"
-        )
-    return f'<path class="{kind}" d="{path}" marker-end="url(#{tip})"/>'
+        return f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
+    lane, count = lanes[name], len(lanes)
+    aside = 12 + lane * min(26 / max(count, 1), 7)
+    down, up, low, r = x1 + aside, end.x - _GAP + aside, floor + lane * _LANE, _ROUND
+    y1, y2 = y1 + 16, y2 + 16  # beside the arrows to the neighbours
+    return (
+        f"M{x1:g} {y1:g}H{down - r:g}Q{down:g} {y1:g} {down:g} {y1 + r:g}V{low - r:g}"
+        f"Q{down:g} {low:g} {down + r:g} {low:g}H{up - r:g}Q{up:g} {low:g} {up:g} {low - r:g}"
+        f"V{y2 + r:g}Q{up:g} {y2:g} {up + r:g} {y2:g}H{x2:g}"
+    )
 
 
-def _tip(name: str) -> str:
+def _tip(name: str, kind: str) -> str:
     return (
         f'<marker id="{name}" viewBox="0 0 8 8" refX="1" refY="4" markerWidth="8" markerHeight="8" '
-        f'markerUnits="userSpaceOnUse" orient="auto"><path class="{name}" d="M0 0L8 4L0 8z"/></marker>'
+        f'markerUnits="userSpaceOnUse" orient="auto"><path class="{kind}" d="M0 0L8 4L0 8z"/></marker>'
     )
+
+
+def _as_id(text: str) -> str:
+    """As it may stand in an id, and in a reference to it."""
+    return re.sub(r"[^0-9A-Za-z-]", "_", text)
 
 
 def _drawn(step: StageRun, box: _Box, critical: bool) -> str:
@@ -229,7 +257,7 @@ def _drawn(step: StageRun, box: _Box, critical: bool) -> str:
     share = "" if step.progress is None else f"{step.progress:.0%}"
     how = " ".join(part for part in (_MARKS.get(step.status, "·"), said, time, share) if part)
     rows = f"{_short(step.rows_in)} → {_short(step.rows_out)} rows" if step.rows_in is not None else ""
-    full = f"{step.label}: {_SAID.get(step.status, step.status)}"
+    full = f"{step.label}: {_SAID.get(step.status, step.status)}{', on the critical path' if critical else ''}"
     hint = "\n".join(part for part in (full, step.error, step.doing) if part)
     x, y = box.x, box.y
     return (
@@ -258,9 +286,13 @@ def _title(run: Run) -> str:
     return f"{run.dataset}: {_SAID.get(run.status, run.status)}{took}"
 
 
-def _subtitle(run: Run) -> str:
+def _subtitle(run: Run, path: list[str]) -> str:
     counts = [f"{count} {_SAID.get(status, status)}" for status, count in sorted(run.stages.items())]
-    return " · ".join([f"Run {run.run}", *counts, *([f"version {run.version}"] if run.version else [])])
+    took = _seconds(sum(_weight(step) for step in run.steps if step.label in path))
+    of_all = f" of {_seconds(run.duration_s)}" if run.duration_s else ""
+    critical = f"critical path {took}{of_all}" if path else ""
+    version = f"version {run.version}" if run.version else ""
+    return " · ".join(part for part in (f"Run {run.run}", *counts, critical, version) if part)
 
 
 def _seconds(seconds: float | None) -> str:

@@ -86,7 +86,7 @@ def test_says_how_each_stage_ended_how_long_it_took_and_its_rows() -> None:
     text = "\n".join(ElementTree.fromstring(svg).itertext())
     for said in ("↷ found done", "✓ 1 min", "1,234 → 2.3M rows", "✕ failed 0.2 s", "It is broken.", "· not run"):
         assert said in text
-    assert re.findall(r'<g class="([\w ]+)">', svg) == ["skipped", "done critical", "failed critical", "waiting"]
+    assert re.findall(r'<g class="([^"]+)">', svg) == ["skipped", "done critical", "failed critical", "waiting"]
     assert svg.count('class="edge far"') == 1
     assert "prefers-color-scheme: dark" in svg
 
@@ -97,27 +97,78 @@ def test_what_comes_from_outside_is_escaped() -> None:
     assert ElementTree.fromstring(svg.encode()).tag == f"{SVG}svg"
 
 
+class TestCriticalPath:
+    STEPS = (
+        StageRun("Ingest", "done", duration_s=2.0),
+        StageRun("Train als", "done", ("Ingest",), duration_s=4.0),
+        StageRun("Train ease", "done", ("Ingest",), duration_s=3.0),
+        StageRun("Evaluate ease", "done", ("Ingest", "Train ease"), duration_s=2.0),
+        StageRun("Select", "done", ("Train als", "Evaluate ease"), duration_s=0.5),
+    )
+
+    def test_is_the_chain_that_took_longest_and_not_the_one_of_most_stages_or_the_longest_stage(self) -> None:
+        assert critical_path(run_of(*self.STEPS)) == ["Ingest", "Train ease", "Evaluate ease", "Select"]
+        slower = replace(self.STEPS[1], duration_s=6.0)
+        assert critical_path(run_of(self.STEPS[0], slower, *self.STEPS[2:])) == ["Ingest", "Train als", "Select"]
+
+    def test_what_was_found_done_took_no_time_and_is_at_neither_end(self) -> None:
+        waited = replace(self.STEPS[0], status="skipped", duration_s=60.0)
+        last = StageRun("Promote", "skipped", ("Select",))
+        run = run_of(waited, *self.STEPS[1:], last)
+        assert critical_path(run) == ["Train ease", "Evaluate ease", "Select"]
+
+    def test_goes_through_what_was_found_done_between_two_that_were_made(self) -> None:
+        run = run_of(
+            StageRun("A", "done", duration_s=1.0),
+            StageRun("B", "skipped", ("A",)),
+            StageRun("C", "done", ("B",), duration_s=1.0),
+        )
+        assert critical_path(run) == ["A", "B", "C"]
+
+    def test_a_run_that_made_nothing_has_none(self) -> None:
+        assert critical_path(run_of()) == []
+        assert critical_path(run_of(StageRun("A", "skipped"), StageRun("B", "failed", ("A",), duration_s=3.0))) == []
+        assert "critical" not in draw(run_of(StageRun("A", "skipped")), styled=False).replace("critical-tip", "")
+
+    def test_of_a_run_of_the_pipeline_goes_all_the_way(self, finished: tuple[Roots, Ran]) -> None:
+        run = find_run(finished[0].data / "runs")
+        path = critical_path(run)
+        assert (path[0], path[-1]) == ("Generate", "Promote")
+        requires = {step.label: step.requires for step in run.steps}
+        assert all(before in requires[after] for before, after in itertools.pairwise(path))
+
+    def test_is_drawn_and_said(self) -> None:
+        svg = draw(replace(run_of(*self.STEPS), duration_s=20.0))
+        assert re.findall(r"<title>([^:]+): done, on the critical path<", svg) == critical_path(run_of(*self.STEPS))
+        assert svg.count('class="edge critical"') == 3
+        assert "critical path 7.5 s of 20 s" in svg
+        assert "critical path 7.5 s<" in draw(replace(run_of(*self.STEPS), duration_s=None))
+
+
+class TestInAPage:
+    def test_brings_no_styles_of_its_own(self) -> None:
+        svg = draw(run_of(*TestCriticalPath.STEPS), styled=False)
+        assert "style" not in svg
+        assert "<a" not in svg
+        assert draw(run_of(*TestCriticalPath.STEPS)).replace(f"<style>{STYLE}</style>\n", "") == svg
+
+    def test_its_sheet_is_about_nothing_else(self) -> None:
+        selectors = re.findall(r"([^{};]+){", STYLE.replace("@media (prefers-color-scheme: dark) {", ""))
+        names = [each.strip() for selector in selectors for each in selector.replace("}", "").split(",")]
+        assert len(names) > 20
+        assert all(name.split()[0] == ".run-graph" for name in names)
+        assert 'class="run-graph"' in draw(run_of())
+
+    def test_two_runs_share_no_id(self) -> None:
+        one, other = (draw(replace(run_of(*TestCriticalPath.STEPS), run=name)) for name in ('r "1"', "r2"))
+        ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (one, other)]
+        assert len(ids[0]) == len(ids[1]) == 3
+        assert not ids[0] & ids[1]
+        assert set(re.findall(r"url\(#([^)]+)\)", one)) <= ids[0]
+
+
 def test_draws_a_record_with_nothing_in_it_and_one_that_goes_in_circles() -> None:
     ElementTree.fromstring(draw(run_of()))
     circle = draw(run_of(StageRun("A", "done", ("B", "A", "gone")), StageRun("B", "done", ("A",))))
     assert len(boxes(circle)) == 2
     assert draw(replace(run_of(), duration_s=None))
-
-
-def test_the_critical_path_is_the_chain_that_took_longest() -> None:
-    run = run_of(
-        StageRun("Ingest", "done", duration_s=1.0),
-        StageRun("Train a", "done", ("Ingest",), duration_s=5.0),
-        StageRun("Train b", "done", ("Ingest",), duration_s=2.0),
-        StageRun("Evaluate b", "done", ("Train b",), duration_s=1.0),
-        StageRun("Select", "skipped", ("Train a", "Evaluate b")),
-        StageRun("Publish", "done", ("Select",), duration_s=0.5),
-    )
-    assert critical_path(run) == ["Ingest", "Train a", "Publish"]
-    assert critical_path(run_of(StageRun("Ingest", "skipped"))) == []
-
-
-def test_a_picture_for_a_page_has_no_style_of_its_own() -> None:
-    run = run_of(StageRun("Ingest", "done", duration_s=1.0))
-    assert "style" not in draw(run, styled=False)
-    assert STYLE.startswith(".run-graph {")
