@@ -131,7 +131,7 @@ class TestCriticalPath:
         assert "critical" not in draw(run_of(StageRun("A", "skipped")), styled=False).replace("critical-tip", "")
 
     def test_of_a_run_of_the_pipeline_goes_all_the_way(self, finished: tuple[Roots, Ran]) -> None:
-        run = find_run(finished[0].data / "runs")
+        run = find_run(finished[0].data / "runs", wanted=finished[1].record[0]["run"])
         path = critical_path(run)
         assert (path[0], path[-1]) == ("Generate", "Promote")
         requires = {step.label: step.requires for step in run.steps}
