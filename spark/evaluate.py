@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from spark.algorithms import Indexes, Scorer, load, popularity_of
 from spark.beyond import Catalogue, labels_of, per_list
 from spark.blocks import USER, Rows, rows_of
-from spark.ranking import CUTOFFS, hits_of, metrics_at
+from spark.ranking import CUTOFFS, hits_of, metrics_at, packed
 from spark.split import TEST, HeldOut, sizes
 from spark.summary import Summary, summarise
 from spark.tables import Columns, written
@@ -106,6 +106,7 @@ def per_user(scorer: Scorer, held_out: HeldOut, heard: Rows, catalogue: Catalogu
         "user": users.astype(np.int32),
         "relevant": counts.astype(np.int32),
         "heard": np.diff(heard.starts)[users],
+        "hits": packed(hits),
         "top": pa.ListArray.from_arrays(ends, lists.tracks[lists.taken]),
         **_rating_errors(scorer, held_out, rows, len(users)),
     }

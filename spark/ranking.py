@@ -16,6 +16,9 @@ CUTOFFS = (10, 20)
 
 METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate")
 
+CURVES = ("ndcg", "recall", "precision")
+"""The metrics that are reported at every length of list up to the longest."""
+
 Indexes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int64]
@@ -48,14 +51,44 @@ def metrics_at(hits: Bools, relevant: Counts, k: int) -> dict[str, Values]:
     top = hits[:, :k]
     found = top.sum(axis=1)
     ideal = np.minimum(relevant, k)
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    best = np.concatenate([[0.0], np.cumsum(discounts)])[ideal]
+    discounts, best = _gains(k)
     precision_at_hits = np.cumsum(top, axis=1) / np.arange(1, k + 1) * top
     return {
-        "ndcg": (top * discounts).sum(axis=1) / best,
+        "ndcg": np.cumsum(top * discounts, axis=1)[:, -1] / best[ideal],  # place by place, as `curves` adds
         "recall": found / relevant,
         "precision": found / k,
         "map": precision_at_hits.sum(axis=1) / ideal,
         "mrr": (found > 0) / (top.argmax(axis=1) + 1),
         "hit_rate": (found > 0).astype(np.float64),
     }
+
+
+def packed(hits: Bools) -> Indexes:
+    """Each user's hits in one number: the first place is its lowest bit. For up to 31 places."""
+    return (hits @ (1 << np.arange(hits.shape[1]))).astype(np.int32)
+
+
+def curves(hits: Indexes, relevant: Counts, depth: int) -> dict[str, list[float]]:
+    """Means over users of `CURVES` at 1, 2, … `depth` places: exactly those of `metrics_at`, in one pass over places.
+
+    Args:
+        hits: as `packed` made them.
+        relevant: shape (users,), at least 1 each.
+    """
+    discounts, best = _gains(depth)
+    found, gained = np.zeros(len(hits), np.int64), np.zeros(len(hits))
+    means: dict[str, list[float]] = {name: [] for name in CURVES}
+    for place in range(depth):
+        hit, k = (hits >> place) & 1, place + 1
+        found += hit
+        gained += hit * discounts[place]
+        at_k = {"ndcg": gained / best[np.minimum(relevant, k)], "recall": found / relevant, "precision": found / k}
+        for name, values in at_k.items():
+            means[name].append(float(np.mean(values)))
+    return means
+
+
+def _gains(depth: int) -> tuple[Values, Values]:
+    """What a hit at each place counts, and the most that 0, 1, … `depth` hits can."""
+    discounts = 1.0 / np.log2(np.arange(2, depth + 2))
+    return discounts, np.concatenate([[0.0], np.cumsum(discounts)])

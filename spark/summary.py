@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from config.errors import UserError
 from spark.beyond import PER_LIST, gini
 from spark.intervals import Interval, blocks, interval, of_means, resampled_ratios
-from spark.ranking import CUTOFFS, METRICS
+from spark.ranking import CUTOFFS, METRICS, curves
 from spark.segments import Segments, segments
 
 PER_USER = [f"{metric}@{k}" for k in CUTOFFS for metric in (*METRICS, *PER_LIST)]
@@ -36,6 +36,8 @@ class Summary:
     """Of metrics that are means over users, and of the errors."""
     segments: dict[str, dict[str, dict[str, Any]]]
     """By what users are parted, and the group's name: `users`, and `metrics` and `intervals` of `BY_SEGMENT`."""
+    curves: dict[str, list[float]]
+    """Metrics at lists of 1, 2, … tracks."""
 
 
 def summarise(measured: Path, users: Path, num_tracks: int) -> Summary:
@@ -69,7 +71,8 @@ def summarise(measured: Path, users: Path, num_tracks: int) -> Summary:
         for kind in groups
     }
     errors, error_intervals = _errors(table)
-    return Summary(metrics | _spread(ranked, num_tracks) | errors, intervals | error_intervals, by_segment)
+    by_length = curves(ranked["hits"].to_numpy(), ranked["relevant"].to_numpy(), max(CUTOFFS))
+    return Summary(metrics | _spread(ranked, num_tracks) | errors, intervals | error_intervals, by_segment, by_length)
 
 
 def _values(table: pa.Table, name: str) -> Values:

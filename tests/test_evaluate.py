@@ -144,6 +144,15 @@ def test_what_does_not_apply_is_absent(measured: Measured) -> None:
     assert measured.summary.segments == {}  # four users are too few
 
 
+def test_curves_go_through_the_metrics(measured: Measured, described: Summary) -> None:
+    for summary in (measured.summary, described):
+        assert set(summary.curves) == {"ndcg", "recall", "precision"}
+        for name, values in summary.curves.items():
+            assert len(values) == 20
+            assert (values[9], values[19]) == (summary.metrics[f"{name}@10"], summary.metrics[f"{name}@20"])
+    assert measured.summary.curves["recall"][:6] == [0.5, 0.5, 0.5, 0.5, 0.625, 0.625]
+
+
 def test_every_mean_over_users_has_an_interval_around_it(measured: Measured) -> None:
     summary = measured.summary
     assert summary.metrics.keys() - summary.intervals.keys() == {"coverage@10", "coverage@20", "gini@10", "gini@20"}

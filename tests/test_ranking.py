@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyspark.mllib.evaluation import RankingMetrics
 from pyspark.sql import SparkSession
 
-from spark.ranking import METRICS, metrics_at
+from spark.ranking import CURVES, METRICS, curves, metrics_at, packed
 
 DEPTH = 20
 
@@ -57,6 +57,25 @@ def test_metrics_agree_with_those_of_spark(spark: SparkSession) -> None:
         assert ours["precision"] == pytest.approx(theirs.precisionAt(k))
         assert ours["recall"] == pytest.approx(theirs.recallAt(k))
         assert ours["map"] == pytest.approx(theirs.meanAveragePrecisionAt(k))
+
+
+def test_curves_are_the_means_of_the_metrics_at_each_length() -> None:
+    rng = np.random.default_rng(11)
+    hits = rng.random((5_000, DEPTH)) < 0.2
+    relevant = hits.sum(axis=1) + rng.integers(1, 30, len(hits))
+    found = curves(packed(hits), relevant, DEPTH)
+    assert set(found) == set(CURVES)
+    for k in range(1, DEPTH + 1):
+        at_k = metrics_at(hits, relevant, k)
+        assert {name: values[k - 1] for name, values in found.items()} == {name: at_k[name].mean() for name in CURVES}
+
+
+def test_a_list_worked_by_hand_at_every_length() -> None:
+    # Hits at places 1 and 3; 2 tracks are relevant.
+    found = curves(packed(np.array([[True, False, True]])), np.array([2]), 3)
+    assert found["recall"] == [0.5, 0.5, 1.0]
+    assert found["precision"] == pytest.approx([1.0, 1 / 2, 2 / 3])
+    assert found["ndcg"] == pytest.approx([1.0, 1 / 1.63093, 1.5 / 1.63093], abs=1e-5)
 
 
 @st.composite

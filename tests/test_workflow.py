@@ -140,6 +140,14 @@ class TestFirstRun:
                 assert low - 1e-6 <= metrics["models"][name][metric] <= high + 1e-6
         assert "rmse" in metrics["intervals"]["als_explicit"]
 
+    def test_metrics_have_a_curve_of_every_candidate(self, version: Path) -> None:
+        metrics = read_json(version / "metrics.json")
+        assert set(metrics["curves"]) == set(metrics["models"])
+        for name, of_lengths in metrics["curves"].items():
+            for metric, values in of_lengths.items():
+                at_cutoffs = [metrics["models"][name][f"{metric}@{k}"] for k in (10, 20)]
+                assert (len(values), [values[9], values[19]]) == (20, at_cutoffs)
+
     def test_the_leaderboard_has_differences_between_the_candidates(self, version: Path) -> None:
         metrics, (*board, left_out) = (read_json(version / f"{name}.json") for name in ("metrics", "leaderboard"))
         assert left_out["model"] == "segment-popularity"
@@ -291,6 +299,7 @@ class TestRules:
         assert tracks["track_id"][0] not in set(lists["track_id"])
         found = read_json(served / "metrics.json")["lists"]
         assert found["metrics"]["diversity@10"] > 0
+        assert found["curves"]["ndcg"][9] == found["metrics"]["ndcg@10"]
         assert set(found["to_champion"]) == {"metric", "difference", "interval"}
         assert "With the rules of [recommend], the champion's lists have ndcg@10 " in capfd.readouterr().out
 

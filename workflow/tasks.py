@@ -322,6 +322,7 @@ class SelectModel(Stage):
             "models": {name: measured[name]["metrics"] for name in measured},
             "intervals": {name: measured[name]["intervals"] for name in measured},
             "segments": {name: measured[name]["segments"] for name in measured},
+            "curves": {name: measured[name]["curves"] for name in measured},
         }
         write_json(into / "metrics.json", metrics)
         metric = compared_by(metrics["models"], select_by)
