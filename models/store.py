@@ -16,6 +16,7 @@ import re
 import sqlite3
 import struct
 import unicodedata
+from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -231,7 +232,7 @@ class Store:
         items, numbers, because = packed
         places, each = _whole(items, limit), len(because) // len(items) if items else 0
         reasons = _whole(because, each * limit)
-        found = self._at({*places, *reasons} - {-1})
+        found = self._at((*places, *reasons))
         lines = zip(places, _real(numbers, limit), strict=True)
         if not each:
             return [Listed(found[place], number) for place, number in lines]
@@ -242,16 +243,19 @@ class Store:
         ]
 
     def _at(self, places: Collection[int]) -> Mapping[int, Track]:
-        """Tracks by their places, perhaps among others; those that are not known yet are read in one go."""
+        """Tracks by their places, among others; those that are not known yet are read in one go. −1 is none."""
         known = self._known
-        missing = [place for place in places if place not in known]
+        missing = {place for place in places if place not in known and place >= 0}
         if not missing:
             return known
-        rows = self._db.execute(f"SELECT {_TRACK} FROM tracks WHERE place IN {_GIVEN}", (json.dumps(missing),))
-        read = {row[0]: Track._make(row[1:]) for row in rows}
+        # All in one row: between rows, other threads would take their turn.
+        query = f"SELECT json_group_array(json_array({_TRACK})) FROM tracks WHERE place IN {_GIVEN}"
+        (rows,) = self._db.execute(query, (json.dumps([*missing]),)).fetchone()
+        read = {place: Track(*of_track) for place, *of_track in json.loads(rows)}
         if len(known) < MOST_KNOWN:  # the first ones stay: what is seen early is seen often
             known.update(read)
-        return {place: known[place] for place in places if place in known} | read
+            return known
+        return ChainMap(read, known)
 
 
 def _whole(packed: bytes, limit: int | None = None) -> Sequence[int]:

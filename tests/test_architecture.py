@@ -40,7 +40,7 @@ ROOMS = {
     ),
     "webapp": Room(
         of("config", "models"),
-        of("flask", "apiflask", "pydantic", "werkzeug", "waitress", "markupsafe", "prometheus_client"),
+        of("flask", "apiflask", "pydantic", "werkzeug", "waitress", "orjson", "markupsafe", "prometheus_client"),
     ),
 }
 

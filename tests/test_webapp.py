@@ -282,8 +282,9 @@ def test_overlong_id_is_refused(client: FlaskClient) -> None:
 
 
 def test_datasets_can_be_switched_and_the_one_promoted_last_leads(
-    roots: tuple[Path, Path], client: FlaskClient
+    roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("webapp.shelf.LISTED_S", 0.0)
     assert 'class="switcher"' not in client.get("/").text
     publish(roots[0], "other", title="The other")
     os.utime(roots[0] / "tiny" / "current", (1, 1))

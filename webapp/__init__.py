@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apiflask import APIFlask
 from flask import Flask, g
@@ -14,6 +15,9 @@ from config.paths import Paths
 from webapp import access, api, changes, charts, errors, formats, health, links, pages, security
 from webapp.routing import AnyText
 from webapp.shelf import Shelf
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 MOST_BYTES = 64 << 10
 """Of a request's body."""
@@ -36,6 +40,18 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+class _App(APIFlask):
+    """Every answer has the headers; and nothing is a coroutine, which Flask need not look for eight times a request."""
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """See Flask."""
+        return super().wsgi_app(environ, security.hardened(start_response))
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """See Flask."""
+        return func
+
+
 def create_app(
     models_root: Path | None = None, data_root: Path | None = None, config: dict[str, Any] | None = None
 ) -> Flask:
@@ -48,7 +64,7 @@ def create_app(
             sessions end with the process.
     """
     # Its own handlers of errors, and its page of documentation, which loads from elsewhere, are left out.
-    app = APIFlask(
+    app = _App(
         __name__, title="Encore", version="1", spec_path=f"{api.PREFIX}/openapi.json", docs_path=None, json_errors=False
     )
     app.error_processor(api.refused)
@@ -65,10 +81,12 @@ def create_app(
     app.before_request(access.decide)
     for blueprint in (pages.blueprint, changes.blueprint, health.blueprint, api.blueprint):
         app.register_blueprint(blueprint)
-    app.jinja_env.globals.update(charts=charts, link=links.link, user_link=links.user_link, track_link=links.track_link)
+    app.jinja_env.globals.update(
+        charts=charts, link=links.link, user_link=links.user_link, track_name=links.track_name, static=links.static
+    )
     app.context_processor(_for_templates)
     errors.register(app)
-    app.after_request(security.harden)
+    app.after_request(security.keep_close)
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import ipaddress
+import logging
 import socket
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for every request that waits for a thread
     with listener:
         server = waitress.create_server(
             create_app(given.models, given.data, config), sockets=[listener], threads=THREADS, **_behind(given.proxy)

@@ -13,8 +13,8 @@ from collections import defaultdict, deque
 from hashlib import sha256
 from urllib.parse import urlsplit
 
-from flask import Flask, abort, current_app, redirect, request, session, url_for
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, abort, current_app, redirect, request, session, url_for
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 
 ANYONE, READER, OWNER = "anyone", "reader", "owner"
@@ -132,6 +132,12 @@ class Attempts:
 
 class Sessions(SecureCookieSessionInterface):
     """Cookies that only come back to where they are from: over TLS, only over TLS."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """An empty session for those who bring none: most look-ups, which need not wait for cryptography."""
+        if self.get_cookie_name(app) not in request.cookies:
+            return SecureCookieSession()
+        return super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """Whether the request came over TLS."""

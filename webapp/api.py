@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NoReturn
 
+import orjson
 from apiflask import APIBlueprint
 from apiflask.exceptions import HTTPError
 from apiflask.schemas import FileSchema
@@ -41,7 +41,7 @@ def answer(here: Published, **facts: Any) -> Response:
 
 
 def _as_json(value: dict[str, Any]) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")), mimetype="application/json")
+    return Response(orjson.dumps(value), mimetype="application/json")
 
 
 @blueprint.get("/users")
@@ -191,7 +191,8 @@ def _tag(response: Response) -> Response:
     """What depends on the served version alone need not be sent again while that is served."""
     if response.status_code == 200 and "etag" in g:
         response.set_etag(g.etag)
-        response.make_conditional(request)
+        if request.if_none_match:
+            response.make_conditional(request)
     return response
 
 

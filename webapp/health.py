@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
@@ -81,9 +82,14 @@ def register(app: Flask) -> None:
     @app.after_request
     def count(response: Response) -> Response:
         endpoint = request.endpoint or "none"
-        requests.labels(endpoint, response.status_code).inc()
-        seconds.labels(endpoint).observe(time.perf_counter() - g.get("since", time.perf_counter()))
+        counter, histogram = of(endpoint, response.status_code)
+        counter.inc()
+        histogram.observe(time.perf_counter() - g.get("since", time.perf_counter()))
         return response
+
+    @cache
+    def of(endpoint: str, status: int) -> tuple[Counter, Histogram]:
+        return requests.labels(endpoint, status), seconds.labels(endpoint)
 
 
 class _Datasets(Collector):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from flask import Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -22,9 +28,17 @@ OWN_FORMS = {REFERRER: "same-origin"}
 _KEPT = ("text/html", "application/json", "application/problem+json", "text/csv")
 
 
-def harden(response: Response) -> Response:
-    """Adds the headers to a response."""
-    response.headers.update(HEADERS)
+def hardened(start_response: StartResponse) -> StartResponse:
+    """Wraps what a WSGI application begins its answer with, so that the headers are added, whatever made it."""
+
+    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+        return start_response(status, [*headers, *HEADERS.items()], *exc_info)
+
+    return start
+
+
+def keep_close(response: Response) -> Response:
+    """No other site learns where a reader comes from, and no cache keeps what may have changed."""
     response.headers.setdefault(REFERRER, "no-referrer")
     if response.mimetype in _KEPT:
         response.headers.setdefault("Cache-Control", "no-cache")

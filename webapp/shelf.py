@@ -21,6 +21,9 @@ from models import registry
 from models.store import Store
 from webapp.scoreboard import Scoreboard
 
+LISTED_S = 1.0
+"""How long the list of datasets holds: to look through the directory costs more than most answers."""
+
 RETRY_S = 10.0
 """How long the last good version serves before the promoted one is looked at again."""
 
@@ -145,6 +148,7 @@ class Shelf:
 
     def __init__(self, models_root: Path) -> None:
         self._root = models_root
+        self._listed: tuple[list[str], float] = [], 0.0
         self._slots: dict[str, _Slot] = {}
         self._bad: dict[Path, tuple[State, str]] = {}
         self._verified: dict[Path, tuple[State, list[str]]] = {}
@@ -152,8 +156,14 @@ class Shelf:
         self._verifying = threading.Lock()
 
     def datasets(self) -> list[str]:
-        """The datasets that serve a version, the one promoted last first."""
-        return registry.datasets(self._root)
+        """The datasets that serve a version, the one promoted last first; a new one is seen within `LISTED_S`."""
+        names, until = self._listed
+        if not names or time.monotonic() > until:
+            names = registry.datasets(self._root)
+            self._listed = names, time.monotonic() + LISTED_S
+        elif len(names) > 1:
+            names = registry.promoted_last(self._root, names)
+        return names
 
     def served(self, dataset: str) -> Published:
         """What a dataset serves: the promoted version, or the last good one if that cannot be read.
@@ -161,7 +171,7 @@ class Shelf:
         Raises:
             StoreError: neither can be read; the sentence says why.
         """
-        stamp = _stamp(self._root / dataset)
+        stamp = self._stamp(dataset)
         slot = self._fresh(dataset, stamp)
         if slot is None:
             with self._lock:
@@ -190,6 +200,15 @@ class Shelf:
                 known = self._verified[directory] = (state, registry.verify(directory))
         return f"{version.dataset}'s version {version.version} does not verify: {known[1][0]}" if known[1] else None
 
+    def _stamp(self, dataset: str) -> tuple[int, int]:
+        """Changes with every promotion, as each replaces the file."""
+        file = f"{self._root}/{dataset}/{CURRENT}"
+        try:
+            found = os.stat(file)  # noqa: PTH116 - once a request, and four times as fast as Path.stat
+        except OSError as error:
+            raise StoreError(f"{file} cannot be read: {error.strerror}.") from error
+        return found.st_ino, found.st_mtime_ns
+
     def _fresh(self, dataset: str, stamp: tuple[int, int]) -> _Slot | None:
         """What is known of a dataset, if that is still so."""
         slot = self._slots.get(dataset)
@@ -202,7 +221,7 @@ class Shelf:
         if not promoted:
             raise StoreError(f"{root / CURRENT} names no version: promote one by hand.")
         why = ""
-        for name in _promoted_last(root, promoted):
+        for name in _promoted_before(root, promoted):
             try:
                 served = self._read(root / name, before)
             except StoreError as error:
@@ -227,19 +246,10 @@ class Shelf:
         return Published.read(directory)
 
 
-def _promoted_last(root: Path, promoted: str) -> list[str]:
+def _promoted_before(root: Path, promoted: str) -> list[str]:
     """The promoted version, and those that were promoted before it, the last first."""
     earlier = [str(entry["to"]) for entry in reversed(registry.audit(root)) if entry.get("to")]
     return list(dict.fromkeys([promoted, *(name for name in earlier if registry.is_version(root, name))]))
-
-
-def _stamp(root: Path) -> tuple[int, int]:
-    """Changes with every promotion, as each replaces the file."""
-    try:
-        found = os.stat(root / CURRENT)  # noqa: PTH116 - once a request, and four times as fast as Path.stat
-    except OSError as error:
-        raise StoreError(f"{root / CURRENT} cannot be read: {error.strerror}.") from error
-    return found.st_ino, found.st_mtime_ns
 
 
 def _state(version: Path) -> State:
