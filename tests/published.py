@@ -80,6 +80,9 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
         **{name: spread(name) for name in ("value", "per_user", "per_track")},
     }  # fmt: skip
     write_json(made / "profile.json", facts.pop("profile", profile))
+    for name in ("leaderboard", "tuning"):
+        if name in facts:
+            write_json(made / f"{name}.json", facts.pop(name))
     counts = {"users": 12345, "tracks": 3, "interactions": 12, "recommendations": 24}
     about = {"version": version, "dataset": dataset, "title": "Tiny & small", "item_label": "song", "counts": counts}
     registry.seal(made, root, about | facts)

@@ -397,7 +397,7 @@ def test_every_answer_is_hardened(client: FlaskClient, path: str) -> None:
         headers = answer.headers
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/users/u1", "/users/nobody", "/nowhere"])

@@ -86,7 +86,7 @@ def create_app(
     )
     app.context_processor(_for_templates)
     errors.register(app)
-    app.after_request(security.keep_close)
+    app.after_request(security.keep_fresh)
     return app
 
 

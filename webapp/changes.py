@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 
-from flask import Blueprint, Response, abort, current_app, flash, redirect, render_template, request, session, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from config.dataset import shipped
@@ -18,19 +18,12 @@ from webapp import access, launch
 from webapp.asked import number, whole
 from webapp.choosing import NothingPublished, for_the_header, paths, shown
 from webapp.links import link
-from webapp.security import OWN_FORMS
 from webapp.versions import Version, find
 from webapp.versions import version as read_version
 
 KEPT, MOST_KEPT = 5, 1_000
 
 blueprint = Blueprint("changes", __name__)
-
-
-@blueprint.after_request
-def _with_forms(response: Response) -> Response:
-    response.headers.update(OWN_FORMS)
-    return response
 
 
 # -- signing in --------------------------------------------------------------------------------------------------------

@@ -129,24 +129,46 @@ function suggest(input) {
 
 // -- a page about something that goes on is asked for again until it has ended ------------------------------------------
 
+const FOCUSABLE = "a, button, input, summary, [tabindex]";
+const SCROLLING = ".scroll, .log";
+
 async function refresh() {
   const main = document.getElementById("content");
   if (!("live" in main.dataset)) return;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("content");
-    if (fresh && fresh.innerHTML !== main.innerHTML) {
-      const scrolled = [...main.querySelectorAll(".scroll, .log")].map((box) => [box.scrollLeft, box.scrollTop]);
-      main.replaceChildren(...fresh.childNodes);
-      main.querySelectorAll(".scroll, .log").forEach((box, place) => {
-        [box.scrollLeft, box.scrollTop] = scrolled[place] ?? [0, 0];
-      });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = answer.ok && page.getElementById("content");
+    if (fresh) {
+      document.title = page.title;
+      update(main, fresh);
+      if (!("live" in fresh.dataset)) delete main.dataset.live;
     }
-    if (fresh && !("live" in fresh.dataset)) delete main.dataset.live;
   } catch {
     // The server may be starting again: ask later.
   }
   setTimeout(refresh, REFRESH_MS);
+}
+
+// What is the same stays, with what is marked in it; what changed keeps its place and the focus.
+function update(main, fresh) {
+  const parts = [...main.children], renewed = [...fresh.children];
+  renewed.forEach((part, place) => {
+    const before = parts[place];
+    if (!before) main.append(part);
+    else if (before.outerHTML !== part.outerHTML) replace(before, part);
+  });
+  parts.slice(renewed.length).forEach((part) => part.remove());
+}
+
+function replace(before, part) {
+  const scrolled = [...before.querySelectorAll(SCROLLING)].map((box) => [box.scrollLeft, box.scrollTop]);
+  const focused = [...before.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  before.replaceWith(part);
+  part.querySelectorAll(SCROLLING).forEach((box, place) => {
+    [box.scrollLeft, box.scrollTop] = scrolled[place] ?? [0, 0];
+  });
+  part.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
 }
 
 document.querySelectorAll("input[data-suggest]").forEach(suggest);

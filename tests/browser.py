@@ -1,0 +1,47 @@
+"""A real Chromium before the real page: for the tests, and for the pictures in docs/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from config.paths import PROJECT
+from webapp.keys import TOKEN_VARIABLE
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+"""The browser that this machine has; playwright's own would have to be downloaded from elsewhere than Debian."""
+
+NO_CHROMIUM = "This machine has no Chromium: `apt-get install chromium` brings one."
+
+
+@contextmanager
+def opened() -> Iterator[Browser]:
+    """A browser that nobody sees."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def served(models: Path, data: Path, token: str) -> Iterator[str]:
+    """The page as a process of its own, as `make serve` starts it, on a free port; gives its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "webapp", "--port", "0", "--models", str(models), "--data", str(data), "--allow-runs"],
+        cwd=PROJECT, env=os.environ | {TOKEN_VARIABLE: token}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        try:
+            assert process.stdout
+            said = process.stdout.readline()
+            assert said.startswith("Encore is at http://"), said
+            yield said.split()[3].rstrip("/")
+        finally:
+            process.terminate()

@@ -1,0 +1,515 @@
+"""The page in a real Chromium: that every page is in order, and what one can do with mouse, keyboard and no script."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import browser
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import opened, served
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from published import HOSTILE, METRICS, TOKEN, publish, record, stage, started
+
+from models import registry
+from webapp import create_app
+
+pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.NO_CHROMIUM)
+
+WIDE: ViewportSize = {"width": 1280, "height": 800}
+NARROW: ViewportSize = {"width": 360, "height": 740}
+LONG = "x" * 300
+"""Nothing in it where a line could be broken."""
+
+PAGES: dict[str, dict[str, int]] = {
+    "pages.overview": {"/": 200, "/?dataset=another": 200, "/?dataset=none": 404},
+    "pages.runs": {"/runs": 200, "/runs?page=9": 404},
+    "pages.run": {"/runs/failed": 200, "/runs/going": 200, "/runs/starting": 200, f"/runs/{LONG}": 404},
+    "pages.versions": {"/models": 200, "/models?v=v1&v=v2": 200},
+    "pages.version": {"/models/v1": 200, "/models/v2?verify=1": 200, "/models/none": 404},
+    "pages.leaderboard": {"/leaderboard": 200, "/leaderboard?by=ndcg@20": 200, "/leaderboard?by=none": 400},
+    "pages.data": {"/data": 200},
+    "pages.users": {"/users": 200, "/users?q=u1&after=u1": 200, f"/users?q={LONG}": 200},
+    "pages.user": {"/users/u1": 200, f"/users/{quote(HOSTILE, safe='')}": 200, f"/users/{LONG}": 404},
+    "pages.tracks": {"/tracks": 200, f"/tracks?q={LONG}": 200},
+    "pages.track": {"/tracks/plain": 200, "/tracks/hostile": 200, "/tracks/none": 404},
+    "pages.try_it": {"/try": 200, "/try?t=plain&t=hostile&q=some": 200, "/try?t=untitled&q=none": 200},
+    "pages.api": {"/api": 200},
+    "changes.login": {"/login": 200},
+    "changes.confirm_promote": {"/models/v1/promote": 200},
+    "changes.confirm_roll_back": {"/models/v1/roll-back": 200},
+    "changes.confirm_prune": {"/prune": 200, "/prune?keep=1": 200},
+    "changes.pipeline": {"/pipeline": 200},
+    "nothing": {"/nowhere": 404},
+}
+"""Addresses of every page, with the statuses that they have."""
+
+Visit = Callable[..., Page]
+Sites = tuple[str, Path, Path]
+
+
+# -- a browser, something to look at, and an eye on what the browser says ----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for all."""
+    with opened() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page over two datasets, whose versions and runs have all that there can be to show."""
+    models, data = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("data")
+    publish(models, "another")
+    publish(models)
+    publish(models, version="v2", settings={"als": {"rank": 32}}, **_evaluated())
+    publish(models, version="v3", settings={"als": {"rank": 64}}, **_evaluated())
+    registry.roll_back(models / "tiny", "v2", expected="v3")
+    stages = [{"stage": "Ingest", "requires": [], "to_do": True}, {"stage": "Split", "requires": ["Ingest"]}]
+    opening = started("2025-11-02T08:00:00Z") | {"stages": stages, "settings": {"als": {"rank": 64}},
+                                                "changed": {"als": ["rank"]}}  # fmt: skip
+    done = stage("Ingest", "done") | {"duration_s": 2.0, "rows_in": 1000, "rows_out": 900}
+    record(data, "failed", opening, done, stage("Split", "failed", f"{HOSTILE} {LONG}"))
+    runs = data / "runs" / "tiny"
+    (runs / "failed.log").write_text(f"first line\n{HOSTILE}\n{LONG}\n")
+    (runs / "starting.out").write_text(f"{LONG}\n")
+    record(data, "going", opening, done, {"event": "stage_started", "stage": "Split", "at": "2025-11-02T08:00:02Z"})
+    with going_on(runs / "going.jsonl"), served(models, data, TOKEN) as address:
+        yield address
+
+
+def _evaluated() -> dict[str, Any]:
+    """What a version says of its evaluation and its tuning."""
+    intervals = {name: {"ndcg@10": [0.01, 0.3], "recall@10": [0.02, 0.4]} for name in METRICS}
+    difference = {"difference": 0.15, "interval": [0.1, 0.2]}
+    group = {"users": 40, "metrics": {"ndcg@10": 0.2}, "intervals": {"ndcg@10": [0.1, 0.3]}}
+    trials = [{"score": score} for score in (0.2, 0.3, 0.25)]
+    return {
+        "metrics": {
+            "intervals": intervals,
+            "segments": {name: {"activity": {"low": group, "high": group}} for name in METRICS},
+            "curves": {name: {"ndcg": [0.1, 0.2, 0.25], "recall": [0.1, 0.2, 0.3]} for name in METRICS},
+        },
+        "leaderboard": [
+            *({"model": name, "to_popularity": difference, "to_champion": difference} for name in METRICS),
+            {"model": "content", "reason": "the catalogue has no tags"},
+        ],
+        "tuning": {
+            "als": {"trials": trials, "score": 0.3, "settings": {"rank": 32}, "importance": {"rank": 0.8}},
+            "hybrid": {"settings": {"weights": {"als": 0.8, "ease": 0.2}}, "alone": {"als": 0.2}},
+        },
+    }
+
+
+@pytest.fixture
+def own(roots: tuple[Path, Path]) -> Iterator[Sites]:
+    """A page of the test's own, over two versions of which the second is served: its address and its two roots."""
+    publish(roots[0])
+    publish(roots[0], version="v2")
+    with served(*roots, TOKEN) as address:
+        yield address, *roots
+
+
+@contextmanager
+def going_on(run: Path) -> Iterator[None]:
+    """A run of that record goes on: somebody holds its lock."""
+    with run.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Visit]:
+    """Opens pages, each in a context of its own; fails the test where the browser complained of any of them."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_page(home: str, **options: Any) -> Page:
+        context = chromium.new_context(**{"base_url": home, "viewport": WIDE} | options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        _listen(page, home, complaints)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _listen(page: Page, home: str, complaints: list[str]) -> None:
+    """Writes down what should not happen on any page; what status a page has, each test looks at itself."""
+    visited: set[str] = set()
+
+    def asked(url: str, is_page: bool) -> None:
+        if is_page:
+            visited.add(url)
+        if not url.startswith(f"{home}/"):
+            complaints.append(f"asked for {url}")
+
+    page.on("request", lambda request: asked(request.url, request.is_navigation_request()))
+    page.on(
+        "requestfailed",
+        lambda request: complaints.append(f"failed: {request.url}: {request.failure}")
+        if request.failure != "net::ERR_ABORTED"  # what is left of a page when the next one is gone to
+        else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+    page.on("dialog", lambda dialog: (complaints.append(f"{page.url}: a dialog, {dialog.message}"), dialog.dismiss()))
+    page.on(
+        "console",
+        lambda said: complaints.append(f"{page.url}: {said.type}: {said.text}")
+        if said.type in ("error", "warning")
+        and not (said.text.startswith("Failed to load resource") and said.location["url"] in visited)
+        else None,
+    )
+
+
+def sign_in(page: Page) -> None:
+    """Signs in with the token, and comes to the overview."""
+    page.goto("/login")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def owner(chromium: Browser, home: str) -> Any:
+    """The state of a browser that has signed in."""
+    with chromium.new_context(base_url=home) as context:
+        sign_in(context.new_page())
+        return context.storage_state()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe has against a page as it stands: the rule, and the first element that breaks it."""
+    found = Axe().run(page, options={"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}})
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found.response["violations"]]
+
+
+def sticks_out(page: Page) -> list[str]:
+    """The elements that make the document wider than the window; none where it is not."""
+    found: list[str] = page.evaluate(
+        """() => {
+            const wide = document.documentElement.clientWidth;
+            if (document.documentElement.scrollWidth <= wide) return [];
+            const outside = (element) => element.getBoundingClientRect().right > wide + 0.5;
+            return ["the document", ...[...document.querySelectorAll("body *")].filter(outside).map((e) => e.outerHTML)];
+        }"""
+    )
+    return found
+
+
+# -- every page --------------------------------------------------------------------------------------------------------
+
+
+def test_every_page_is_among_those_looked_at(roots: tuple[Path, Path]) -> None:
+    app = create_app(*roots)
+    routes = app.url_map.bind("127.0.0.1")
+    there = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith(("pages.", "changes.")) and "GET" in (rule.methods or ())
+    }
+    assert there - {"pages.graph_style"} == set(PAGES) - {"nothing"}
+    for endpoint, addresses in PAGES.items():
+        if endpoint != "nothing":
+            assert {routes.match(address.partition("?")[0])[0] for address in addresses} == {endpoint}
+
+
+@pytest.mark.parametrize(("address", "status"), [pair for pages in PAGES.values() for pair in pages.items()])
+def test_a_page_is_in_order(visit: Visit, home: str, owner: Any, address: str, status: int) -> None:
+    page = visit(home, storage_state=owner)
+    answer = page.goto(address)
+    assert answer is not None
+    assert answer.status == status
+    assert sticks_out(page) == []
+    assert violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size(NARROW)
+    assert sticks_out(page) == []
+    assert violations(page) == []
+
+
+def test_the_page_before_anything_is_published_is_in_order(visit: Visit, roots: tuple[Path, Path]) -> None:
+    record(roots[1], "r", started("2025-11-02T08:00:00Z"), stage("Ingest", "failed", LONG))
+    with served(*roots, TOKEN) as home:
+        page = visit(home, viewport=NARROW)
+        page.goto("/")
+        expect(page.get_by_role("heading", name="Nothing published yet")).to_be_visible()
+        assert sticks_out(page) == []
+        assert violations(page) == []
+        page.context.close()
+
+
+def test_what_is_not_in_order_is_found(visit: Visit, home: str) -> None:
+    page = visit(home, viewport=NARROW)
+    page.goto("/users")
+    page.evaluate("document.querySelector('label').remove()")
+    page.evaluate(f"document.querySelector('h1').innerHTML = '<pre>{LONG}</pre>'")
+    assert [each.partition(":")[0] for each in violations(page)] == ["label"]
+    assert any("<pre>" in each for each in sticks_out(page))
+    complaints: list[str] = []
+    page = page.context.new_page()
+    _listen(page, home, complaints)
+    page.goto("/users")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=\"http://127.0.0.2:9/x.png\">')")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')")
+    page.evaluate("setTimeout(() => { throw new Error('mine') })")
+    with page.expect_event("dialog"):
+        page.evaluate("alert('x')")
+    told = "\n".join(complaints)
+    assert "mine" in told and "a dialog, x" in told
+    assert "img-src" in told and "style-src" in told
+
+
+# -- what one can do ---------------------------------------------------------------------------------------------------
+
+
+def test_signing_in_promoting_and_rolling_back(visit: Visit, own: Sites) -> None:
+    home, models, _ = own
+    page = visit(home)
+    page.goto("/models")
+    page.get_by_role("link", name="Promote version 1").click()
+    page.get_by_label("Token").fill("not the token")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    page.get_by_label("Token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Promote version 1?")).to_be_visible()
+    page.get_by_role("button", name="Promote").click()
+    expect(page.get_by_role("status")).to_have_text("Promoted: version 1 is served.")
+    assert registry.current(models / "tiny") == "v1"
+
+    page.get_by_role("link", name="Roll back to version 2").click()
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.get_by_role("status")).to_have_text("Rolled back: version 2 is served, and pinned.")
+    done = page.get_by_role("region", name="The audit log").locator("tbody tr")
+    expect(done.nth(0)).to_contain_text("rolled back")
+    expect(done.nth(0)).to_contain_text("the page, from 127.0.0.1")
+    expect(done.nth(1)).to_contain_text("promoted by the user")
+    assert registry.current(models / "tiny") == "v2"
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+    page.goto("/prune")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_versions_are_ticked_and_compared(visit: Visit, home: str) -> None:
+    page = visit(home)
+    page.goto("/models")
+    for box in page.get_by_role("checkbox").all():
+        box.uncheck()
+    for number in (1, 3):
+        page.get_by_label(f"Compare version {number}").check()
+    page.get_by_role("button", name="Compare").click()
+    side = page.get_by_role("region", name="Versions side by side").locator("thead th")
+    expect(side).to_contain_text(["Version 3", "Version 1"])
+
+
+def test_another_dataset_is_chosen_and_stays(visit: Visit, home: str) -> None:
+    page = visit(home)
+    page.goto("/")
+    page.get_by_text("Dataset tiny").click()
+    page.get_by_role("link", name="another").click()
+    page.get_by_role("link", name="Users").click()
+    page.get_by_label("User id").fill("u1")
+    page.get_by_role("option", name="u1 1 heard").click()
+    expect(page).to_have_url(f"{home}/users/u1?dataset=another")
+
+
+def test_a_user_is_found_while_one_types(visit: Visit, home: str) -> None:
+    page = visit(home)
+    page.goto("/users")
+    field = page.get_by_role("combobox", name="User id")
+    field.press_sequentially("u1")
+    options = page.get_by_role("option")
+    expect(options).to_have_text(["u1 1 heard", "u10 1 heard"])
+    expect(field).to_have_attribute("aria-expanded", "true")
+    options.nth(1).click()
+    expect(page.get_by_role("heading", name="User u10")).to_be_visible()
+
+    page.goto("/users")
+    field.fill("u1")
+    field.press("Enter")
+    expect(page.get_by_role("heading", name="User u1", exact=True)).to_be_visible()
+    expect(page.get_by_role("region", name="Recommendations")).to_contain_text("because of Plain song")
+
+
+def test_a_track_is_found_with_the_keyboard_alone(visit: Visit, home: str) -> None:
+    page = visit(home)
+    page.goto("/tracks")
+    field = page.get_by_role("combobox", name="Words of title or artist")
+    field.press_sequentially("somebody")
+    options = page.get_by_role("option")
+    expect(options).to_have_text(["Plain song Somebody", f"{HOSTILE} Somebody else"])
+    field.press("ArrowDown")
+    expect(options.nth(0)).to_have_attribute("aria-selected", "true")
+    assert field.get_attribute("aria-activedescendant") == options.nth(0).get_attribute("id")
+    assert violations(page) == []
+    field.press("ArrowUp")
+    expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+    field.press("Escape")
+    expect(options).to_have_count(0)
+    expect(field).to_have_attribute("aria-expanded", "false")
+    field.press("End")
+    field.press("Backspace")
+    expect(options).to_have_count(2)
+    field.press("ArrowDown")
+    field.press("Enter")
+    expect(page).to_have_url(re.compile(r"/tracks/plain\b"))
+
+
+def test_trying_it(visit: Visit, home: str) -> None:
+    page = visit(home)
+    page.goto("/try")
+    recommended = page.get_by_role("region", name="Recommendations")
+    expect(recommended).to_contain_text("They appear here as soon as you have picked something.")
+    field = page.get_by_role("combobox", name="Words of title or artist")
+    field.press_sequentially("plain")
+    expect(page.get_by_role("option")).to_have_text(["Plain song Somebody"])
+    field.press("ArrowDown")
+    field.press("Enter")
+    expect(page.get_by_role("link", name="Remove Plain song")).to_be_visible()
+    expect(recommended.locator("tbody tr")).to_have_count(1)
+    expect(recommended.locator("tbody th")).to_have_text(HOSTILE)
+    page.get_by_role("link", name="Add untitled").click()
+    expect(page.get_by_role("link", name="Remove untitled")).to_be_visible()
+    page.get_by_role("link", name="Remove Plain song").click()
+    expect(page.get_by_role("link", name="Remove Plain song")).to_have_count(0)
+
+
+def test_text_from_the_data_stays_text(visit: Visit, home: str) -> None:
+    page = visit(home)
+    page.goto(f"/users/{quote(HOSTILE, safe='')}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"User {HOSTILE}")
+    page.goto("/tracks/hostile")
+    expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    page.goto("/runs/failed")
+    expect(page.locator(".bad-notice")).to_contain_text(HOSTILE)
+    expect(page.get_by_label("The last lines of the log")).to_contain_text(HOSTILE)
+    page.goto("/users")
+    page.get_by_role("combobox").press_sequentially("<")
+    expect(page.get_by_role("option")).to_have_text([f"{HOSTILE} 1 heard"])
+    assert page.locator("script").count() == 1
+
+
+# -- what updates itself -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_is_followed_to_its_end(visit: Visit, own: Sites) -> None:
+    home, _, data = own
+    page = visit(home)
+    sent = data / "runs" / "tiny"
+    sent.mkdir(parents=True)
+    (sent / "r.out").write_text("so far so good\n")
+    page.goto("/runs/r")
+    expect(page.locator("#content")).to_contain_text("It was started and has not begun its record yet.")
+    page.evaluate("window.isTheSame = true")
+
+    stages = [{"stage": "Ingest", "requires": [], "to_do": True}, {"stage": "Split", "requires": ["Ingest"]}]
+    begun = {"event": "stage_started", "stage": "Ingest", "at": "2025-11-02T08:00:02Z"}
+    run = sent / "r.jsonl"
+    run.touch()
+    with going_on(run):
+        record(data, "r", started("2025-11-02T08:00:00Z") | {"stages": stages}, begun)
+        expect(page.locator(".notice")).to_contain_text("Ingest is being made")
+        expect(page).to_have_title("Run r · Encore")
+        box = page.locator(".run-graph .running .box")
+        assert box.evaluate("box => getComputedStyle(box).stroke") != "none"
+        picture = page.get_by_role("region", name="The graph of the stages")
+        picture.focus()
+        ended = [stage("Ingest", "done"), {"event": "run_finished", "status": "done", "duration_s": 3.0}]
+        with run.open("a") as file:
+            file.write("".join(f"\n{json.dumps(event)}" for event in ended))
+    expect(page.locator(".facts .status")).to_contain_text("done")
+    expect(page.locator(".facts")).to_contain_text("took 3")
+    expect(picture).to_be_focused()
+    expect(page.locator("#content[data-live]")).to_have_count(0)
+    assert page.evaluate("window.isTheSame")
+
+
+# -- the keyboard ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["/", "/models", "/runs/failed", "/users", "/try?t=plain"])
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(visit: Visit, home: str, address: str) -> None:
+    page = visit(home)
+    page.goto(address)
+    skip = page.get_by_role("link", name="Skip to the content")
+    expect(skip).not_to_be_in_viewport()
+    page.keyboard.press("Tab")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport(ratio=1)
+    reached = set()
+    for _ in range(page.locator("a, button, input:not([type=hidden]), summary, [tabindex]").count()):
+        here = page.evaluate(
+            """() => {
+                const { activeElement: at } = document;
+                const { outlineStyle, outlineWidth } = getComputedStyle(at);
+                return [at.outerHTML, outlineStyle !== "none" && parseFloat(outlineWidth) >= 2, at !== document.body];
+            }"""
+        )
+        if not here[2]:
+            break  # the end of the page
+        assert here[1], f"The focus cannot be seen on {here[0]}"
+        reached.add(here[0])
+        page.keyboard.press("Tab")
+    there = page.evaluate(
+        """() => [...document.querySelectorAll("a, button, input:not([type=hidden]), summary, [tabindex]")]
+            .filter((element) => element.checkVisibility()).map((element) => element.outerHTML)"""
+    )
+    assert set(there) - reached == set()
+    page.goto(address)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null")
+
+
+# -- without a script --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_but_suggestions_and_updates_needs_a_script(visit: Visit, own: Sites) -> None:
+    home, models, data = own
+    page = visit(home, java_script_enabled=False)
+    page.goto("/users")
+    page.get_by_label("User id").fill("u1")
+    page.get_by_role("button", name="Look up").click()
+    expect(page.get_by_role("heading", name="User u1")).to_be_visible()
+
+    page.goto("/tracks")
+    page.get_by_label("Words of title or artist").fill("plain")
+    page.get_by_role("button", name="Look up").click()
+    page.get_by_role("link", name="Plain song").click()
+    expect(page.get_by_role("heading", name="Plain song")).to_be_visible()
+
+    page.goto("/try")
+    page.get_by_label("Words of title or artist").fill("plain")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="Add Plain song").click()
+    expect(page.get_by_role("region", name="Recommendations").locator("tbody th")).to_have_text(HOSTILE)
+
+    page.goto("/models")
+    page.get_by_role("link", name="Promote version 1").click()
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Promote").click()
+    expect(page.get_by_role("status")).to_have_text("Promoted: version 1 is served.")
+    assert registry.current(models / "tiny") == "v1"
+
+    record(data, "r", started("2025-11-02T08:00:00Z"))
+    with going_on(data / "runs" / "tiny" / "r.jsonl"):
+        page.goto("/runs/r")
+        expect(page.locator('meta[http-equiv="refresh"]')).to_have_count(1)
