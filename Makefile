@@ -19,7 +19,7 @@ ONLY      = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
 export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots clean
 
 help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench-quality: .venv/.installed-dev  ## Judges published lists beside tuned peer
 
 bench-web: .venv/.installed-dev  ## Times the page over 1M users and 100k tracks, beside Flask's hello: [ARGS="--rounds 5"]
 	$(BIN)/python tests/benchmarks/web.py $(ARGS)
+
+screenshots: .venv/.installed-dev  ## Takes the pictures in docs/ of what is published: [MODELS=dir] [DATA=dir] [DATASET=name]
+	@$(BIN)/python tests/screenshots.py --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET"
 
 clean:  ## Removes stage outputs and caches; raw data, run records and models stay.
 	rm -rf data/work build .pytest_cache .mypy_cache .ruff_cache .hypothesis

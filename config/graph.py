@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from config.runs import NOT_RUN, RUNNING, UNFINISHED, Run, StageRun
 
-_WIDTH, _HEIGHT = 178, 78
+_WIDTH, _HEIGHT = 204, 78
 _GAP, _ROW_GAP = 58, 22
 _MARGIN, _HEAD, _LANE = 28, 76, 14
 _ROUND = 9
@@ -35,7 +35,7 @@ STYLE = """
                     fill: var(--soft); }
   .run-graph .page { fill: var(--page); }
   .run-graph .title { font-size: 17px; font-weight: 600; fill: var(--ink); }
-  .run-graph .name { font-size: 13.5px; font-weight: 600; fill: var(--ink); }
+  .run-graph .name { font-size: 13px; font-weight: 600; fill: var(--ink); }
   .run-graph .box { stroke-width: 1.25; }
   .run-graph .edge { fill: none; stroke: var(--line); stroke-width: 1.5; }
   .run-graph .far { stroke: var(--faint); stroke-width: 1.25; }
@@ -264,7 +264,7 @@ def _drawn(step: StageRun, box: _Box, critical: bool) -> str:
         f'<g class="{kind}"><title>{_text(hint)}</title>'
         f'<rect class="box" x="{x:g}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="8"/>'
         f'<rect class="bar" x="{x:g}" y="{y + 12:g}" width="4" height="{_HEIGHT - 24}" rx="2"/>'
-        f'<text class="name" x="{x + 14:g}" y="{y + 26:g}">{_text(_cut(step.label, 23))}</text>'
+        f'<text class="name" x="{x + 14:g}" y="{y + 26:g}">{_text(_cut(step.label, 22))}</text>'
         f'<text x="{x + 14:g}" y="{y + 46:g}">{_text(how)}</text>'
         f'<text x="{x + 14:g}" y="{y + 64:g}">{_text(_cut(step.doing or rows, 26))}</text>'
         f"{_filled(step.progress, box) if step.progress else ''}</g>"

@@ -44,8 +44,18 @@ def test_the_exit_codes_are_those_of_luigi_cfg() -> None:
 def test_make_help_lists_every_verb() -> None:
     said = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     verbs = "pipeline preview test serve luigid cluster runs run graph recommend lint format clean help".split()
-    benchmarks = ["bench", "bench-engine", "bench-quality", "bench-web"]
-    assert set(re.findall(r"^  make ([\w-]+) ", said, re.MULTILINE)) == {*verbs, *benchmarks}
+    for_us = ["bench", "bench-engine", "bench-quality", "bench-web", "screenshots"]
+    assert set(re.findall(r"^  make ([\w-]+) ", said, re.MULTILINE)) == {*verbs, *for_us}
+
+
+def test_pictures_are_there_and_small() -> None:
+    shown = {
+        (text.parent / name).resolve()
+        for text in (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md"))
+        for name in re.findall(r"!\[.+\]\((.+\.png)\)", text.read_text(encoding="utf-8"))
+    }
+    assert shown == set((PROJECT / "docs").glob("*.png"))
+    assert [picture.name for picture in shown if picture.stat().st_size > 200_000] == []
 
 
 def test_make_clean_touches_neither_raw_data_nor_models() -> None:

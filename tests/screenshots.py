@@ -1,0 +1,110 @@
+"""`make screenshots`: the pictures in docs/, taken of what is published.
+
+python tests/screenshots.py [--models models] [--data data] [--dataset synthetic] [--into docs]
+
+What they show depends on what there is, so take them after `make pipeline`, and look at them before they are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import browser
+from playwright.sync_api import Browser
+
+from config.paths import PROJECT, Paths
+from config.runs import last_runs
+from models import registry
+
+USUAL, TELEPHONE = (1200, 880), (390, 844)
+MOST_KB = 200
+TO_THE_CORNER = """(it) => {
+    it.scrollIntoView({ block: "start", inline: "start" });
+    (it.closest(".scroll") ?? document.scrollingElement).scrollBy(-16, -16);
+}"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A page to be shown: the file's name, where the page is, and what to do to it before."""
+
+    name: str
+    address: str
+    is_narrow: bool = False
+    is_dark: bool = False
+    scale: float = 1.0
+    """How large things are; where they are smaller, more of them are seen."""
+    begins: tuple[str, ...] = ()
+    """What is scrolled to the upper left, one after the other; nothing: the page as it opens."""
+
+
+def main() -> int:
+    """Takes them all; returns the exit code."""
+    given = _parser().parse_args()
+    if browser.CHROMIUM is None:
+        print(browser.NO_CHROMIUM, file=sys.stderr)
+        return 2
+    if registry.current(given.models / given.dataset) is None:
+        print(f"Nothing of {given.dataset} is published in {given.models}: make pipeline does that.", file=sys.stderr)
+        return 2
+    with browser.served(given.models, given.data, secrets.token_urlsafe()) as home, browser.opened() as chromium:
+        for picture in _pictures(chromium, home, Paths(given.data, given.models), given.dataset):
+            file = given.into / f"{picture.name}.png"
+            _take(chromium, home, given.dataset, picture, file)
+            kilobytes = file.stat().st_size / 1000
+            print(f"{file} {kilobytes:.0f} kB{f', more than {MOST_KB}' if kilobytes > MOST_KB else ''}")
+    return 0
+
+
+def _pictures(chromium: Browser, home: str, paths: Paths, dataset: str) -> list[Picture]:
+    """What to show: the run that made most, a user who heard much, the tracks that most have heard."""
+    with chromium.new_context(base_url=home) as context:
+
+        def answer(what: str, limit: int) -> list[dict[str, Any]]:
+            asked = context.request.get(f"/api/v1/{what}", params={"dataset": dataset, "limit": limit})
+            found: list[dict[str, Any]] = asked.json()[what]
+            return found
+
+        user = max(answer("users", 100), key=lambda user: user["heard"])
+        tracks = answer("tracks", 6)
+    run = max(last_runs(paths.runs(dataset)), key=lambda run: run.stages["done"])
+    picked = "&".join(f"t={track['track_id']}" for track in tracks[::2])
+    return [
+        Picture("overview", "/"),
+        Picture("run", f"/runs/{run.run}", scale=0.9, begins=(".run-graph g:has-text('Split')", "#graph")),
+        Picture("leaderboard", "/leaderboard", is_dark=True),
+        Picture("models", "/models"),
+        Picture("user", f"/users/{user['user_id']}"),
+        Picture("try", f"/try?{picked}", is_narrow=True, is_dark=True, begins=("#recommendations",)),
+    ]
+
+
+def _take(chromium: Browser, home: str, dataset: str, picture: Picture, file: Path) -> None:
+    width, height = TELEPHONE if picture.is_narrow else USUAL
+    with chromium.new_context(
+        base_url=home, color_scheme="dark" if picture.is_dark else "light", device_scale_factor=picture.scale,
+        viewport={"width": round(width / picture.scale), "height": round(height / picture.scale)},
+    ) as context:  # fmt: skip
+        page = context.new_page()
+        page.goto(f"{picture.address}{'&' if '?' in picture.address else '?'}dataset={dataset}")
+        for selector in picture.begins:
+            page.locator(selector).first.evaluate(TO_THE_CORNER)
+        page.screenshot(path=file)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Takes the pictures in docs/.", allow_abbrev=False)
+    parser.add_argument("--models", type=Path, default=Paths().models_root, help="published versions")
+    parser.add_argument("--data", type=Path, default=Paths().data_root, help="run records are in its runs/")
+    parser.add_argument("--dataset", default="synthetic", help="what is shown (default: %(default)s)")
+    parser.add_argument("--into", type=Path, default=PROJECT / "docs", help="where the pictures go (default: docs/)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
