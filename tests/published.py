@@ -24,6 +24,10 @@ METRICS = {
     "als": {"ndcg@10": 0.25, "recall@10": 0.3, "ndcg@20": 0.27},
     "als_explicit": {"ndcg@10": 0.05, "recall@10": 0.06, "ndcg@20": 0.07, "rmse": 0.8642},
 }
+CURVES = {
+    "popularity": {"ndcg": [0.06, 0.08, 0.1], "recall": [0.1, 0.15, 0.2]},
+    "als": {"ndcg": [0.15, 0.2, 0.25], "recall": [0.1, 0.2, 0.3]},
+}
 
 
 def spread(of: str) -> dict[str, Any]:

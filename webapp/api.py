@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from apiflask.exceptions import HTTPError
 from apiflask.schemas import FileSchema
 from flask import Response, abort, g, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from config import runs
 from config.redaction import redact
@@ -90,16 +90,17 @@ def recommendations_csv(user_id: str, query_data: schemas.ListQuery) -> Response
 
 
 @blueprint.post("/recommendations")
+@blueprint.input(schemas.NoQuery, location="query")
 @blueprint.input(schemas.Newcomer)
 @blueprint.output(schemas.NewcomerAnswer)
-def newcomer(json_data: schemas.Newcomer) -> Response:
+def newcomer(query_data: schemas.NoQuery, json_data: schemas.Newcomer) -> Response:
     """Recommends something to somebody new, from the tracks that they name."""
     here = shown(json_data.dataset)
     with here.store() as store:
         try:
             found = recommend_to_newcomer(store, json_data.heard, json_data.k)
         except ValueError as error:
-            raise HTTPError(422, "Validation error", {"json": {"tracks": [str(error)]}}) from error
+            raise _wrong("json", "tracks", str(error)) from error
     by = "fold-in" if found.folded_in else "similar"
     return answer(here, by=by, unknown=found.unknown, recommendations=schemas.lines(found.lines))
 
@@ -164,9 +165,9 @@ def version(version: str, query_data: schemas.DatasetQuery) -> Response:
 @blueprint.input(schemas.DatasetQuery, location="query")
 @blueprint.output(schemas.MetricsAnswer)
 def metrics(query_data: schemas.DatasetQuery) -> Response:
-    """Every candidate's metrics."""
+    """Every candidate's metrics, with their intervals, and at every length of list."""
     here = served()
-    found = {key: here.metrics.get(key, {}) for key in ("models", "intervals")}
+    found = {key: here.metrics.get(key, {}) for key in ("models", "intervals", "curves")}
     return answer(here, champion=here.metrics["champion"], select_by=here.metrics.get("select_by", ""), **found)
 
 
@@ -181,9 +182,21 @@ def last_runs(query_data: schemas.RunsQuery) -> Response:
 
 
 @blueprint.before_request
-def _only_json() -> None:
-    if request.method == "POST" and not request.is_json:
+def _understood() -> None:
+    """Refuses what would be taken for something else: a field that is there twice, a body that is no JSON object."""
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise _wrong("query", name, "Given more than once")
+    if request.method != "POST":
+        return
+    if not request.is_json:
         abort(415, "The body must be JSON: say Content-Type: application/json.")
+    try:
+        body = request.get_json()
+    except (BadRequest, RecursionError):  # the latter of lists in lists in lists …
+        abort(400, "The body is no JSON.")
+    if not isinstance(body, dict):
+        raise _wrong("json", "_schema", "The body must be a JSON object")
 
 
 @blueprint.after_request
@@ -194,6 +207,11 @@ def _tag(response: Response) -> Response:
         if request.if_none_match:
             response.make_conditional(request)
     return response
+
+
+def _wrong(where: str, field: str, says: str) -> HTTPError:
+    """As validation would refuse a field."""
+    return HTTPError(422, "Validation error", {where: {field: [says]}})
 
 
 def _unknown(what: str, wanted: str) -> NoReturn:
@@ -217,31 +235,63 @@ def problem(status: int, title: str, detail: str, errors: dict[str, object] | No
 
 
 def described(spec: dict[Any, Any] | str) -> dict[Any, Any] | str:
-    """The description with what every operation may answer besides: problems."""
+    """The description with what the framework does not know: which problems there are, and when nothing is sent."""
     assert isinstance(spec, dict)
-    spec["components"]["schemas"]["Problem"] = schemas.Problem.model_json_schema()
+    known = spec["components"]["schemas"]
+    for unused in ("HTTPError", "ValidationError"):  # what the framework itself would answer
+        known.pop(unused, None)
+    known["Problem"] = schemas.Problem.model_json_schema()
     content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for operations in spec["paths"].values():
-        for operation in operations.values():
-            for status, said in _PROBLEMS.items():
-                operation["responses"][status] = {"description": said, "content": content}
+    for path, operations in spec["paths"].items():
+        for method, operation in operations.items():
+            answers = operation["responses"]
+            for status, said in (_PROBLEMS | _OF_BODIES if method == "post" else _PROBLEMS).items():
+                answers[status] = {"description": said, "content": content}
+            if method == "post":
+                operation["requestBody"]["required"] = True
+            elif not path.startswith(_CHANGING):
+                answers["200"]["headers"] = {"ETag": _TAG}
+                answers["304"] = {"description": "It is what `If-None-Match` names."}
     return spec
 
 
 _PROBLEMS = {
+    "400": "The request cannot be read, or asks a host that is not answered to.",
+    "401": "Only who brings the token may read here: `Authorization: Bearer …`.",
     "404": "There is no such thing, or nothing has been published.",
-    "422": "A field of the query is wrong: `errors` names it.",
+    "422": "A field is wrong: `errors` names it.",
+    "429": "Too many wrong tokens came from this address.",
+    "500": "Something is broken: the server's log says what, under the id in `detail`.",
     "503": "The served version cannot be read.",
 }
+
+_OF_BODIES = {
+    "400": "The body is no JSON, or the request cannot be read.",
+    "403": "A browser sent this from another site.",
+    "413": "The body is larger than 64 kB.",
+    "415": "The body is not said to be JSON.",
+}
+
+_CHANGING = (f"{PREFIX}/versions", f"{PREFIX}/runs")
+"""What does not hang on the served version alone."""
+
+_TAG = {"schema": {"type": "string"}, "description": "Stands for the version that is served."}
 
 
 def refused(error: HTTPError) -> Response:
     """The answer to what validation refuses: it names each field."""
-    fields = {name: says for where in error.detail.values() for name, says in where.items()} if error.detail else {}
-    told = "; ".join(f"{name}: {' '.join(says)}" for name, says in fields.items()) or str(error.message)
+    found = [field for where in error.detail.values() for field in where.items()] if error.detail else []
+    fields: dict[str, object] = {name[:_SAID]: [each[:_SAID] for each in says] for name, says in found[:_MOST_SAID]}
+    told = "; ".join(f"{name}: {' '.join(says)}" for name, says in found) or str(error.message)
     return problem(error.status_code, str(error.message), told[:1_000], fields)
 
 
+_SAID, _MOST_SAID = schemas.LONGEST, 20
+"""Characters of what is said of a field, and fields, at most: they may be whatever was sent."""
+
+
 def of_http(error: HTTPException) -> Response:
-    """The same of an error of HTTP."""
-    return problem(error.code or 500, error.name, error.description or "")
+    """The same of an error of HTTP, with the headers that belong to it: which methods are allowed, for instance."""
+    response = problem(error.code or 500, error.name, error.description or "")
+    response.headers.extend((name, value) for name, value in error.get_headers() if name not in response.headers)
+    return response

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import abort, current_app, g, request
+from flask import abort, current_app, g
 
 from config.errors import UserError
 from config.paths import Paths
+from webapp.asked import LONGEST, one
 from webapp.shelf import Published, Shelf
 
 
@@ -28,7 +29,7 @@ def shown(dataset: str | None = None) -> Published:
         chosen: Published = g.shown
         return chosen
     known = datasets()
-    asked = dataset or request.args.get("dataset")
+    asked = one("dataset") if dataset is None else dataset
     if asked is None and not known:
         raise NothingPublished("Nothing has been published yet.")
     if asked is not None and asked not in known:
@@ -53,6 +54,7 @@ def datasets() -> list[str]:
 
 
 def _unknown_dataset(asked: str, known: list[str]) -> str:
+    asked = asked[:LONGEST]
     if not known:
         return f"There is no dataset {asked!r}: nothing has been published yet."
     return f"There is no dataset {asked!r}. These are published: {', '.join(known)}."

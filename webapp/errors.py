@@ -32,8 +32,10 @@ def register(app: Flask) -> None:
 def _refused(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error
-    if isinstance(error, SecurityError):  # of a host that is not ours no address can be written
-        return "This host is not answered to: use the one that the page named when it was started.\n", 400, _PLAIN
+    if isinstance(error, SecurityError):
+        error.description = "This host is not answered to: use the one that the page named when it was started."
+        if not api.is_asked():  # of a host that is not ours no address can be written
+            return f"{error.description}\n", 400, _PLAIN
     if api.is_asked():
         return api.of_http(error)
     response = error.get_response()

@@ -5,11 +5,12 @@ What comes out is made by the functions that have the name of its model; the tes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from config import runs
 from config.redaction import redact
@@ -22,44 +23,79 @@ MOST_LISTED, MOST_FOUND = 1_000, 100
 LONGEST = 500
 
 
-class _Query(BaseModel):
+def _digits(value: Any) -> Any:
+    """Text from a query, if it is a number as people write it; else pydantic would take `1_0` for ten."""
+    if isinstance(value, str) and not (value.isascii() and value.removeprefix("-").isdecimal()):
+        raise PydanticCustomError("whole", "Input should be a whole number")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """What is a number in JSON; else pydantic would take `true` for one."""
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("whole", "Input should be a whole number")
+    return value
+
+
+def _whole_characters(text: str) -> str:
+    """Text that can be looked up: JSON can also write half a character."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PydanticCustomError("text", "Input should be text, without half of a surrogate pair") from error
+    return text
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """In a query there is no null."""
+    del schema["default"]
+
+
+Whole = Annotated[int, BeforeValidator(_digits)]
+Text = Annotated[str, AfterValidator(_whole_characters)]
+Weight = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+_DATASET = "The dataset; by default the one promoted last."
+
+
+class NoQuery(BaseModel):
     """What may be asked; anything else is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
-    dataset: str | None = Field(None, description="The dataset; by default the one promoted last.")
 
-
-class DatasetQuery(_Query):
+class DatasetQuery(NoQuery):
     """Which dataset."""
 
+    dataset: str | SkipJsonSchema[None] = Field(None, description=_DATASET, json_schema_extra=_without_default)
 
-class ListQuery(_Query):
+
+class ListQuery(DatasetQuery):
     """How long a list."""
 
-    k: int = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most; there are no more than are stored.")
+    k: Whole = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most; there are no more than are stored.")
 
 
-class UsersQuery(_Query):
+class UsersQuery(DatasetQuery):
     """Whose id begins so."""
 
     q: str = Field("", max_length=LONGEST, description="How the id begins.")
     after: str = Field("", max_length=LONGEST, description="What the page before named as next.")
-    limit: int = Field(20, ge=1, le=MOST_FOUND, description="Users a page.")
+    limit: Whole = Field(20, ge=1, le=MOST_FOUND, description="Users a page.")
 
 
-class TracksQuery(_Query):
+class TracksQuery(DatasetQuery):
     """Words of title or artist."""
 
     q: str = Field("", max_length=LONGEST, description="Words of title or artist, or how they begin.")
-    page: int = Field(1, ge=1, le=100_000, description="Which page.")
-    limit: int = Field(20, ge=1, le=MOST_FOUND, description="Tracks a page.")
+    page: Whole = Field(1, ge=1, le=100_000, description="Which page.")
+    limit: Whole = Field(20, ge=1, le=MOST_FOUND, description="Tracks a page.")
 
 
-class RunsQuery(_Query):
+class RunsQuery(DatasetQuery):
     """How many runs."""
 
-    limit: int = Field(20, ge=1, le=MOST_FOUND, description="The newest so many.")
+    limit: Whole = Field(20, ge=1, le=MOST_FOUND, description="The newest so many.")
 
 
 class Track(BaseModel):
@@ -91,21 +127,23 @@ class Line(BaseModel):
     because: list[Track] = Field(description="What the user heard that contributed most, if it is known.")
 
 
-class Newcomer(_Query):
+class Newcomer(NoQuery):
     """Somebody whom no model knows, by what they heard."""
 
-    tracks: list[str] = Field(min_length=1, max_length=MOST_FOUND, description="Ids of tracks; each counts once.")
-    weights: list[float] | None = Field(
-        None, description="How often each was heard, or its rating: as many as tracks, above 0. All alike without it."
+    dataset: str | None = Field(None, description=_DATASET)
+    tracks: list[Text] = Field(min_length=1, max_length=MOST_FOUND, description="Ids of tracks; each counts once.")
+    weights: list[Weight] | None = Field(
+        None, description="How often each was heard, or its rating: as many as tracks. All alike without it."
     )
-    k: int = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most.")
+    k: Annotated[int, BeforeValidator(_number)] = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most.")
 
-    @model_validator(mode="after")
-    def _belong_together(self) -> Newcomer:
-        weights = self.weights
-        if weights is not None and (len(weights) != len(self.tracks) or not all(0 < w < math.inf for w in weights)):
-            raise ValueError("weights must be as many numbers above 0 as there are tracks")
-        return self
+    @field_validator("weights")
+    @classmethod
+    def _belong_together(cls, weights: list[float] | None, info: ValidationInfo) -> list[float] | None:
+        tracks = info.data.get("tracks")  # absent if they are wrong themselves
+        if weights is not None and tracks is not None and len(weights) != len(tracks):
+            raise PydanticCustomError("weights", "There should be as many weights as tracks")
+        return weights
 
     @property
     def heard(self) -> dict[str, float]:
@@ -195,7 +233,12 @@ class MetricsAnswer(_Answer):
     champion: str
     select_by: str
     models: dict[str, dict[str, float]]
-    intervals: dict[str, dict[str, tuple[float, float]]] = Field(description="95 % ones, by the bootstrap over users.")
+    intervals: dict[str, dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]]] = Field(
+        description="95 % ones, by the bootstrap over users."
+    )
+    curves: dict[str, dict[str, list[float]]] = Field(
+        description="ndcg, recall and precision at lists of 1, 2, … tracks; none of versions that do not have them."
+    )
 
 
 class Run(BaseModel):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import abort, render_template, request
+from flask import abort, render_template
 from flask.typing import ResponseReturnValue
 
 from models.gate import BASELINE
 from webapp import charts
+from webapp.asked import one
 from webapp.choosing import shown
 from webapp.shelf import Published
 
@@ -18,7 +19,7 @@ SEGMENTS = {"activity": "By activity", "country": "By country", "age": "By age"}
 def leaderboard() -> ResponseReturnValue:
     """Who competed, and how they did."""
     here = shown()
-    board, by = here.scoreboard, request.args.get("by")
+    board, by = here.scoreboard, one("by")
     if by is not None:
         if by not in {metric.name for metric in board.metrics}:
             abort(400, f"There is no metric {by[:40]!r} here to sort by.")
