@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import sys
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from published import HOSTILE, TOKEN, publish, record, stage, started
+from published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
 
 from config.errors import UserError
 from config.paths import Paths
@@ -284,6 +285,22 @@ class TestPages:
         table = client.get("/leaderboard?by=rmse").text.split('<table class="scores">')[1]
         assert table.index("als_explicit") < table.index("als <")
         assert client.get("/leaderboard?by=nothing").status_code == 400
+
+    def test_the_leaderboard_draws_a_curve_of_each_candidate(
+        self, roots: tuple[Path, Path], client: FlaskClient
+    ) -> None:
+        assert "By the length of the list" not in client.get("/leaderboard").text
+        shorter = CURVES["als"] | {"ndcg": [0.15, 0.2]}
+        publish(roots[0], version="v2", metrics={"curves": CURVES | {"als": shorter}})
+        page = client.get("/leaderboard").text
+        assert re.findall(r">(\w+)@k</h3>", page) == ["ndcg", "recall"]
+        ndcg, recall = page.split('class="chart plot"')[1:]
+        for chart in (ndcg, recall):
+            assert re.findall(r'<g class="series (\w+)"><title>(\w+)</title>', chart) == [
+                ("champion", "als"), ("baseline", "popularity"),
+            ]  # fmt: skip
+        assert re.findall(r"<title>als, (\d+: [\d.]+)</title>", ndcg) == ["1: 0.1500", "2: 0.2000"]
+        assert len(re.findall(r"<title>popularity, \d+:", ndcg)) == 3
 
     def test_prometheus_reads_what_is_served(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         record(roots[1], "r", started("2025-11-02T08:00:00Z"), {"event": "run_finished", "status": "failed",

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
-from published import HOSTILE, TRACKS, USERS, publish, record, stage
+from published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage
 from pydantic import BaseModel
 
 from models.store import FILE
@@ -91,8 +91,8 @@ class TestNewcomers:
             ({"tracks": []}, "tracks"), ({"tracks": ["gone"]}, "tracks"), ({}, "tracks"),
             ({"tracks": "plain"}, "tracks"), ({"tracks": ["plain"], "k": 0}, "k"),
             ({"tracks": ["plain"], "colour": 1}, "colour"),
-            ({"tracks": ["plain"], "weights": [1, 2]}, "weights"), ({"tracks": ["plain"], "weights": [-1]}, "weights.0"),
-            ({"tracks": ["plain"] * 101}, "tracks"), ([1], "_schema"),
+            ({"tracks": ["plain"], "weights": [1, 2]}, "weights"),
+            ({"tracks": ["plain"], "weights": [-1]}, "weights.0"), ({"tracks": ["plain"] * 101}, "tracks"), ([1], "_schema"),
         ],
     )  # fmt: skip
     def test_what_makes_no_sense_is_named(self, client: FlaskClient, body: Any, field: str) -> None:
@@ -124,6 +124,11 @@ class TestWhatIsPublished:
         assert [(each["version"], each["served"]) for each in found["versions"]] == [("v2", True), ("v1", False)]
         assert ask(client, "versions/v1")["champion"] == "als"
         assert ask(client, "metrics")["models"]["als"]["ndcg@10"] == 0.25
+
+    def test_metrics_have_curves_where_the_version_does(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        assert ask(client, "metrics")["curves"] == {}
+        publish(roots[0], version="v2", metrics={"curves": CURVES})
+        assert ask(client, "metrics")["curves"] == CURVES
 
     def test_runs_say_how_they_ended(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         record(roots[1], "r1", {"event": "run_started", "run": "r1", "dataset": "tiny", "at": "2026-11-24T10:00:00Z"},
@@ -179,7 +184,8 @@ class TestDescription:
         assert len(spec["paths"]) == len(rules) == 12
         for operations in spec["paths"].values():
             (operation,) = operations.values()
-            assert {"200", "404", "422", "503"} <= operation["responses"].keys()
+            assert {"200", "400", "401", "404", "422", "503"} <= operation["responses"].keys()
+        assert {"403", "413", "415"} <= spec["paths"]["/api/v1/recommendations"]["post"]["responses"].keys()
 
     @pytest.mark.parametrize(
         ("path", "kind"),
