@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ def spread(of: str) -> dict[str, Any]:
     return {"of": of, "mean": 2.5, "min": 1, "max": 7, "quartiles": [1.0, 2.0, 4.0], "histogram": histogram}
 
 
-def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **facts: Any) -> Path:
-    """Publishes and promotes a version in which every user has heard `plain` and is recommended the others."""
+def publish(
+    models_root: Path, dataset: str = "tiny", *, version: str = "v1", ids: Sequence[str] = TRACKS, **facts: Any
+) -> Path:
+    """Publishes and promotes a version in which every user has heard the first track and is recommended the others."""
+    heard_id, *others = ids
     root = models_root / dataset
     made = root / version
     (made / "recommendations").mkdir(parents=True)
@@ -48,15 +52,15 @@ def publish(models_root: Path, dataset: str = "tiny", *, version: str = "v1", **
         "rung": ["model", *["content"] * (len(USERS) - 1)],
     }  # fmt: skip
     tracks: dict[str, Any] = {
-        "index": pa.array(range(3), pa.int32()), "track_id": TRACKS, "title": TITLES,
+        "index": pa.array(range(3), pa.int32()), "track_id": ids, "title": TITLES,
         "artist": ["Somebody", None, "Somebody else"], "genre": ["folk", None, "jazz"], "popularity": [9, 5, 2],
     }  # fmt: skip
     lists: dict[str, Any] = {
         "user_id": [user for user in USERS for _ in range(2)], "rank": pa.array([1, 2] * len(USERS), pa.int32()),
-        "track_id": ["untitled", "hostile"] * len(USERS), "score": pa.array([0.75, 0.5] * len(USERS), pa.float32()),
-        "because": [["plain"], []] * len(USERS),
+        "track_id": others * len(USERS), "score": pa.array([0.75, 0.5] * len(USERS), pa.float32()),
+        "because": [[heard_id], []] * len(USERS),
     }  # fmt: skip
-    similar: dict[str, Any] = {"track_id": ["plain"], "rank": pa.array([1], pa.int32()), "similar_id": ["hostile"],
+    similar: dict[str, Any] = {"track_id": [heard_id], "rank": pa.array([1], pa.int32()), "similar_id": [others[1]],
                                "score": pa.array([0.875], pa.float32())}  # fmt: skip
     pq.write_table(pa.table(users), made / "users.parquet")
     pq.write_table(pa.table(tracks), made / "tracks.parquet")

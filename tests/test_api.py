@@ -91,8 +91,8 @@ class TestNewcomers:
             ({"tracks": []}, "tracks"), ({"tracks": ["gone"]}, "tracks"), ({}, "tracks"),
             ({"tracks": "plain"}, "tracks"), ({"tracks": ["plain"], "k": 0}, "k"),
             ({"tracks": ["plain"], "colour": 1}, "colour"),
-            ({"tracks": ["plain"], "weights": [1, 2]}, "weights"),
-            ({"tracks": ["plain"], "weights": [-1]}, "weights.0"), ({"tracks": ["plain"] * 101}, "tracks"), ([1], "_schema"),
+            ({"tracks": ["plain"], "weights": [1, 2]}, "weights"), ({"tracks": ["plain"] * 101}, "tracks"),
+            ({"tracks": ["plain"], "weights": [-1]}, "weights.0"), ([1], "_schema"),
         ],
     )  # fmt: skip
     def test_what_makes_no_sense_is_named(self, client: FlaskClient, body: Any, field: str) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from flask import abort, request
+from werkzeug.datastructures import MultiDict
 
 LONGEST = 500
 """Characters of an id or of what is searched for."""
 
 
-def one(name: str) -> str | None:
-    """What the query has for a field; None where it is not there. Twice would be once too many."""
-    found = request.args.getlist(name)
+def one(name: str, given: MultiDict[str, str] | None = None) -> str | None:
+    """What the query, or the form that is given, has for a field; None where it is not there. Twice is too often."""
+    found = (request.args if given is None else given).getlist(name)
     if len(found) > 1:
         abort(400, f"{name} is there {len(found)} times: once is enough.")
     return found[0] if found else None

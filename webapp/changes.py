@@ -15,7 +15,7 @@ from config.errors import StoreError, UserError
 from config.redaction import redact
 from models import registry
 from webapp import access, launch
-from webapp.asked import number, whole
+from webapp.asked import number, one, whole
 from webapp.choosing import NothingPublished, for_the_header, paths, shown
 from webapp.links import link
 from webapp.versions import Version, find
@@ -110,7 +110,7 @@ def confirm_prune() -> ResponseReturnValue:
 @blueprint.post("/prune")
 def prune() -> ResponseReturnValue:
     """Removes old versions for good."""
-    keep = number("keep", request.form.get("keep", ""), MOST_KEPT)
+    keep = number("keep", one("keep", request.form) or "", MOST_KEPT)
     removed = registry.prune(shown().directory.parent, keep, via=_via())
     flash(f"Pruned: {len(removed)} version{'' if len(removed) == 1 else 's'} removed.")
     return redirect(link("versions"))

@@ -1,0 +1,273 @@
+"""What nobody should send, to API and pages: refused with a word about what is wrong, and never a failure of ours."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+from published import ODD_IDS, TOKEN, publish
+from werkzeug.test import TestResponse
+
+from webapp import create_app
+
+PROBLEM = "application/problem+json"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+LONG = "x" * 10_000
+ODD_DATASETS = ["", ".", "..", "../tiny", "tiny/", "TINY", "tiny\0", "'", "🎧", LONG]
+
+
+def briefly(value: object) -> str:
+    """What a case is called."""
+    return repr(value)[:40]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    """A client of an application with one published version, which no test here can change."""
+    root = tmp_path_factory.mktemp("site")
+    publish(root / "models")
+    return create_app(root / "models", root / "data", {"TESTING": True, "TOKEN": TOKEN, "MAY_RUN": True}).test_client()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_fails(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No test of this file may leave an error in the log."""
+    yield
+    assert [entry.getMessage() for entry in caplog.get_records("call") if entry.levelno >= logging.ERROR] == []
+
+
+def problem(answer: TestResponse, status: int) -> dict[str, Any]:
+    """What the API says is wrong."""
+    assert (answer.status_code, answer.mimetype) == (status, PROBLEM)
+    assert answer.json is not None
+    assert answer.json["status"] == status
+    assert len(answer.data) < 5_000
+    return answer.json
+
+
+def page(answer: TestResponse, status: int) -> str:
+    """The text of a designed page that says what is wrong."""
+    assert (answer.status_code, answer.mimetype) == (status, "text/html")
+    assert 'class="message"' in answer.text
+    assert len(answer.data) < 5_000
+    return answer.text
+
+
+class TestQueriesOfTheApi:
+    @pytest.mark.parametrize(
+        ("asked", "field"),
+        [
+            ("users/u1/recommendations?k=1&k=1", "k"), ("users/u1/recommendations?k=%2B5", "k"),
+            ("users/u1/recommendations?k=1_0", "k"), ("users/u1/recommendations?k=%205", "k"),
+            ("users/u1/recommendations?k=1.0", "k"), ("users/u1/recommendations?k=%D9%A1", "k"),
+            (f"users/u1/recommendations?k={'9' * 5_000}", "k"), ("users/u1/recommendations.csv?k=0", "k"),
+            ("tracks/plain/similar?k=1001", "k"), ("users?limit=101", "limit"), ("runs?limit=0", "limit"),
+            ("tracks?page=100001", "page"), (f"tracks?q={LONG}", "q"), (f"users?after={LONG}", "after"),
+            ("users?dataset=tiny&dataset=tiny", "dataset"), ("versions?v=v1", "v"), ("metrics?%FF=1", "%FF"),
+            ("versions/v1?=1", "_schema"), (f"runs?{LONG}=1", "x" * 500),
+        ],
+        ids=briefly,
+    )  # fmt: skip
+    def test_a_field_that_is_wrong_is_named(self, site: FlaskClient, asked: str, field: str) -> None:
+        assert list(problem(site.get(f"/api/v1/{asked}"), 422)["errors"]) == [field]
+
+    @pytest.mark.parametrize("name", ODD_DATASETS, ids=briefly)
+    def test_a_dataset_that_there_is_not_is_named(self, site: FlaskClient, name: str) -> None:
+        said = problem(site.get("/api/v1/users", query_string={"dataset": name}), 404)
+        assert said["detail"].startswith(f"There is no dataset {name[:500]!r}")
+        body = {"tracks": ["plain"], "dataset": name}
+        assert problem(site.post("/api/v1/recommendations", json=body), 404)["detail"] == said["detail"]
+
+    @pytest.mark.parametrize(
+        "wanted", ["%FF", "..%2F..%2Fetc%2Fpasswd", "%2E%2E", "%22%27%60", "u1%00", "u1%2F", "u1 "], ids=briefly
+    )
+    def test_an_id_that_there_is_not_is_said(self, site: FlaskClient, wanted: str) -> None:
+        for path in ("users/{}", "users/{}/recommendations.csv", "tracks/{}/similar", "versions/{}"):
+            if wanted == "%2E%2E" and path.startswith("users"):
+                continue  # there is a user of that name
+            problem(site.get(f"/api/v1/{path.format(wanted)}"), 404)
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+    def test_another_method_is_told_the_right_ones(self, site: FlaskClient, method: str) -> None:
+        answer = site.open("/api/v1/users/u1", method=method)
+        problem(answer, 405)
+        assert set(answer.allow) == {"GET", "HEAD", "OPTIONS"}
+
+    def test_another_host_is_not_answered_to(self, site: FlaskClient) -> None:
+        for path in ("/api/v1/users", "/api/v1/nothing"):
+            assert "host" in problem(site.get(path, headers={"Host": "evil.example"}), 400)["detail"]
+
+
+class TestBodies:
+    @pytest.mark.parametrize(
+        ("body", "status", "field"),
+        [
+            (b"null", 422, "_schema"), (b"1", 422, "_schema"), (b'"plain"', 422, "_schema"), (b"{}", 422, "tracks"),
+            (b'{"tracks": null}', 422, "tracks"), (b'{"tracks": [1]}', 422, "tracks.0"),
+            (b'{"tracks": ["plain", ["plain"]]}', 422, "tracks.1"), (b'{"tracks": {"0": "plain"}}', 422, "tracks"),
+            (b'{"tracks": ["plain", "\\ud800"]}', 422, "tracks.1"), (b'{"tracks": ["\\u0000", "%00"]}', 422, "tracks"),
+            (b'{"tracks": ["plain"], "k": true}', 422, "k"), (b'{"tracks": ["plain"], "k": "3"}', 422, "k"),
+            (b'{"tracks": ["plain"], "k": 1.5}', 422, "k"), (b'{"tracks": ["plain"], "k": NaN}', 422, "k"),
+            (b'{"tracks": ["plain"], "k": null}', 422, "k"), (b'{"tracks": ["plain"], "k": 1e400}', 422, "k"),
+            (b'{"tracks": ["plain"], "weights": [true]}', 422, "weights.0"),
+            (b'{"tracks": ["plain"], "weights": ["2"]}', 422, "weights.0"),
+            (b'{"tracks": ["plain"], "weights": [0]}', 422, "weights.0"),
+            (b'{"tracks": ["plain"], "weights": [-Infinity]}', 422, "weights.0"),
+            (b'{"tracks": ["plain"], "weights": [1e999]}', 422, "weights.0"),
+            (b'{"tracks": ["plain"], "weights": [1' + b"0" * 400 + b"]}", 422, "weights.0"),
+            (b'{"tracks": ["plain"], "weights": 1}', 422, "weights"),
+            (b'{"tracks": ["plain"], "weights": []}', 422, "weights"),
+            (b'{"tracks": ["plain", "plain"], "weights": [1]}', 422, "weights"),
+            (b'{"tracks": ["plain"], "dataset": 1}', 422, "dataset"),
+            (b'{"tracks": ["plain"], "' + b"x" * 60_000 + b'": 1}', 422, "x" * 500),
+            (b'{"tracks": ["' + b"x" * 60_000 + b'"]}', 422, "tracks"), (b"{", 400, None), (b"\xff", 400, None),
+            (b'{"tracks": ["\xff"]}', 400, None), (b"[" * 60_000, 400, None), (b'{"a":' * 10_000, 400, None),
+            (b'{"k": ' + b"1" * 5_000 + b"}", 400, None), (b"tracks=plain", 400, None),
+        ],
+        ids=briefly,
+    )  # fmt: skip
+    def test_what_cannot_be_is_named(self, site: FlaskClient, body: bytes, status: int, field: str | None) -> None:
+        said = problem(site.post("/api/v1/recommendations", data=body, content_type="application/json"), status)
+        assert list(said["errors"]) == ([field] if field else [])
+        if not field:
+            assert "JSON" in said["detail"]
+
+    def test_what_is_in_the_address_and_not_in_the_body_is_named(self, site: FlaskClient) -> None:
+        answer = site.post("/api/v1/recommendations?dataset=tiny", json={"tracks": ["plain"]})
+        assert list(problem(answer, 422)["errors"]) == ["dataset"]
+
+    @pytest.mark.parametrize(
+        "kind", ["", "text/plain", "text/json", "multipart/form-data", "application/json-seq", "\0"], ids=briefly
+    )
+    def test_what_is_not_said_to_be_json_is_refused(self, site: FlaskClient, kind: str) -> None:
+        answer = site.post("/api/v1/recommendations", data='{"tracks": ["plain"]}', headers={"Content-Type": kind})
+        assert "application/json" in problem(answer, 415)["detail"]
+
+    def test_what_is_unusual_and_right_works(self, site: FlaskClient) -> None:
+        once = site.post("/api/v1/recommendations", json={"tracks": ["plain"]}).json
+        for body in (
+            {"tracks": ["plain", "plain"]}, {"tracks": ["plain"], "k": 3.0}, {"tracks": ["plain"], "weights": None},
+            {"tracks": ["plain"], "weights": [1e308]}, {"tracks": ["plain"], "weights": [5e-324], "dataset": "tiny"},
+        ):  # fmt: skip
+            assert site.post("/api/v1/recommendations", json=body).json == once
+        many = {"tracks": ["plain", *(f"gone {n}" for n in range(99))]}
+        assert site.post("/api/v1/recommendations", json=many).json == once | {"unknown": many["tracks"][1:]}
+
+
+class TestPages:
+    @pytest.mark.parametrize(
+        ("asked", "status", "said"),
+        [
+            ("/users/u1?k=1&k=1", 400, "k is there 2 times"), ("/users/u1?heard=1.5", 400, "heard = "),
+            ("/users/u1?k=%D9%A1", 400, "k = "), ("/users/u1?k=%C2%B2", 400, "k = "), ("/users?q=a&q=b", 400, "q is"),
+            (f"/users?after={LONG}", 400, "after may have 500"), (f"/try?q={LONG}", 400, "q may have 500"),
+            ("/runs?page=0", 400, "page = "), ("/runs?page=1e1", 400, "page = "), ("/runs?page=99999", 404, "no page"),
+            ("/leaderboard?by=%00", 400, "no metric"), (f"/leaderboard?by={LONG}", 400, "no metric"),
+            ("/leaderboard?by=rmse&by=rmse", 400, "by is there 2"), ("/?dataset=tiny&dataset=x", 400, "dataset is"),
+            ("/tracks/%00", 404, "no song"), ("/tracks/%FF", 404, "no song"), (f"/tracks/{LONG}", 404, "no song"),
+            ("/models/%2E%2E", 404, "no version"), (f"/models/{LONG}", 404, "no version"), ("/runs/..", 404, "no run"),
+            ("/runs/%00", 404, "no run"), ("/runs/..%2F..%2Fx", 404, "not found"), ("/static/%00", 404, "not found"),
+            ("/static/..%2F__init__.py", 404, "not found"), ("/prune?keep=0", 400, "keep = "),
+            ("/models/%00/promote", 404, "no version"), (f"/models/{LONG}/roll-back", 404, "no version"),
+            *[(f"/data?dataset={quote(name)}", 404, "no dataset") for name in ODD_DATASETS],
+        ],
+        ids=briefly,
+    )  # fmt: skip
+    def test_what_cannot_be_is_said(self, site: FlaskClient, asked: str, status: int, said: str) -> None:
+        assert said in page(site.get(asked, headers=BEARER), status)
+
+    @pytest.mark.parametrize("wanted", ["%00", "%FF", "%22", "..%2F..", "u1%2F", LONG], ids=briefly)
+    def test_a_user_that_there_is_not_is_said(self, site: FlaskClient, wanted: str) -> None:
+        answer = site.get(f"/users/{wanted}")
+        assert (answer.status_code, answer.mimetype) == (404, "text/html")
+        assert "Nobody here is called" in answer.text
+
+    @pytest.mark.parametrize(
+        ("path", "form", "status", "said"),
+        [
+            ("/prune", {"keep": "²"}, 400, "keep = "), ("/prune", {"keep": "9" * 5_000}, 400, "keep = "),
+            ("/prune", {}, 400, "keep = "), ("/prune", {"keep": ["5", "1"]}, 400, "keep is there 2 times"),
+            ("/models/v1/promote", {"expected": "\0"}, 409, "came first"),
+            ("/models/%2E%2E/promote", {}, 404, "no version"), ("/pipeline", {"name": "\0"}, 400, "no description"),
+            ("/pipeline", {"name": LONG}, 400, "no description"), ("/login", {"token": "x" * 70_000}, 413, "exceeds"),
+            ("/try", {}, 405, "not allowed"),
+        ],
+        ids=briefly,
+    )  # fmt: skip
+    def test_forms_too(self, site: FlaskClient, path: str, form: dict[str, Any], status: int, said: str) -> None:
+        assert said in page(site.post(path, data=form, headers=BEARER), status)
+
+    @pytest.mark.parametrize(
+        ("body", "kind"),
+        [
+            (b"\xff\x00", "application/x-www-form-urlencoded"), (b"token=%FF%00", "application/x-www-form-urlencoded"),
+            (b"--x\r\nbroken", "multipart/form-data; boundary=x"), (b"x", "multipart/form-data"),
+            (b'{"token": 1}', "application/json"), (b"token=\x00", "\0"),
+        ],
+        ids=briefly,
+    )  # fmt: skip
+    def test_a_sign_in_that_is_none_is_a_wrong_token(self, bare: FlaskClient, body: bytes, kind: str) -> None:
+        assert bare.post("/login", data=body, headers={"Content-Type": kind}).status_code == 401
+
+
+@pytest.mark.parametrize("odd", [*ODD_IDS, "'", "%", "%00", "a\0b", ".", "y" * 3_000], ids=briefly)
+def test_a_track_of_an_odd_id_works(roots: tuple[Path, Path], bare: FlaskClient, odd: str) -> None:
+    publish(roots[0], ids=[odd, "untitled", "hostile"])
+    escaped = quote(odd, safe="")
+    track = bare.get(f"/api/v1/tracks/{escaped}").json
+    assert track is not None
+    assert track["track"]["track_id"] == odd
+    assert bare.get(f"/api/v1/tracks/{escaped}/similar").status_code == 200
+    assert bare.get(f"/tracks/{escaped}").status_code == 200
+    assert "0.875" in bare.get("/try", query_string={"t": odd}).text
+    newcomer = bare.post("/api/v1/recommendations", json={"tracks": [odd]}).json
+    assert newcomer is not None
+    assert [line["track"]["track_id"] for line in newcomer["recommendations"]] == ["hostile"]
+
+
+def test_a_served_page_refuses_what_is_too_much_and_says_why(roots: tuple[Path, Path]) -> None:
+    publish(roots[0])
+    command = [sys.executable, "-m", "webapp", "--port", "0", "--models", str(roots[0]), "--data", str(roots[1])]
+    large = json.dumps({"tracks": ["x" * 70_000]}).encode()
+    piped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with piped as server, ExitStack() as ends:
+        try:
+            assert server.stdout and server.stderr
+            found = re.search(r":(\d+)/", server.stdout.readline())
+            assert found
+            connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+            ends.callback(connection.close)
+
+            def ask(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str | None, str]:
+                chunked = body is not None and not isinstance(body, bytes)
+                connection.request(method, path, body, headers, encode_chunked=chunked)
+                answer = connection.getresponse()
+                return answer.status, answer.headers["Content-Type"], answer.read().decode()
+
+            def post(body: Any) -> tuple[int, str | None, str]:
+                also = {} if isinstance(body, bytes) else {"Transfer-Encoding": "chunked"}
+                return ask("POST", "/api/v1/recommendations", body, **{"Content-Type": "application/json"}, **also)
+
+            for body in (large, (large[at : at + 1_000] for at in range(0, len(large), 1_000))):
+                status, kind, said = post(body)
+                assert (status, kind, json.loads(said)["title"]) == (413, PROBLEM, "Request Entity Too Large")
+            assert post(iter([b'{"tracks": ', b'["plain"]}']))[0] == 200
+            assert post(iter([b"[" * 60_000]))[:2] == (400, PROBLEM)
+            assert ask("GET", "/api/v1/users/%ff%00%2e%2e")[:2] == (404, PROBLEM)
+            assert ask("GET", "/api/v1/users/u1", Host="evil.example")[:2] == (400, PROBLEM)
+            assert ask("GET", "/users/u1?k=1&k=2")[:2] == (400, "text/html; charset=utf-8")
+            assert ask("GET", "/api/v1/users/u1")[0] == 200
+        finally:
+            server.terminate()
+        assert "Traceback" not in server.stderr.read()
