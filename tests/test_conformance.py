@@ -66,11 +66,12 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 
 
 @pytest.fixture(scope="module")
-def answers() -> Iterator[dict[str, Counter[int]]]:
+def answers(request: pytest.FixtureRequest) -> Iterator[dict[str, Counter[int]]]:
     """How often each operation gave each status: in the end, each must have found and refused enough."""
     found: dict[str, Counter[int]] = defaultdict(Counter)
+    failed = request.session.testsfailed
     yield found
-    for operation, statuses in found.items():
+    for operation, statuses in found.items() if request.session.testsfailed == failed else ():
         assert min(statuses[200], statuses[422], 5 * statuses[404]) >= 5, (operation, statuses)
 
 

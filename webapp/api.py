@@ -281,11 +281,12 @@ _TAG = {"schema": {"type": "string"}, "description": "Stands for the version tha
 def refused(error: HTTPError) -> Response:
     """The answer to what validation refuses: it names each field."""
     found = [field for where in error.detail.values() for field in where.items()] if error.detail else []
-    fields: dict[str, object] = {name[:_SAID]: [each[:_SAID] for each in says] for name, says in found[:_MOST_SAID]}
-    told = "; ".join(f"{name}: {' '.join(says)}" for name, says in found) or str(error.message)
-    return problem(error.status_code, str(error.message), told[:1_000], fields)
+    fields = {name[:_SAID]: [each.removeprefix(_PREFIX)[:_SAID] for each in says] for name, says in found[:_MOST_SAID]}
+    told = "; ".join(f"{name}: {' '.join(says)}" for name, says in fields.items()) or str(error.message)
+    return problem(error.status_code, str(error.message), told[:1_000], dict(fields))
 
 
+_PREFIX = "Value error, "  # of pydantic's, before a sentence of ours
 _SAID, _MOST_SAID = schemas.LONGEST, 20
 """Characters of what is said of a field, and fields, at most: they may be whatever was sent."""
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import PydanticCustomError
 
 from config import runs
 from config.redaction import redact
@@ -26,14 +25,14 @@ LONGEST = 500
 def _digits(value: Any) -> Any:
     """Text from a query, if it is a number as people write it; else pydantic would take `1_0` for ten."""
     if isinstance(value, str) and not (value.isascii() and value.removeprefix("-").isdecimal()):
-        raise PydanticCustomError("whole", "Input should be a whole number")
+        raise ValueError("Input should be a whole number")
     return value
 
 
 def _number(value: Any) -> Any:
     """What is a number in JSON; else pydantic would take `true` for one."""
     if isinstance(value, bool | str):
-        raise PydanticCustomError("whole", "Input should be a whole number")
+        raise ValueError("Input should be a whole number")
     return value
 
 
@@ -43,7 +42,7 @@ def _whole_characters(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise PydanticCustomError("text", "Input should be text, without half of a surrogate pair") from error
+            raise ValueError("Input should be text, without half of a surrogate pair") from error
     return text
 
 
@@ -142,7 +141,7 @@ class Newcomer(NoQuery):
     def _belong_together(cls, weights: list[float] | None, info: ValidationInfo) -> list[float] | None:
         tracks = info.data.get("tracks")  # absent if they are wrong themselves
         if weights is not None and tracks is not None and len(weights) != len(tracks):
-            raise PydanticCustomError("weights", "There should be as many weights as tracks")
+            raise ValueError("There should be as many weights as tracks")
         return weights
 
     @property
