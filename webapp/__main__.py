@@ -20,6 +20,9 @@ from webapp import LOOPBACK, create_app, keys
 THREADS = 4
 """More would wait for the same two or four cores."""
 
+MOST_READ = 1 << 20
+"""Bytes of a body that are read at all, so that it can be refused with a problem; beyond, waitress refuses it."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage."""
@@ -43,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for every request that waits for a thread
     with listener:
         server = waitress.create_server(
-            create_app(given.models, given.data, config), sockets=[listener], threads=THREADS, **_behind(given.proxy)
+            create_app(given.models, given.data, config),
+            sockets=[listener],
+            threads=THREADS,
+            max_request_body_size=MOST_READ,
+            **_behind(given.proxy),
         )
         host = f"[{given.host}]" if ":" in given.host else given.host
         print(f"Encore is at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C stops it).", said, sep="\n", flush=True)

@@ -46,7 +46,7 @@ def condition(here: Published, last: Run | None, *, pinned: bool, newest: str) -
         watch.append(f"The last run {how}; what was published stays.")
     if pinned:
         watch.append("A rollback pinned this version: runs publish, and none is promoted until somebody promotes one.")
-    elif newest != here.version and not here.instead_of:
+    elif newest != here.version and not here.instead_of and (last is None or last.version != here.version):
         watch.append("A newer version was published and is not served: it did not pass the gate, or was rolled back.")
     if (age := _days_since(here.manifest["created_at"])) >= STALE_DAYS:
         watch.append(f"What is served was made {age} days ago.")
