@@ -14,12 +14,14 @@ CLUSTER   = $(if $(SPARK_MASTER),--spark-session-master "$$SPARK_MASTER")
 SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),--scheduler-port "$$LUIGID_PORT",--local-scheduler)
 # Runs of all datasets are meant, unless the command names one.
 ONLY      = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
+# A variable VERSION of the environment is about something else.
+MEANT     = $(if $(findstring command,$(origin VERSION)),"$$VERSION")
 
 # Recipes take what the user gives from the environment, so that a quote in an id or a path is just a character.
-export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER
+export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER VERSION KEEP
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget clean
 
 help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +55,25 @@ graph: .venv/.installed  ## Draws the stages of the last run, or of: [ID=…] [D
 
 recommend: .venv/.installed  ## Prints one user's list: ID=42 [K=10] [DATASET=name]
 	@$(BIN)/python -m models recommend -k "$$K" --models "$$MODELS" --dataset "$$DATASET" -- "$$ID"
+
+versions: .venv/.installed  ## Lists the versions, newest first, and what was done with them: [DATASET=name]
+	@$(BIN)/python -m models versions --models "$$MODELS" --dataset "$$DATASET"
+
+promote: .venv/.installed  ## Serves a version, and ends a pin: VERSION=number-or-id [DATASET=name]
+	@$(BIN)/python -m models promote --models "$$MODELS" --dataset "$$DATASET" -- $(MEANT)
+
+rollback: .venv/.installed  ## Serves the version before again, or another one, and pins it: [VERSION=number-or-id] [DATASET=name]
+	@$(BIN)/python -m models rollback --models "$$MODELS" --dataset "$$DATASET" -- $(MEANT)
+
+verify: .venv/.installed  ## Checks every file of all versions, or of one: [VERSION=number-or-id] [DATASET=name]
+	@$(BIN)/python -m models verify --models "$$MODELS" --dataset "$$DATASET" -- $(MEANT)
+
+prune: .venv/.installed  ## Removes old versions and unused stage outputs: [KEEP=5] [DRY_RUN=1] [DATASET=name]
+	@$(BIN)/python -m workflow prune --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET" \
+	    $(if $(KEEP),--keep "$$KEEP") $(if $(DRY_RUN),--dry-run)
+
+forget: .venv/.installed  ## Takes a user out of all versions: ID=42 [DATASET=name]
+	@$(BIN)/python -m models forget --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET" -- "$$ID"
 
 lint: .venv/.installed-dev  ## Checks style and types.
 	$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import hashlib
 import json
@@ -16,6 +18,8 @@ from typing import Any
 
 STAGING = ".staging"
 LOCK = ".lock"
+REPLACED = ".replaced"
+"""Suffix of a directory that another one is about to take the place of, where two cannot be exchanged in one step."""
 
 
 def now() -> str:
@@ -100,6 +104,18 @@ def locked(path: Path, waiting_for: Callable[[str], None] = lambda holder: None)
 
 
 @contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Holds the lock like `locked` if nobody else does, and yields whether that is so. Never waits."""
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
 def made_whole(final: Path) -> Iterator[Path]:
     """Yields an empty staging directory that becomes `final` in one step when the block ends well.
 
@@ -123,16 +139,84 @@ def lock_of(final: Path) -> Path:
     return final.with_name(final.name + LOCK)
 
 
+def remove_whole(final: Path) -> None:
+    """Removes a directory so that it is never there in part: what a crash leaves is staging, which is swept."""
+    going = final.with_name(final.name + STAGING)
+    shutil.rmtree(going, ignore_errors=True)
+    final.rename(going)
+    fsync(final.parent)
+    shutil.rmtree(going, ignore_errors=True)  # a run that starts may sweep it at the same time
+
+
+def discard(final: Path, still: Callable[[], bool] = lambda: True) -> bool:
+    """Removes an output for good, unless somebody holds its lock; returns whether it went.
+
+    Args:
+        still: asked under the lock; the output stays if it says no.
+    """
+    with locked_if_free(lock_of(final)) as free:
+        if going := free and still():
+            remove_whole(final)
+        return going
+
+
+def tree_bytes(root: Path) -> int:
+    """Size of all files below a directory."""
+    return sum((Path(directory) / name).stat().st_size for directory, _, names in os.walk(root) for name in names)
+
+
+def replace_whole(final: Path, staging: Path) -> None:
+    """Puts the whole directory `staging` in the place of `final`, and removes what was there.
+
+    In one step where the system can exchange two names. Elsewhere there is a moment without `final`: what was there is
+    then called `<name>.replaced`, and if the process dies in that moment, `sweep` gives it its name back. The caller
+    holds the lock on `final`.
+    """
+    fsync_tree(staging)
+    if not _exchanged(staging, final):
+        aside = final.with_name(final.name + REPLACED)
+        final.rename(aside)
+        try:
+            staging.rename(final)
+        except BaseException:
+            aside.rename(final)
+            raise
+        fsync(final.parent)
+        aside.rename(staging)
+    fsync(final.parent)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Lets two directories change names in one step; False where the system or the file system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE, from Linux's fcntl.h and fs.h
+    if renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        return True
+    if (code := ctypes.get_errno()) in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
 def sweep(root: Path, pattern: str) -> list[Path]:
-    """Removes staging directories below `root` that match the glob and that no lock protects; returns them."""
+    """Removes staging directories below `root` that match the glob and that no lock protects; returns them.
+
+    A directory that was about to be replaced gets its name back: see `replace_whole`.
+    """
+    for aside in sorted(root.glob(pattern + REPLACED)):
+        final = aside.with_name(aside.name.removesuffix(REPLACED))
+        with locked_if_free(lock_of(final)) as free:
+            if free and final.exists():
+                shutil.rmtree(aside)
+            elif free:
+                aside.rename(final)
     swept = []
     for staging in sorted(path for path in root.glob(pattern + STAGING) if path.is_dir()):
-        lock = lock_of(staging.with_name(staging.name.removesuffix(STAGING)))
-        with lock.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(staging)
-            swept.append(staging)
+        with locked_if_free(lock_of(staging.with_name(staging.name.removesuffix(STAGING)))) as free:
+            if free:
+                shutil.rmtree(staging)
+                swept.append(staging)
     return swept

@@ -157,6 +157,11 @@ def read_run(record: Path) -> Run:
     )
 
 
+def going_on(directory: Path) -> list[str]:
+    """The ids of the runs recorded in `data/runs/<dataset>` that go on."""
+    return [record.stem for record in sorted(directory.glob("*.jsonl")) if goes_on(record)]
+
+
 def goes_on(record: Path) -> bool:
     """Whether the run of that record goes on: its process holds a lock on it until it ends, in whatever way.
 

@@ -1,69 +1,120 @@
-"""`python -m models recommend ID`: one user's list as a table, for `make recommend`."""
+"""`python -m models VERB`: one user's list; and what a person does with the versions, see `models.operations`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from config.errors import StoreError, UserError
 from config.paths import Paths
-from models.recommender import recommend
-from models.registry import datasets
+from config.terminal import MISUSED, REFUSED, Parser, table
+from models import operations
 
-MISUSED = 2
-"""Exit code for what the user can put right."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+_VERBS = {
+    "recommend": "prints one user's recommendations",
+    "versions": "lists the versions, the newest first, and what was done with them",
+    "promote": "serves a version",
+    "rollback": "serves an earlier version again, and pins it",
+    "verify": "compares files with what was published",
+    "forget": "takes a user out of every version",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m models", description="Answers from the published versions.")
-    verbs = parser.add_subparsers(required=True)
-    verb = verbs.add_parser("recommend", help="prints one user's recommendations")
-    verb.add_argument("user_id", help="the user's own id")
-    verb.add_argument("-k", type=int, default=10, help="how many (default: 10)")
-    verb.add_argument("--dataset", default="synthetic", help="default: synthetic")
-    verb.add_argument("--models", type=Path, default=Paths().models_root, help="where the versions are")
-    asked = parser.parse_args(arguments)
-    if not asked.user_id:
-        return _refuse("Name a user: make recommend ID=42.")
+    asked = _parser().parse_args(arguments)
+    try:
+        for text in _answer(asked):
+            print(text, flush=True)
+    except StoreError as error:
+        return _refuse(error, REFUSED)
+    except UserError as error:
+        return _refuse(error, MISUSED)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return _refuse(UserError(f"{error.filename}: {error.strerror}."), REFUSED)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m models", description="Looks at the published versions.", allow_abbrev=False)
+    verbs = parser.add_subparsers(required=True, dest="verb", metavar="VERB")
+    for name, text in _VERBS.items():
+        verb = verbs.add_parser(name, help=text, allow_abbrev=False)
+        verb.add_argument("--dataset", default="synthetic", help="default: synthetic")
+        verb.add_argument("--models", type=Path, default=Paths().models_root, help="where the versions are")
+        if name in ("recommend", "forget"):
+            verb.add_argument("user_id", nargs="?", default="", help="the user's own id")
+        if name in ("promote", "rollback", "verify"):
+            verb.add_argument("version", nargs="?", default="", help="its number, or its id or the beginning of it")
+        if name == "recommend":
+            verb.add_argument("-k", type=int, default=10, help="how many (default: 10)")
+        if name == "forget":
+            verb.add_argument("--data", type=Path, default=Paths().data_root, help="stage outputs are in its work/")
+    return parser
+
+
+def _answer(asked: argparse.Namespace) -> Iterable[str]:
+    """What is to be said, line by line as it becomes known."""
+    if asked.verb in ("recommend", "forget") and not asked.user_id:
+        raise UserError(f"Name a user: make {asked.verb} ID=42.")
+    if asked.verb == "recommend":
+        return _recommend(asked)
+    paths = Paths(getattr(asked, "data", Paths().data_root), asked.models)
+    root = operations.root_of(paths, asked.dataset)
+    if asked.verb == "versions":
+        return [operations.versions(root)]
+    if asked.verb == "promote":
+        return [operations.promote(root, asked.version)]
+    if asked.verb == "rollback":
+        return [operations.roll_back(root, asked.version)]
+    if asked.verb == "verify":
+        return operations.verify(root, asked.version)
+    return [operations.forget(paths, root, asked.user_id)]
+
+
+def _recommend(asked: argparse.Namespace) -> list[str]:
+    from models.recommender import recommend
+    from models.registry import datasets
+
     try:
         frame = recommend(asked.models / asked.dataset, asked.user_id, asked.k)
     except FileNotFoundError as error:
         known = ", ".join(datasets(asked.models))
         there = f"published are: {known}" if known else f"make pipeline DATASET={asked.dataset} makes one"
-        return _refuse(f"{str(error).rstrip('.')}; {there}.")
+        raise UserError(f"{str(error).rstrip('.')}; {there}.") from error
     except ValueError as error:
-        return _refuse(str(error))
-    print(frame.attrs["reason"] or f"User {asked.user_id} of {asked.dataset}, version {frame.attrs['version']}:")
-    print(as_table(frame) if len(frame) else "Nothing is left to recommend: this user has heard everything.")
-    return 0
+        raise UserError(str(error)) from error
+    return [
+        frame.attrs["reason"] or f"User {asked.user_id} of {asked.dataset}, version {frame.attrs['version']}:",
+        as_table(frame) if len(frame) else "Nothing is left to recommend: this user has heard everything.",
+    ]
 
 
 def as_table(frame: pd.DataFrame) -> str:
-    """The frame as text: words to the left, numbers to the right, a dash where nothing is known."""
-    shown = frame.astype({"rank": str}).assign(score=frame["score"].map(_number))
+    """The frame as text, a dash where nothing is known."""
+    shown: pd.DataFrame = frame.astype({"rank": str}).assign(score=frame["score"].map(_number))
     shown = shown.astype(object).where(frame.notna(), "–").loc[:, ["rank", "title", "artist", "score", "track_id"]]
     rows = [list(shown.columns), *shown.to_numpy().tolist()]
-    widths = [max(len(str(row[place])) for row in rows) for place in range(len(rows[0]))]
-    numbers = {shown.columns.get_loc("rank"), shown.columns.get_loc("score")}
-    return "\n".join(
-        "  ".join(
-            str(cell).rjust(width) if place in numbers else str(cell).ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return table([[str(cell) for cell in row] for row in rows], numbers={0, 3})
 
 
 def _number(score: float) -> str:
     return f"{score:,.0f}" if score >= 1_000 else f"{score:.4g}"
 
 
-def _refuse(sentence: str) -> int:
-    print(f"Error: {sentence}", file=sys.stderr)
-    return MISUSED
+def _refuse(error: UserError, code: int) -> int:
+    print(f"Error: {error}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

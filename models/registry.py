@@ -7,20 +7,36 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from config.durable import STAGING, append_line, fsync, locked, now, read_json, sha256, write_atomically, write_json
-from config.errors import StoreError
+from config.durable import (
+    REPLACED,
+    STAGING,
+    append_line,
+    fsync,
+    locked,
+    now,
+    read_json,
+    remove_whole,
+    sha256,
+    write_atomically,
+    write_json,
+)
+from config.errors import StoreError, UserError
 from config.paths import CURRENT, SUCCESS
 
 AUDIT = "audit.jsonl"
+ROLLED_BACK = "rolled back"
 PINNED = "pinned"
 MANIFEST = "manifest.json"
-_LOCK = "registry.lock"
+Sealed = tuple[int, int]
+"""The inode and the time of a manifest."""
+
+LOCK = "registry.lock"
+"""Name of the lock file that whoever changes what is published holds."""
 
 
 def datasets(models_root: Path) -> list[str]:
@@ -49,8 +65,8 @@ def current(root: Path) -> str | None:
 
 
 def versions(root: Path) -> list[str]:
-    """The published versions, oldest first."""
-    return sorted(names(root), key=lambda version: sequence(root / version))
+    """The published versions, oldest first; one without a readable manifest counts as the oldest."""
+    return sorted(names(root), key=lambda version: _made(root / version))
 
 
 def names(root: Path) -> list[str]:
@@ -60,7 +76,7 @@ def names(root: Path) -> list[str]:
 
 def is_version(root: Path, name: str) -> bool:
     """Whether a name, wherever it comes from, is that of a whole version in `root`."""
-    inside = name == Path(name).name and not name.endswith(STAGING)
+    inside = name == Path(name).name and not name.endswith((STAGING, REPLACED))
     return inside and (root / name / SUCCESS).is_file()
 
 
@@ -70,37 +86,82 @@ def manifest(version: Path) -> dict[str, Any]:
     return found
 
 
+def sealed(version: Path) -> Sealed:
+    """What tells whether the version was changed since: nothing does that but forgetting a user.
+
+    Raises:
+        FileNotFoundError: it has no manifest.
+    """
+    status = (version / MANIFEST).stat()
+    return status.st_ino, status.st_mtime_ns
+
+
 def sequence(version: Path) -> int:
     """The number that orders versions by their making."""
     return int(manifest(version)["sequence"])
 
 
+def find(root: Path, asked: str) -> str:
+    """The version that is meant by its id, by its number (`12` or `#12`), or by the beginning of its id.
+
+    A number goes before the beginning of an id.
+
+    Raises:
+        UserError: there is no such version, or there are several; the sentence lists those that there are.
+    """
+    known = versions(root)
+    numbered = [version for version in known if asked.removeprefix("#") == str(_made(root / version)[0])]
+    begun = [version for version in known if asked and version.startswith(asked)]
+    found = [asked] if asked in known else numbered or begun
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(named(root, version) for version in reversed(found or known)) or "none"
+    if not asked:
+        raise UserError(f"Name a version of {root.name} with VERSION=; there are: {there}.")
+    raise UserError(f"{root.name} has {'several versions' if found else 'no version'} {asked!r}; there are: {there}.")
+
+
+def named(root: Path, version: str) -> str:
+    """A version as people call it: its number, and as much of its id as tells it apart."""
+    number = _made(root / version)[0]
+    return f"#{number} {version[:12]}" if number else version[:12]
+
+
 def seal(version: Path, root: Path, facts: dict[str, Any]) -> None:
-    """Writes the manifest of a version that is being made: the given facts, its number, every file's digest."""
-    numbers = [sequence(root / other) for other in versions(root)]
+    """Writes the manifest of a version that is being made: the given facts, its number, every file's digest.
+
+    Versions that are being made at the same time get different numbers: one is taken under the registry's lock, and
+    those in staging count.
+    """
     files = {
         str(file.relative_to(version)): {"sha256": sha256(file), "bytes": file.stat().st_size}
         for file in sorted(version.rglob("*"))
         if file.is_file()
     }
-    opening = {"schema_version": 1, "sequence": max(numbers, default=0) + 1, "created_at": now()}
-    write_json(version / MANIFEST, opening | facts | {"files": files})
+    with locked(root / LOCK):
+        number = max((_made(file.parent)[0] for file in root.glob(f"*/{MANIFEST}")), default=0) + 1
+        opening = {"schema_version": 1, "sequence": number, "created_at": now()}
+        write_json(version / MANIFEST, opening | facts | {"files": files})
 
 
-def verify(version: Path) -> list[str]:
-    """What is wrong with a published version: a sentence for each file that is missing or changed."""
+def verify(version: Path, *, digests: bool = True) -> list[str]:
+    """What is wrong with a published version: a sentence for each file that is missing or changed.
+
+    Args:
+        digests: whether files are read; otherwise their sizes alone are compared, which takes no time.
+    """
     try:
-        promises = manifest(version)["files"]
+        promises = dict(manifest(version)["files"])
     except FileNotFoundError:
         return [f"{MANIFEST} is missing."]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return [f"{MANIFEST} is damaged."]
     faults = []
     for name, promised in promises.items():
         file = version / name
         if not file.is_file():
             faults.append(f"{name} is missing.")
-        elif file.stat().st_size != promised["bytes"] or sha256(file) != promised["sha256"]:
+        elif file.stat().st_size != promised["bytes"] or (digests and sha256(file) != promised["sha256"]):
             faults.append(f"{name} is not what was published.")
     return faults
 
@@ -131,7 +192,7 @@ def promote(
         StoreError: there is no such version, it does not verify (a run has just made its own, a user's may be old),
             another promotion came first, or the dataset is pinned.
     """
-    with locked(root / _LOCK):
+    with locked(root / LOCK):
         if by == "run" and is_pinned(root):
             raise StoreError(f"{root.name} is pinned to {current(root)} by a rollback; promote it by hand.")
         _check(root, version, expected)
@@ -151,11 +212,28 @@ def roll_back(root: Path, version: str, *, expected: str | None, via: str | None
     Raises:
         StoreError: the version does not verify, does not exist, or another promotion came first.
     """
-    with locked(root / _LOCK):
+    with locked(root / LOCK):
         _check(root, version, expected)
         _check_files(root / version)
         write_atomically(root / PINNED, f"{version}\n")
-        _switch(root, version, "rolled back", {"via": via})
+        _switch(root, version, ROLLED_BACK, {"via": via})
+
+
+def served_before(root: Path) -> str | None:
+    """The version that served before the present one and still is there; None where there is none.
+
+    What was rolled back does not count: after a second bad version, a further step goes further back.
+    """
+    line: list[str] = []
+    for entry in audit(root):
+        if (version := entry.get("to")) is None:
+            continue
+        if version in line:
+            there = line.index(version)
+            line = line[:there] if entry.get("action") == ROLLED_BACK else line[:there] + line[there + 1 :]
+        line.append(str(version))
+    served = current(root)
+    return next((each for each in reversed(line) if each != served and is_version(root, each)), None)
 
 
 def prunable(root: Path, keep: int) -> list[str]:
@@ -169,7 +247,7 @@ def prunable(root: Path, keep: int) -> list[str]:
     return [version for version in versions(root)[:-keep] if version != current(root)]
 
 
-def prune(root: Path, keep: int, *, via: str | None = None) -> list[str]:
+def prune(root: Path, keep: int, *, spared: Collection[str | None] = (), via: str | None = None) -> list[str]:
     """Removes old versions for good, audited; returns which.
 
     A version is renamed away before its files are removed, so that none is ever there in part: what a crash leaves is
@@ -177,24 +255,32 @@ def prune(root: Path, keep: int, *, via: str | None = None) -> list[str]:
 
     Args:
         keep: see `prunable`.
+        spared: versions that stay all the same.
         via: where the user did it, for the audit.
 
     Raises:
         ValueError: `keep` is below 1.
     """
-    with locked(root / _LOCK):
-        removed = prunable(root, keep)
+    with locked(root / LOCK):
+        removed = [version for version in prunable(root, keep) if version not in spared]
         for version in removed:
-            append_line(root / AUDIT, _entry("pruned", {"version": version, "via": via}))
-            going = root / f"{version}{STAGING}"
-            (root / version).rename(going)
-            fsync(root)
-            shutil.rmtree(going, ignore_errors=True)  # a run that starts may sweep it at the same time
+            note(root, "pruned", version=version, via=via)
+            remove_whole(root / version)
     return removed
 
 
+def refresh(root: Path) -> None:
+    """Makes readers look at the served version again, whose files were exchanged. The caller holds the lock.
+
+    It is still the dataset that was promoted when it was: the file's time differs by a millionth of a second.
+    """
+    before = (root / CURRENT).stat()
+    write_atomically(root / CURRENT, f"{current(root)}\n")
+    os.utime(root / CURRENT, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+
+
 def audit(root: Path) -> list[dict[str, Any]]:
-    """What was promoted, rolled back and pruned, oldest first; a line that was cut off is left out."""
+    """What was promoted, rolled back, pruned and forgotten, oldest first; a line that was cut off is left out."""
     entries = []
     with suppress(FileNotFoundError):
         for line in (root / AUDIT).read_text(encoding="utf-8", errors="replace").splitlines():
@@ -216,11 +302,20 @@ def _check_files(version: Path) -> None:
 
 
 def _switch(root: Path, version: str, action: str, more: dict[str, Any]) -> None:
-    append_line(root / AUDIT, _entry(action, {"from": current(root), "to": version, **more}))
+    note(root, action, **{"from": current(root)}, to=version, **more)
     write_atomically(root / CURRENT, f"{version}\n")
 
 
-def _entry(action: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """A line of the audit; what is not known of it is left out, but for what served before."""
+def note(root: Path, action: str, **facts: Any) -> None:
+    """Adds a line to the audit; what is not known of it is left out, but for what served before."""
     known = {key: value for key, value in facts.items() if value is not None or key == "from"}
-    return {"at": now(), "action": action, **known}
+    append_line(root / AUDIT, {"at": now(), "action": action, **known})
+
+
+def _made(version: Path) -> tuple[int, str]:
+    """The version's number and when it was made; 0 and nothing where its manifest cannot be read."""
+    try:
+        found = manifest(version)
+        return int(found["sequence"]), str(found["created_at"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0, ""

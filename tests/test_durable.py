@@ -158,3 +158,79 @@ def test_sweep_is_not_stopped_by_the_file_that_a_crashed_write_left(tmp_path: Pa
     (tmp_path / f"version{durable.STAGING}").mkdir()
     durable.sweep(tmp_path, "*")
     assert not (tmp_path / f"version{durable.STAGING}").exists()
+
+
+def two_directories(root: Path) -> tuple[Path, Path]:
+    """What is there, and the staging that is to take its place."""
+    final, staging = root / "version", root / f"version{durable.STAGING}"
+    for directory, text in ((final, "old"), (staging, "new")):
+        directory.mkdir()
+        (directory / "file").write_text(text)
+    return final, staging
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_directory_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool) -> None:
+    final, staging = two_directories(tmp_path)
+    if not able:
+        monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
+    durable.replace_whole(final, staging)
+    assert (final / "file").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_names_that_cannot_be_exchanged_are_an_error(tmp_path: Path) -> None:
+    _, staging = two_directories(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        durable.replace_whole(tmp_path / "missing", staging)
+    assert (staging / "file").read_text() == "new"
+
+
+def test_a_replacement_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    final, staging = two_directories(tmp_path)
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self == staging:
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no"):
+        durable.replace_whole(final, staging)
+    assert (final / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("dies", ["between", "after"])
+def test_sweep_gives_a_directory_its_name_back(tmp_path: Path, dies: str) -> None:
+    final, staging = two_directories(tmp_path)
+    final.rename(tmp_path / f"version{durable.REPLACED}")
+    if dies == "after":
+        staging.rename(final)
+    with held_by_another_process(durable.lock_of(final)):
+        durable.sweep(tmp_path, "*")
+        assert (tmp_path / f"version{durable.REPLACED}").exists()
+    durable.sweep(tmp_path, "*")
+    assert (final / "file").read_text() == {"between": "old", "after": "new"}[dies]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["version"]
+
+
+def test_a_locked_output_is_not_discarded(tmp_path: Path) -> None:
+    final = tmp_path / "output"
+    final.mkdir()
+    with held_by_another_process(durable.lock_of(final)):
+        assert not durable.discard(final)
+    assert not durable.discard(final, lambda: False)
+    assert final.exists()
+    assert durable.discard(final)
+    assert not final.exists()
+
+
+def test_a_removal_that_is_cut_short_leaves_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    final = tmp_path / "output"
+    final.mkdir()
+    (final / "_SUCCESS").touch()
+    monkeypatch.setattr(durable.shutil, "rmtree", lambda path, ignore_errors=False: None)
+    durable.remove_whole(final)
+    assert [path.name for path in tmp_path.iterdir()] == [f"output{durable.STAGING}"]

@@ -31,7 +31,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix=PREFIX, tag="Encore")
 def served() -> Published:
     """What the request is about, for an answer that depends on nothing but that version: see `_tag`."""
     found = shown()
-    g.etag = f"{found.dataset}-{found.version}"
+    g.etag = f"{found.dataset}-{found.version}-{len(found.manifest.get('forgotten', ()))}"
     return found
 
 

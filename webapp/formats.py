@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from config.terminal import counted, plural, size
+
 DASH = "—"
 
 
@@ -19,9 +21,9 @@ def number(value: float | None) -> str:
 
 def compact(value: float) -> str:
     """Short enough for an axis: 512, 16k, 1.5M."""
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            scaled = value / size
+    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            scaled = value / unit
             return f"{scaled:.1f}".removesuffix(".0") + suffix if scaled < 10 else f"{scaled:.0f}{suffix}"
     return f"{value:.3g}"
 
@@ -78,9 +80,9 @@ def ago(stamp: str | None, now: datetime | None = None) -> str:
         return moment(stamp)
     if seconds < 45:
         return "just now"
-    for size, word, most in ((60, "minute", 60), (3600, "hour", 24), (86400, "day", 31)):
-        if seconds < size * most:
-            count = max(int(seconds // size), 1)
+    for unit, word, most in ((60, "minute", 60), (3600, "hour", 24), (86400, "day", 31)):
+        if seconds < unit * most:
+            count = max(int(seconds // unit), 1)
             return "yesterday" if (word, count) == ("day", 1) else f"{counted(count, word)} ago"
     return f"{time:%-d %b %Y}"
 
@@ -92,16 +94,6 @@ def _time(stamp: str | None) -> datetime | None:
     except ValueError:
         return None
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def size(count: int) -> str:
-    """Bytes: 512 B, 4.2 kB, 1.3 GB."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
 
 
 def signed(value: float) -> str:
@@ -130,16 +122,6 @@ def short(version: str) -> str:
 def words(name: str) -> str:
     """A name from the code as words: missing_user, missing user."""
     return name.replace("_", " ")
-
-
-def plural(noun: str) -> str:
-    """The plural of what a dataset calls its items."""
-    return noun if noun.endswith("s") else f"{noun}s"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number and its noun: 1 user, 1,200 users."""
-    return f"{count:,} {noun if count == 1 else plural(noun)}"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

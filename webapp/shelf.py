@@ -18,6 +18,7 @@ from config.durable import read_json
 from config.errors import StoreError
 from config.paths import CURRENT
 from models import registry
+from models.registry import Sealed
 from models.store import Store
 from webapp.scoreboard import Scoreboard
 
@@ -33,11 +34,12 @@ State = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(eq=False)
 class Published:
-    """A version, as all requests about it share it. It never changes, so what is read once is kept."""
+    """A version, as all requests about it share it. What is read once is kept: only forgetting a user changes it."""
 
     dataset: str
     version: str
     directory: Path
+    sealed: Sealed
     manifest: dict[str, Any]
     metrics: dict[str, Any]
     profile: dict[str, Any]
@@ -54,12 +56,13 @@ class Published:
             StoreError: one of its files is missing, has another size than was published, or cannot be read.
         """
         try:
+            sealed = registry.sealed(directory)
             manifest = registry.manifest(directory)
             for name, promised in manifest["files"].items():
                 if (directory / name).stat().st_size != promised["bytes"]:
                     raise ValueError(f"{name} is not what was published")
             documents = (read_json(directory / f"{name}.json") for name in ("metrics", "profile"))
-            found = cls(directory.parent.name, directory.name, directory, manifest, *documents)
+            found = cls(directory.parent.name, directory.name, directory, sealed, manifest, *documents)
             with found.store() as store:
                 store.popular(1)
         except (OSError, ValueError, KeyError) as error:
@@ -242,7 +245,9 @@ class Shelf:
                 raise StoreError(known_bad[1])
             del self._bad[directory]
         if before is not None and before.served.directory == directory:
-            return before.served
+            with suppress(FileNotFoundError):  # in which case it is read, and found wanting
+                if before.served.sealed == registry.sealed(directory):
+                    return before.served
         return Published.read(directory)
 
 

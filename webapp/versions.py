@@ -122,9 +122,13 @@ def find(root: Path, name: str) -> Version | None:
     return next((each for each in versions(root) if each.name == name), None)
 
 
-@lru_cache(maxsize=128)
 def version(directory: Path) -> Version:
-    """A version: read once, as it never changes."""
+    """A version: read once, unless it changes, as it does where a user is forgotten."""
+    return _read(directory, registry.sealed(directory))
+
+
+@lru_cache(maxsize=128)
+def _read(directory: Path, sealed: registry.Sealed) -> Version:
     return Version(directory, registry.manifest(directory), read_json(directory / "metrics.json"))
 
 

@@ -1,4 +1,4 @@
-"""`python -m workflow VERB`: lists runs, shows one, draws one; and starts luigid. Needs no Spark."""
+"""`python -m workflow VERB`: lists runs, shows one, draws one; removes what is old; starts luigid. Needs no Spark."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from config.durable import write_atomically
+from config.durable import tree_bytes, write_atomically
 from config.errors import UserError
 from config.paths import Paths
 from config.redaction import redact
-from config.runs import find_run, last_runs, newest_first, recorded
+from config.runs import find_run, going_on, last_runs, newest_first, recorded
+from config.terminal import MISUSED, Parser, counted, size
+from models import registry
+from workflow import retention
 from workflow.history import show_run, table_of_runs
-
-MISUSED = 2
-"""Exit code for what the user can put right."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """See argparse."""
-        self.exit(MISUSED, f"Error: {message[:1].upper()}{message[1:].rstrip('.')}.\n")
+from workflow.settings import resolve
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m workflow", description="What the runs did.", allow_abbrev=False)
+    parser = Parser(prog="python -m workflow", description="What the runs did and left.", allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for name, answer, text in (
         ("runs", _runs, "lists the runs, newest first"),
@@ -55,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--dataset", help="only runs of this one")
         if name != "runs":
             verb.add_argument("id", nargs="?", default="", help="the run's id, or as much of it as tells it apart")
+    verb = verbs.add_parser("prune", help="removes old versions and unused stage outputs", allow_abbrev=False)
+    verb.set_defaults(answer=_prune)
+    verb.add_argument("--data", type=Path, default=Paths().data_root, help="stage outputs are in its work/")
+    verb.add_argument("--models", type=Path, default=Paths().models_root, help="where the versions are")
+    verb.add_argument("--dataset", default="synthetic", help="default: %(default)s")
+    verb.add_argument("--keep", type=int, help="newest versions to keep (default: [publish] keep_versions)")
+    verb.add_argument("--dry-run", action="store_true", help="says what would go, and removes nothing")
     verb = verbs.add_parser("luigid", help="starts the scheduler that has a page", allow_abbrev=False)
     verb.set_defaults(answer=_luigid)
     verb.add_argument("--data", type=Path, default=Paths().data_root, help="its state is kept in its luigid/")
@@ -83,6 +82,31 @@ def _graph(asked: argparse.Namespace) -> str:
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}).") from error
     return str(file)
+
+
+def _prune(asked: argparse.Namespace) -> str:
+    kept, paths, dataset = resolve()["publish"], Paths(asked.data, asked.models), str(asked.dataset)
+    root, days, gb = paths.versions(dataset), kept["keep_days"], kept["keep_gb"]
+    if not root.is_dir() and not paths.work(dataset).is_dir():
+        raise UserError(f"There is nothing of {dataset} in {asked.models}, nor in {asked.data / 'work'}.")
+    keep = kept["keep_versions"] if asked.keep is None else asked.keep
+    try:
+        old = {name: (registry.named(root, name), tree_bytes(root / name)) for name in registry.prunable(root, keep)}
+        versions = list(old) if asked.dry_run else registry.prune(root, keep, via="the command line")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    busy = going_on(paths.runs(dataset))
+    if asked.dry_run:
+        outputs = [] if busy else retention.unused(paths.work(dataset), days, gb)
+    else:
+        outputs = retention.prune(paths, dataset, days, gb)
+    going = [old[name] for name in versions if name in old] + [(output.label, output.bytes) for output in outputs]
+    what = f"{counted(len(versions), 'version')} and {counted(len(outputs), 'stage output')} of {dataset}"
+    return "\n".join([
+        *(f"  {label:<34} {size(count):>8}" for label, count in going),
+        f"{'Would remove' if asked.dry_run else 'Removed'} {what}: {size(sum(count for _, count in going))}.",
+        *([f"Stage outputs stay while run {busy[0]} goes on."] if busy else []),
+    ])  # fmt: skip
 
 
 def _luigid(asked: argparse.Namespace) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from config.runs import RUNNING, Run, StageRun
+from config.terminal import table
 
 _OUTCOMES = {"nothing_to_do": "nothing to do"}
 
@@ -18,7 +19,7 @@ def table_of_runs(runs: Sequence[Run]) -> str:
     for run in runs:
         made = f"{run.stages['done']} of {len(run.steps)} stages" if run.stages["done"] else "–"
         rows.append((run.run, run.dataset, _moment(run.started), took(run.duration_s), made, _outcome(run)))
-    return _table(rows, numbers={3})
+    return table(rows, numbers={3})
 
 
 def show_run(run: Run, root: Path) -> str:
@@ -28,7 +29,7 @@ def show_run(run: Run, root: Path) -> str:
         f"Run {run.run} of {run.dataset}, begun {_moment(run.started)} UTC: {_outcome(run)}{after}.",
         *([f"Version {run.version}."] if run.version else []),
         "",
-        _table([("stage", "took", "rows in", "rows out", ""), *map(_row, run.steps)], numbers={1, 2, 3}),
+        table([("stage", "took", "rows in", "rows out", ""), *map(_row, run.steps)], numbers={1, 2, 3}),
         "",
         *_settings(run),
         "",
@@ -86,15 +87,3 @@ def _moment(stamp: str | None) -> str:
         return f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S}"
     except ValueError:
         return stamp
-
-
-def _table(rows: Sequence[Sequence[str]], numbers: set[int]) -> str:
-    """Columns: numbers to the right, words to the left."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if place in numbers else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

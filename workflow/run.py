@@ -36,6 +36,7 @@ from workflow.fingerprint import RawFiles
 from workflow.logs import redact_terminal, start_logging
 from workflow.luigid import Reporter, outlive_luigid
 from workflow.progress import Progress
+from workflow.retention import touch
 from workflow.runlog import RunRecord, StageLine, Status
 from workflow.settings import changed, resolve
 from workflow.summary import nothing_to_do, summary
@@ -116,6 +117,9 @@ class Run:
             for directory in (self.paths.work, self.paths.runs, self.paths.versions):
                 directory(self.dataset.name).mkdir(parents=True, exist_ok=True)
             self.stages = _dependencies_first(self._top, lambda stage: True)
+            for stage in self.stages:
+                if stage.directory.is_relative_to(self.paths.work(self.dataset.name)):  # a version is never touched
+                    touch(stage.directory)
             self._pending = _dependencies_first(self._top, lambda stage: not stage.complete())
             self._total = len(self._pending)
             sweep(self.paths.work(self.dataset.name), "*/*")

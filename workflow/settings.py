@@ -261,12 +261,15 @@ class recommend(luigi.Config):
 
 
 class publish(luigi.Config):
-    """What a version must fulfil to be promoted."""
+    """What a version must fulfil to be promoted, and what is kept after a promotion."""
 
     min_size = Number(0.5, 0.0, 1.0, "Least users, tracks and interactions, as a share of the serving version's.")
     tolerance = Number(
         0.1, 0.0, 1.0, "Share of the serving champion's metric that may be lost, measured on the same split."
     )
+    keep_versions = Number(5, 1, 1_000, "Newest versions that a promotion keeps, beside what serves and served before.")
+    keep_days = Number(30.0, 1.0, 36_500.0, "Days that stage outputs are kept after a run last needed them.")
+    keep_gb = Number(50.0, 0.0, 1e6, "Size of a dataset's stage outputs beyond which the longest unused go earlier.")
 
 
 class spark_session(luigi.Config):

@@ -19,9 +19,10 @@ from config.dataset import find_files
 from config.durable import locked, read_json, write_json
 from config.errors import NotApplicable, UserError
 from config.paths import EVALUATION
+from config.terminal import counted
 from models import registry
 from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, Comparison, compared_by, refusal
-from workflow import fingerprint, settings
+from workflow import fingerprint, retention, settings
 from workflow.blocked import read_blocked
 from workflow.runlog import StageLine
 from workflow.stage import Dependencies, InRun, Rows, Stage
@@ -531,12 +532,25 @@ class Promote(Stage):
             self.in_run.not_promoted = self._refusal(serving)
             if self.in_run.not_promoted is None:
                 registry.promote(self._root, self._version, expected=serving, by="run", compared=compared.figures)
+                self._prune(serving)
+
+    def _prune(self, before: str | None) -> None:
+        """Removes what is old, but not the version that served before: one can roll back to that."""
+        kept, dataset = self.in_run.settings["publish"], self.in_run.dataset.name
+        versions = registry.prune(
+            self._root, kept["keep_versions"], spared=(before,), via="the pipeline, after promoting"
+        )
+        unused = retention.prune(self.in_run.paths, dataset, kept["keep_days"], kept["keep_gb"], own_run=self.run_id)
+        if versions or unused:
+            gone = f"{counted(len(versions), 'version')} and {counted(len(unused), 'stage output')}"
+            self.in_run.console.say(f"  Pruned: {gone}, as [publish] keep_… says.")
 
     def _refusal(self, serving: str | None) -> str | None:
         """Why the version may not be promoted, in a sentence; None where it may."""
         if registry.is_pinned(self._root):
             return f"a rollback pinned {self._root.name} to version {serving}."
-        limits, select_by = self.in_run.settings["publish"], self.in_run.settings["selection"]["select_by"]
+        limits = {name: self.in_run.settings["publish"][name] for name in ("min_size", "tolerance")}
+        select_by = self.in_run.settings["selection"]["select_by"]
         # What is no longer there cannot be compared with, and must not be in the way.
         old = self._candidate(serving) if serving and registry.is_version(self._root, serving) else None
         return refusal(self._candidate(self._version), old, select_by=select_by, **limits)

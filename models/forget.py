@@ -1,0 +1,206 @@
+"""Forgetting one user: takes them out of a version that is published already.
+
+What names a user goes: their rows, their list and history, their place in lists of others, their factors. What is
+counted or learned from everybody together stays: metrics, popularity, factors of tracks.
+
+A version is changed in a copy beside it, whose other files are hard links, and the copy takes its place in one step. So
+readers see the version as it was, or as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from config.durable import STAGING, lock_of, locked, now, replace_whole, sha256, sweep, write_json
+from config.errors import StoreError
+from config.paths import EVALUATION
+from models import registry
+from models.store import FILE
+
+_USERS = "users.parquet"
+
+
+def knowing(root: Path, user_id: str) -> list[str]:
+    """The versions of `models/<dataset>` that know the user, oldest first.
+
+    Raises:
+        StoreError: one of all the versions does not verify, so nothing is certain about it.
+    """
+    sweep(root, "*")
+    versions = registry.versions(root)
+    for version in versions:
+        if faults := registry.verify(root / version):
+            raise StoreError(
+                f"{root / version} does not verify: {faults[0]} Put that right, or remove it, and try again."
+            )
+    return [version for version in versions if _facts(root / version, user_id)]
+
+
+def forget(root: Path, version: str, user_id: str, *, via: str | None = None) -> list[str]:
+    """Takes a user out of a version for good, audited; returns the files that changed.
+
+    The version's manifest says that it happened, with what the id can be recognised by, if one has it: not the id.
+
+    Raises:
+        StoreError: the version is not there any more, or does not know the user.
+    """
+    final = root / version
+    with locked(lock_of(final)), locked(root / registry.LOCK):  # in the order in which publishing takes them
+        facts = _facts(final, user_id) if registry.is_version(root, version) else []
+        if not facts:
+            raise StoreError(f"{final} knows no such user, or is gone.")
+        staging = final.with_name(final.name + STAGING)
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            shutil.copytree(final, staging, copy_function=_link)
+            lines = _take_out(staging, user_id, int(facts[0]["index"]))
+            changed = _seal_again(final, staging, user_id, (1, int(facts[0]["interactions"]), lines))
+            registry.note(root, "forgot a user", version=version, via=via)
+            replace_whole(final, staging)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        if registry.current(root) == version:
+            registry.refresh(root)
+    return changed
+
+
+def recognises(forgotten: dict[str, Any], user_id: str) -> bool:
+    """Whether an entry under `forgotten` in a manifest is about a user."""
+    return _digest(user_id, bytes.fromhex(forgotten["salt"])) == str(forgotten["user"])
+
+
+def _take_out(version: Path, user_id: str, index: int) -> int:
+    """Takes the user out of every file that names them; returns how many lines their list had."""
+    lines = sum(_drop(file, "user_id", user_id) for file in version.glob("recommendations/*.parquet"))
+    _drop(version / _USERS, "user_id", user_id)
+    if (version / EVALUATION).is_file():
+        _drop(version / EVALUATION, "user", index)
+    for file in version.glob("model/**/userFactors/*.parquet"):
+        _drop(file, "id", index)
+    for file in version.glob("model/**/segment.npy"):
+        _leave_segment(file, index)
+    _leave_store(version / FILE, user_id, index)
+    return lines
+
+
+def _drop(file: Path, column: str, value: str | int) -> int:
+    """Writes a Parquet file anew without the rows that have a value, if there are any; returns how many."""
+    found = pq.read_table(file, columns=[column], filters=[(column, "==", value)], partitioning=None).num_rows
+    if not found:
+        return 0
+    with pq.ParquetFile(file) as opened:
+        packed = opened.metadata.row_group(0).column(0).compression
+        described = b"ARROW:schema" in (opened.metadata.metadata or {})
+        with pq.ParquetWriter(
+            beside := _beside(file), opened.schema_arrow, store_schema=described,
+            compression="NONE" if packed == "UNCOMPRESSED" else packed,
+        ) as writer:  # fmt: skip
+            for group in range(opened.num_row_groups):
+                rows = opened.read_row_group(group)
+                writer.write_table(rows.filter(pc.fill_null(pc.not_equal(rows[column], value), True)))
+    beside.replace(file)
+    file.with_name(f".{file.name}.crc").unlink(missing_ok=True)  # Hadoop's, of what MLlib has saved
+    return int(found)
+
+
+def _leave_segment(file: Path, index: int) -> None:
+    """Takes the user out of their segment: −1 is none."""
+    segments = np.load(file)
+    segments[index] = -1
+    with _beside(file).open("wb") as written:
+        np.save(written, segments)
+    _beside(file).replace(file)
+
+
+def _leave_store(file: Path, user_id: str, index: int) -> None:
+    """Deletes the user's rows and places so that no byte of them is left in the file."""
+    shutil.copyfile(file, _beside(file))
+    with closing(sqlite3.connect(_beside(file), isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = MEMORY")
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("BEGIN")
+        ((items,),) = db.execute("SELECT items FROM user_lists WHERE idx = ?", (index,)).fetchall()
+        places = np.frombuffer(items, "<i4").tolist()
+        tracks = db.execute(
+            "SELECT idx, reached, ranks, reached_scores FROM tracks JOIN track_lists USING (idx) "
+            "WHERE tracks.place IN (SELECT value FROM json_each(?))", (json.dumps(places),),
+        ).fetchall()  # fmt: skip
+        for track, reached, ranks, scores in tracks:
+            others = np.frombuffer(reached, "<i4") != index
+            left = [np.frombuffer(column, "<i4")[others].tobytes() for column in (reached, ranks, scores)]
+            db.execute(
+                "UPDATE track_lists SET reach = reach - 1, reached = ?, ranks = ?, reached_scores = ? WHERE idx = ?",
+                (*left, track),
+            )
+        db.execute("DELETE FROM user_lists WHERE idx = ?", (index,))
+        db.execute("DELETE FROM users WHERE user_id = ?", (user_id,))
+        db.execute("COMMIT")
+        db.execute("VACUUM")
+    _beside(file).replace(file)
+
+
+def _seal_again(final: Path, staging: Path, user_id: str, less: tuple[int, int, int]) -> list[str]:
+    """Writes the manifest of the changed copy; returns the files that differ.
+
+    Args:
+        less: by how many users, interactions and recommendations the version has become smaller.
+    """
+    sealed = registry.manifest(final)
+    files, changed = dict[str, Any](), list[str]()
+    for name, promised in sealed["files"].items():
+        file = staging / name
+        if file.exists() and file.samefile(final / name):
+            files[name] = promised
+        elif file.exists():
+            files[name] = {"sha256": sha256(file), "bytes": file.stat().st_size}
+        if files.get(name) != promised:
+            changed.append(name)
+    counts = dict(sealed["counts"])
+    for what, fewer in zip(("users", "interactions", "recommendations"), less, strict=True):
+        if what in counts:
+            counts[what] -= fewer
+    salt = secrets.token_bytes(16)
+    entry = {"at": now(), "user": _digest(user_id, salt), "salt": salt.hex(), "files": changed}
+    forgotten = [*sealed.get("forgotten", ()), entry]
+    (staging / registry.MANIFEST).unlink()  # it is a link to the present one
+    write_json(staging / registry.MANIFEST, sealed | {"counts": counts, "forgotten": forgotten, "files": files})
+    return changed
+
+
+def _facts(version: Path, user_id: str) -> list[dict[str, Any]]:
+    """The user's row, if the version knows them."""
+    rows: list[dict[str, Any]] = pq.read_table(
+        version / _USERS, filters=[("user_id", "==", user_id)], partitioning=None
+    ).to_pylist()
+    return rows
+
+
+def _digest(user_id: str, salt: bytes) -> str:
+    """Tells an id from others, and takes a guesser of many ids long: 50 ms each."""
+    return hashlib.scrypt(user_id.encode(), salt=salt, n=1 << 14, r=8, p=1, dklen=16).hex()
+
+
+def _beside(file: Path) -> Path:
+    """Where a file is written before it takes the place of another one, which may be a link to that of a version."""
+    return file.with_name(file.name + STAGING)
+
+
+def _link(source: str, target: str) -> None:
+    """Another name for a file, or a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
