@@ -1,0 +1,303 @@
+"""Forgetting a user: nothing of them is left, nobody else notices, and a crash leaves a whole version."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import HEARD, TRACKS, MakeVersion
+from flask.testing import FlaskClient
+from pipeline import Roots
+from published import publish
+from test_durable import held_by_another_process
+
+from config import durable
+from config.durable import STAGING, lock_of, sweep
+from config.paths import EVALUATION, PROJECT, SUCCESS
+from models import registry
+from models.__main__ import main
+from models.forget import forget, knowing, recognises
+from models.store import Store
+
+ALICE, INDEX = "alice", 1
+CHANGED = {
+    EVALUATION, "model/als/userFactors/part-0.parquet", "model/segment.npy", "recommendations/part-0.parquet",
+    "serving.sqlite", "users.parquet",
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path, make_version: MakeVersion) -> Path:
+    """Two versions of users 42, alice and zoe, with all that may hold something of them; the second is served."""
+    root = tmp_path / "models" / "songs"
+    for name in ("v1", "v2"):
+        version = make_version(root, name)
+        factors = version / "model" / "als" / "userFactors"
+        factors.mkdir(parents=True)
+        table = pa.table({"id": pa.array([0, 1, 2], pa.int32()), "features": [[0.5], [0.25], [0.125]]})
+        pq.write_table(table, factors / "part-0.parquet", row_group_size=2, compression="none")
+        (factors / ".part-0.parquet.crc").write_bytes(b"Hadoop's")
+        (factors.parent / "algorithm.json").write_text("{}")
+        np.save(version / "model" / "segment.npy", np.array([0, 1, 2], np.int16))
+        measured = {"user": pa.array([0, 1], pa.int32()), "champion": [0.5, 0.25], "popularity": [0.1, 0.2]}
+        pq.write_table(pa.table(measured), version / EVALUATION)
+        (version / SUCCESS).unlink()
+        (version / registry.MANIFEST).unlink()
+        facts = {"version": name, "counts": {"users": 3, "tracks": 4, "interactions": 7, "recommendations": 5}}
+        registry.seal(version, root, facts | {"inputs": {"plays.csv": "0" * 64}})
+        (version / SUCCESS).touch()
+        registry.promote(root, name, expected=registry.current(root), by="user")
+    return root
+
+
+def files_of(version: Path) -> dict[str, Path]:
+    return {str(file.relative_to(version)): file for file in version.rglob("*") if file.is_file()}
+
+
+def command(root: Path, user: str) -> int:
+    data = root.parent.parent / "data"
+    return main(["forget", f"--models={root.parent}", f"--data={data}", f"--dataset={root.name}", "--", user])
+
+
+class TestAVersion:
+    @pytest.fixture
+    def version(self, root: Path) -> Path:
+        forget(root, "v2", ALICE)
+        return root / "v2"
+
+    def test_has_not_a_byte_of_the_id_left(self, version: Path) -> None:
+        assert ALICE.encode() in (version.parent / "v1" / "serving.sqlite").read_bytes()
+        assert [name for name, file in files_of(version).items() if ALICE.encode() in file.read_bytes()] == []
+
+    def test_has_no_row_of_theirs(self, version: Path) -> None:
+        assert pd.read_parquet(version / "users.parquet")["index"].tolist() == [0, 2]
+        assert set(pd.read_parquet(version / "recommendations")["user_id"]) == {"42"}
+        assert pd.read_parquet(version / EVALUATION)["user"].tolist() == [0]
+        assert pd.read_parquet(version / "model" / "als" / "userFactors")["id"].tolist() == [0, 2]
+        assert np.load(version / "model" / "segment.npy").tolist() == [0, -1, 2]
+        assert not (version / "model" / "als" / "userFactors" / ".part-0.parquet.crc").exists()
+
+    def test_keeps_the_form_of_its_files(self, version: Path) -> None:
+        for name in ("users.parquet", "recommendations/part-0.parquet", "model/als/userFactors/part-0.parquet"):
+            old, new = (pq.ParquetFile(directory / name) for directory in (version.parent / "v1", version))
+            assert new.schema_arrow == old.schema_arrow
+            assert new.num_row_groups == old.num_row_groups
+            packed = {each.metadata.row_group(0).column(0).compression for each in (old, new)}
+            assert len(packed) == 1
+
+    def test_serves_everybody_else_as_before(self, version: Path) -> None:
+        with Store(version) as store, Store(version.parent / "v1") as before:
+            assert store.user(ALICE) is None
+            assert store.user_with_list(ALICE, 5) is None
+            assert [user.user_id for user in store.users()] == ["42", "zoe"]
+            for user in ("42", "zoe"):
+                assert store.recommendations(user, 9) == before.recommendations(user, 9)
+                assert store.history(user, 9) == before.history(user, 9)
+            for track, *_ in TRACKS:
+                others = [line for line in before.recommended_to(track)[1] if line.user.user_id != ALICE]
+                assert store.recommended_to(track) == (len(others), others)
+                assert store.similar(track, 9) == before.similar(track, 9)
+            assert store.find_tracks("paper") == before.find_tracks("paper") != []
+
+    def test_verifies_and_says_what_happened(self, version: Path) -> None:
+        assert registry.verify(version) == []
+        manifest = registry.manifest(version)
+        assert manifest["counts"] == {"users": 2, "tracks": 4, "interactions": 6, "recommendations": 2}
+        (entry,) = manifest["forgotten"]
+        assert set(entry["files"]) - {"model/als/userFactors/.part-0.parquet.crc"} == CHANGED
+        assert recognises(entry, ALICE)
+        assert not recognises(entry, "zoe")
+        assert manifest["sequence"] == 2
+
+    def test_shares_the_files_that_did_not_change(self, root: Path) -> None:
+        inodes = {name: file.stat().st_ino for name, file in files_of(root / "v2").items()}
+        forget(root, "v2", ALICE)
+        same = {name for name, file in files_of(root / "v2").items() if file.stat().st_ino == inodes[name]}
+        assert same == {"tracks.parquet", "similar/part-0.parquet", "model/als/algorithm.json", SUCCESS}
+
+    def test_is_as_well_changed_where_there_are_no_hard_links(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(source: str, target: str) -> None:
+            raise OSError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+        changed = forget(root, "v2", ALICE)
+        assert set(changed) - {"model/als/userFactors/.part-0.parquet.crc"} == CHANGED
+        assert registry.verify(root / "v2") == []
+        assert knowing(root, ALICE) == ["v1"]
+
+    def test_can_forget_everybody(self, root: Path) -> None:
+        for user in HEARD:
+            forget(root, "v2", user)
+        assert registry.verify(root / "v2") == []
+        assert len(registry.manifest(root / "v2")["forgotten"]) == len(HEARD)
+        with Store(root / "v2") as store:
+            assert store.users() == []
+            assert [store.recommended_to(track) for track, *_ in TRACKS] == [(0, [])] * len(TRACKS)
+
+    def test_that_is_served_is_seen_to_have_changed_and_is_promoted_no_later(self, root: Path) -> None:
+        stamps = []
+        for user in (None, *HEARD):
+            if user:
+                forget(root, "v2", user)
+            status = (root / "current").stat()
+            stamps.append((status.st_ino, status.st_mtime_ns))
+        assert len(set(stamps)) == len(stamps)
+        assert len({stamp[1] // 10**6 for stamp in stamps}) <= 2
+        assert registry.current(root) == "v2"
+
+
+class TestACrash:
+    SCRIPT = """
+import os, sys
+from pathlib import Path
+from config import durable
+from models.forget import forget
+exchanged = durable._exchanged
+def die(*directories):
+    if sys.argv[2] == "after":
+        assert exchanged(*directories)
+    os._exit(9)
+durable._exchanged = die
+forget(Path(sys.argv[1]), "v2", "alice")
+"""
+
+    @pytest.mark.parametrize(("dies", "left"), [("before", ["v1", "v2"]), ("after", ["v1"])])
+    def test_leaves_the_old_version_or_the_new_one(self, root: Path, dies: str, left: list[str]) -> None:
+        ran = subprocess.run([sys.executable, "-c", self.SCRIPT, str(root), dies], cwd=PROJECT, check=False)
+        assert ran.returncode == 9
+        assert (root / f"v2{STAGING}").is_dir()
+        assert registry.verify(root / "v2") == []
+        sweep(root, "*")
+        assert not (root / f"v2{STAGING}").exists()
+        assert knowing(root, ALICE) == left
+        assert command(root, ALICE) == 0
+        assert knowing(root, ALICE) == []
+
+    def test_without_an_exchange_of_names_is_repaired(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (root / "v2").rename(root / f"v2{durable.REPLACED}")
+        assert registry.versions(root) == ["v1"]
+        monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
+        assert command(root, ALICE) == 0
+        assert registry.versions(root) == ["v1", "v2"]
+        assert knowing(root, ALICE) == []
+
+    def test_by_an_error_leaves_no_staging(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*given: object) -> None:
+            raise OSError(28, "No space left on device", "somewhere")
+
+        monkeypatch.setattr(durable, "_exchanged", fail)
+        assert command(root, ALICE) == 1
+        assert not list(root.glob(f"*{STAGING}"))
+        assert knowing(root, ALICE) == ["v1", "v2"]
+
+
+class TestTheCommand:
+    def test_takes_the_user_out_of_every_version_and_says_what_is_left(
+        self, root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        output = root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
+        output.mkdir(parents=True)
+        (output / SUCCESS).touch()
+        assert command(root, ALICE) == 0
+        said = capsys.readouterr().out
+        assert "The user is taken out of 2 versions of songs: #1 v1, #2 v2.\n" in said
+        assert "1 stage output that may name them are removed; a run makes them again when needed.\n" in said
+        assert "The raw files (plays.csv) may still name them: take them out of there too, or the next version" in said
+        assert knowing(root, ALICE) == []
+        assert not output.exists()
+
+    def test_leaves_a_line_in_the_audit_for_each_version_without_the_id(self, root: Path) -> None:
+        command(root, ALICE)
+        entries = registry.audit(root)[-2:]
+        assert [(entry["action"], entry["version"]) for entry in entries] == [
+            ("forgot a user", "v1"), ("forgot a user", "v2"),
+        ]  # fmt: skip
+        assert ALICE not in json.dumps(entries)
+
+    def test_may_be_given_again(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        command(root, ALICE)
+        assert command(root, ALICE) == 0
+        assert "The user is taken out of 0 versions of songs: none any more." in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("user", "sentence"),
+        [("nobody", "No version of songs knows a user 'nobody'."), ("", "Name a user: make forget ID=42.")],
+    )
+    def test_needs_a_user_that_is_known(
+        self, root: Path, user: str, sentence: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert command(root, user) == 2
+        assert capsys.readouterr().err == f"Error: {sentence}\n"
+
+    def test_is_refused_while_a_run_goes_on(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        record = root.parent.parent / "data" / "runs" / "songs" / "r1.jsonl"
+        record.parent.mkdir(parents=True)
+        with held_by_another_process(record):
+            assert command(root, ALICE) == 1
+        assert capsys.readouterr().err == (
+            "Error: Run r1 of songs goes on and may bring the user back: wait until it has ended.\n"
+        )
+        assert knowing(root, ALICE) == ["v1", "v2"]
+
+    def test_is_refused_where_a_version_does_not_verify(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (root / "v1" / "users.parquet").write_bytes(b"x")
+        assert command(root, ALICE) == 1
+        assert f"{root / 'v1'} does not verify: users.parquet is not what was published." in capsys.readouterr().err
+        assert registry.verify(root / "v2") == []
+        assert "forgotten" not in registry.manifest(root / "v2")
+
+    def test_says_which_output_is_in_use(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        output = root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
+        output.mkdir(parents=True)
+        (output / SUCCESS).touch()
+        with held_by_another_process(lock_of(output)):
+            assert command(root, ALICE) == 1
+        assert f"Error: {output} is in use and may name the user" in capsys.readouterr().err
+        assert command(root, ALICE) == 0
+        assert not output.exists()
+
+
+def test_the_page_notices_at_once(roots: tuple[Path, Path], client: FlaskClient) -> None:
+    root = roots[0] / "tiny"
+    publish(roots[0], version="v2")
+
+    def counted() -> object:
+        return [version["counts"]["users"] for version in client.get("/api/v1/versions").json["versions"]]
+
+    address, users = "/api/v1/users/u1/recommendations", "/api/v1/users?q=u1"
+    assert client.get(address).status_code == 200
+    assert '/users/u1"' in client.get("/tracks/untitled").text
+    tag = {"If-None-Match": client.get(users).headers["ETag"]}
+    assert client.get(users, headers=tag).status_code == 304
+    assert counted() == [12345, 12345]
+    for version in ("v1", "v2"):
+        forget(root, version, "u1")
+    assert client.get(address).status_code == 404
+    assert '/users/u1"' not in client.get("/tracks/untitled").text
+    assert client.get(users, headers=tag).status_code == 200
+    assert counted() == [12344, 12344]
+    assert client.get("/readyz").json["status"] == "ready"
+    assert client.get("/api/v1/users/u10/recommendations").status_code == 200
+
+
+def test_a_run_finds_the_version_complete_and_goes_on(pipeline: Roots) -> None:
+    root, version = pipeline.models / "synthetic", pipeline.current()
+    user = str(pd.read_parquet(root / version / "users.parquet")["user_id"][0])
+    data = [f"--data={pipeline.data}", f"--models={pipeline.models}"]
+    assert main(["forget", *data, "--", user]) == 0
+    assert registry.verify(root / version) == []
+    assert not list((pipeline.data / "work" / "synthetic").glob(f"*/*/{SUCCESS}"))
+    assert not {"Publish", "Promote"} & pipeline.run().made
+    assert knowing(root, user) == []
+    assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded  # made from the raw data, which has the user
+    assert knowing(root, user) == [pipeline.current()]
