@@ -67,13 +67,12 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
             shutil.copytree(final, staging, copy_function=_link)
             lines = _take_out(staging, user_id, int(facts[0]["index"]))
             changed = _seal_again(final, staging, user_id, (1, int(facts[0]["interactions"]), lines))
-            registry.note(root, "forgot a user", version=version, via=via)
             replace_whole(final, staging)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        if registry.current(root) == version:
-            registry.refresh(root)
+        registry.note(root, "forgot a user", version=version, via=via)
+    registry.refresh(root)
     return changed
 
 

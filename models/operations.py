@@ -102,6 +102,8 @@ def forget(paths: Paths, root: Path, user_id: str) -> str:
         raise UserError(f"No version of {dataset} knows a user {user_id!r}.")
     for version in knowing:
         forgetting.forget(root, version, user_id, via=_VIA)
+    if not knowing:
+        registry.refresh(root)  # the last time may have ended before readers were told
     outputs = [marker.parent for marker in paths.work(dataset).glob(f"*/*/{SUCCESS}")]
     held = [output for output in outputs if not discard(output)]
     if held:

@@ -270,13 +270,15 @@ def prune(root: Path, keep: int, *, spared: Collection[str | None] = (), via: st
 
 
 def refresh(root: Path) -> None:
-    """Makes readers look at the served version again, whose files were exchanged. The caller holds the lock.
+    """Makes readers look at the served version again, whose files may have been exchanged.
 
     It is still the dataset that was promoted when it was: the file's time differs by a millionth of a second.
     """
-    before = (root / CURRENT).stat()
-    write_atomically(root / CURRENT, f"{current(root)}\n")
-    os.utime(root / CURRENT, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+    with locked(root / LOCK):
+        if (served := current(root)) is not None:
+            before = (root / CURRENT).stat()
+            write_atomically(root / CURRENT, f"{served}\n")
+            os.utime(root / CURRENT, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
 
 
 def audit(root: Path) -> list[dict[str, Any]]:
