@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from config.durable import discard, read_json, tree_bytes
+from config.durable import discard, read_json, sweep, tree_bytes
 from config.errors import StoreError, UserError
 from config.paths import SUCCESS, Paths
 from config.runs import going_on
@@ -104,6 +104,7 @@ def forget(paths: Paths, root: Path, user_id: str) -> str:
         forgetting.forget(root, version, user_id, via=_VIA)
     if not knowing:
         registry.refresh(root)  # the last time may have ended before readers were told
+    sweep(paths.work(dataset), "*/*")
     outputs = [marker.parent for marker in paths.work(dataset).glob(f"*/*/{SUCCESS}")]
     held = [output for output in outputs if not discard(output)]
     if held:
@@ -113,7 +114,8 @@ def forget(paths: Paths, root: Path, user_id: str) -> str:
     source = f"The raw files ({', '.join(raw)})" if raw else "What the dataset is made of"
     return (
         f"The user is taken out of {counted(len(knowing), 'version')} of {dataset}: {which}.\n"
-        f"{counted(len(outputs), 'stage output')} that may name them are removed; a run makes them again when needed.\n"
+        f"Removed as well, as they may name the user: {counted(len(outputs), 'stage output')}; a run makes what it "
+        "needs again.\n"
         f"{source} may still name them: take them out of there too, or the next version brings them back."
     )
 

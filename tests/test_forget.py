@@ -211,13 +211,16 @@ class TestTheCommand:
         output = root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
         output.mkdir(parents=True)
         (output / SUCCESS).touch()
+        debris = output.with_name(f"def{STAGING}")
+        debris.mkdir()
         assert command(root, ALICE) == 0
         said = capsys.readouterr().out
         assert "The user is taken out of 2 versions of songs: #1 v1, #2 v2.\n" in said
-        assert "1 stage output that may name them are removed; a run makes them again when needed.\n" in said
+        assert "as they may name the user: 1 stage output; a run makes what it needs again.\n" in said
         assert "The raw files (plays.csv) may still name them: take them out of there too, or the next version" in said
         assert knowing(root, ALICE) == []
         assert not output.exists()
+        assert not debris.exists()
 
     def test_leaves_a_line_in_the_audit_for_each_version_without_the_id(self, root: Path) -> None:
         command(root, ALICE)
