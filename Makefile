@@ -11,6 +11,7 @@ LUIGID_PORT ?= 8082
 BIN      := .venv/bin
 RAW_DIR   = $(if $(RAW),--raw-dir "$$RAW")
 CLUSTER   = $(if $(SPARK_MASTER),--spark-session-master "$$SPARK_MASTER")
+DATED     = $(if $(AS_OF),--as-of "$$AS_OF")
 SCHEDULED = $(if $(filter luigid,$(SCHEDULER)),--scheduler-port "$$LUIGID_PORT",--local-scheduler)
 # Runs of all datasets are meant, unless the command names one.
 ONLY      = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
@@ -18,16 +19,21 @@ ONLY      = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
 MEANT     = $(if $(findstring command,$(origin VERSION)),"$$VERSION")
 
 # Recipes take what the user gives from the environment, so that a quote in an id or a path is just a character.
-export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER VERSION KEEP
+export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER VERSION KEEP AS_OF FROM TO
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget backfill clean
+
+.DEFAULT_GOAL := help
 
 help:  ## Lists the verbs.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [SCHEDULER=luigid] [SPARK_MASTER=spark://…] [ARGS="…"]
-	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_DIR) $(SCHEDULED) $(CLUSTER) $(ARGS)
+pipeline: .venv/.installed  ## From raw data to recommendations: [DATASET=name] [RAW=dir] [AS_OF=2026-03-01] [SCHEDULER=luigid] [SPARK_MASTER=spark://…] [ARGS="…"]
+	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_DIR) $(DATED) $(SCHEDULED) $(CLUSTER) $(ARGS)
+
+backfill: .venv/.installed  ## Makes a version as of each day of a range that has none: FROM=2026-03-01 TO=2026-03-07 [DATASET=name] [RAW=dir] [ARGS="…"]
+	@$(BIN)/python -m workflow backfill --dataset "$$DATASET" $(RAW_DIR) --from "$$FROM" --to "$$TO" $(SCHEDULED) $(CLUSTER) $(ARGS)
 
 preview: .venv/.installed  ## Shows what a description makes of the first rows: DATASET=name-or.toml [RAW=dir]
 	@$(BIN)/python -m spark.preview --dataset "$$DATASET" $(RAW_DIR)

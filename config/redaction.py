@@ -25,7 +25,7 @@ SHORTEST = 6
 """Shorter values are left alone: they would be found in the middle of words."""
 
 NEW_PREFIX = b"\0"
-"""A line that begins so is not copied: it holds the prefix of the lines that follow."""
+"""A line that begins so is not copied: it holds the prefix of the lines that follow and, after another, their log."""
 
 
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -67,15 +67,18 @@ def _forms(secret: str) -> list[str]:
 
 
 def copy(source: BinaryIO, log: Path, prefix: str) -> None:
-    """Appends every line of the source to the log until the source ends."""
-    before = prefix.encode()
-    with log.open("ab", buffering=0) as file:
-        for line in source:
-            if line.startswith(NEW_PREFIX):
-                before = line.removeprefix(NEW_PREFIX).rstrip(b"\n")
-                continue
-            text = redact(line.rstrip(b"\n").decode(errors="replace"))
-            file.write(before + text.encode() + b"\n")
+    """Appends every line of the source to the log, or to the last one that the source named, until it ends."""
+    before, file = prefix.encode(), log.open("ab", buffering=0)
+    for line in source:
+        if line.startswith(NEW_PREFIX):
+            before, _, other = line.removeprefix(NEW_PREFIX).rstrip(b"\n").partition(NEW_PREFIX)
+            if other:
+                file.close()
+                file = Path(os.fsdecode(other)).open("ab", buffering=0)
+            continue
+        text = redact(line.rstrip(b"\n").decode(errors="replace"))
+        file.write(before + text.encode() + b"\n")
+    file.close()
 
 
 if __name__ == "__main__":

@@ -68,6 +68,8 @@ class Run:
     """Every section of settings, as the run used it; empty where the record does not say."""
     changed: dict[str, list[str]]
     """The keys of those settings that were not the default, by section."""
+    as_of: str | None = None
+    """The day before which something had to happen to count; None where everything did."""
 
     @property
     def stages(self) -> Counter[str]:
@@ -154,6 +156,7 @@ def read_run(record: Path) -> Run:
         steps=tuple(_step(label, planned.get(label, {}), told.get(label, {})) for label in planned | told),
         settings=opening.get("settings") or {},
         changed=opening.get("changed") or {},
+        as_of=opening.get("as_of"),
     )
 
 

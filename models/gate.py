@@ -19,10 +19,12 @@ LOWER_IS_BETTER = frozenset(name for name, about in METRICS.items() if about.bet
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the gate looks at: the contents of a version's `metrics.json`, and its manifest's counts."""
+    """What the gate looks at: the contents of a version's `metrics.json`, and of its manifest counts and date."""
 
     metrics: dict[str, Any]
     counts: dict[str, int]
+    as_of: str | None = None
+    """The day as of which it was made, 2026-03-01, or the latest time in its data; None where it does not matter."""
 
     @property
     def champion(self) -> str:
@@ -95,6 +97,8 @@ def refusal(
         return f"the champion {champion} has {metric} {mine:.4f}, and popularity alone has {baseline:.4f}."
     if serving is None:
         return None
+    if new.as_of and serving.as_of and serving.as_of > new.as_of:  # a day comes before any time on it
+        return f"it is as of {new.as_of}, and the serving version as of {serving.as_of}."
     for what in ("users", "tracks", "interactions"):
         if new.counts[what] < min_size * serving.counts[what]:
             return (

@@ -29,8 +29,10 @@ from pyspark.sql import DataFrame, SparkSession
 from spark.arrow_files import deal, read_batches, read_range, write_arrow
 from spark.tables import Columns, written
 from spark.tasks import in_tasks, release_memory
+from spark.window import Window
 
 KEPT = "kept"
+OUTSIDE = "outside"
 REJECTED = "rejects"
 AFTER_REASON = "\t"
 """Stands between the reason and the row of a reject."""
@@ -56,19 +58,20 @@ MERGE: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Heard:
-    """What occurs in the rows: the ids, in their order; and how many rows were kept, or rejected and why."""
+    """What occurs in the rows that were kept: the ids, in their order; and how many were kept, outside, or rejected."""
 
     users: pa.Array
     tracks: pa.Array
     counts: Counter[str]
 
 
-def chunk(parsed: DataFrame, into: Path) -> Heard:
-    """Writes kept rows to `chunks` and rejects to Parquet.
+def chunk(parsed: DataFrame, into: Path, window: Window) -> Heard:
+    """Writes kept rows to `chunks` and rejects to Parquet. Rows outside of the window are counted, and no more.
 
     Args:
         parsed: user_id, track_id, value, time; and reject, null where a row is kept, else reason and raw row.
         into: the directory in which `chunks` and `rejects` will be.
+        window: which times count; only where it is open may rows have none.
     """
     for name in (_CHUNKS, REJECTED):
         (into / name).mkdir()
@@ -77,7 +80,7 @@ def chunk(parsed: DataFrame, into: Path) -> Heard:
         context = TaskContext.get()
         assert context is not None
         for number, table in enumerate(_tables(batches)):
-            counts = _write_chunk(table, into, f"{context.partitionId():05}-{number:03}")
+            counts = _write_chunk(table, into, f"{context.partitionId():05}-{number:03}", window)
             del table
             yield pa.record_batch([list(counts), list(counts.values())], names=["reason", "rows"])
         release_memory()
@@ -143,8 +146,8 @@ def _tables(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _write_chunk(table: pa.Table, into: Path, name: str) -> Counter[str]:
-    """Writes one chunk and its rejects; returns how many rows were kept, or rejected, by reason."""
+def _write_chunk(table: pa.Table, into: Path, name: str, window: Window) -> Counter[str]:
+    """Writes one chunk and its rejects; returns how many rows were kept, outside, or rejected, by reason."""
     reject, counts = table[Columns.REJECT], Counter[str]()
     kept = table
     if reject.null_count < len(table):
@@ -154,6 +157,10 @@ def _write_chunk(table: pa.Table, into: Path, name: str) -> Counter[str]:
         counts.update(reasons.to_pylist())
         rejected = pa.table({Columns.REASON: reasons, Columns.ROW: rows})
         written(into / REJECTED / f"{name}.parquet", partial(pq.write_table, rejected))
+    if not window.is_open:
+        usable = len(kept)
+        kept = kept.filter(window.holds(kept[Columns.TIME]))
+        counts[OUTSIDE] = usable - len(kept)
     if len(kept):
         user, track, value, time = (
             kept[key].combine_chunks() for key in (Columns.USER_ID, Columns.TRACK_ID, Columns.VALUE, Columns.TIME)

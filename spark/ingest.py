@@ -1,12 +1,14 @@
 """From raw rows to interactions: cast, validate, index, merge, and join with the catalogue.
 
-Every raw row ends in `interactions`, alone or merged with others, or in `rejects` with a reason.
+Every raw row ends in `interactions`, alone or merged with others, or in `rejects` with a reason, or is of another time
+than what counts.
 """
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +24,12 @@ from pyspark.sql import types as T
 from config.dataset import Dataset, Interactions, Table, Tracks, Users, find_files
 from config.errors import UserError
 from spark.blocks import TRACK, USER, build, mapped
-from spark.chunks import AFTER_REASON, KEPT, REJECTED, chunk, merge_all
+from spark.chunks import AFTER_REASON, KEPT, OUTSIDE, REJECTED, chunk, merge_all
 from spark.lines import LINE, REPLACEMENT, head_of
 from spark.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
 from spark.tables import Columns
 from spark.tasks import release_memory
+from spark.window import Window, moment, span, window
 
 REASONS = (
     "malformed_row",
@@ -68,6 +71,10 @@ class Ingested:
     """Rows of `tracks` and `users` that are malformed or have no id."""
     examples: dict[str, list[str]]
     """A few rejected rows, by reason, cut to a readable length."""
+    outside: int = 0
+    """Rows that could be used, of a time that does not count."""
+    window: Window = Window()
+    """Which times count."""
 
     @property
     def interactions(self) -> int:
@@ -75,32 +82,53 @@ class Ingested:
         return self.kept - self.merged
 
 
-def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max_reject_fraction: float) -> Ingested:
+def ingest(
+    spark: SparkSession,
+    dataset: Dataset,
+    raw_dir: Path,
+    into: Path,
+    max_reject_fraction: float,
+    as_of: date | None = None,
+    window_days: int = 0,
+) -> Ingested:
     """Writes `interactions`, `rejects`, `users` and `tracks` as Parquet below `into`, and `blocks`.
 
     Interactions lie in one file for each range of users, sorted by user and track. Users and tracks are those that
     occur in the interactions or in their own file; `index` is a row's place in the order of the ids, and
-    in the file.
+    in the file. A file of users or tracks counts whole, whatever the times, unless it is that of the interactions.
+
+    Args:
+        as_of, window_days: which times count, see `spark.window.window`; all where they are None and 0.
 
     Raises:
         MissingInput: a file is not there.
-        UserError: a file is damaged, a column is not there, no row could be used, or too many were rejected.
+        UserError: a file is damaged, a column is not there, no row could be used or is of a time that counts, or too
+            many were rejected.
     """
     about = dataset.interactions
     parsed = parse(read_table(spark, raw_dir, about), about)
     try:
+        counts = window(parsed, as_of, window_days)
         known = {"users": user_details(spark, dataset, raw_dir), "tracks": track_details(spark, dataset, raw_dir)}
-        heard = chunk(parsed, into)
+        heard = chunk(parsed, into, counts)
     except Exception as error:
         if _tells_of_damage(error):
             raise UserError(f"A file in {raw_dir} is damaged or was cut off: fetch it again.") from error
         raise
     in_order = {reason: heard.counts[reason] for reason in REASONS if heard.counts.get(reason)}
     examples = {reason: _examples(into / REJECTED, reason) for reason in in_order}
-    _refuse_bad_input(heard.counts[KEPT], in_order, examples, about, raw_dir, max_reject_fraction)
+    outside = heard.counts[OUTSIDE]
+    _refuse_bad_input(heard.counts[KEPT] + outside, in_order, examples, about, raw_dir, max_reject_fraction)
+    if not heard.counts[KEPT]:
+        raise UserError(_nothing_counts(raw_dir / about.path, counts, span(parsed)))
 
-    users = indexed(heard.users, known["users"], Columns.USER_ID)
-    tracks = indexed(heard.tracks, known["tracks"], Columns.TRACK_ID)
+    # Whom the interactions' own file shows only at other times is not known yet, or not any more.
+    only_heard = {
+        name: not counts.is_open and table is not None and table.path == about.path
+        for name, table in (("users", dataset.users), ("tracks", dataset.tracks))
+    }
+    users = indexed(heard.users, known["users"], Columns.USER_ID, only_heard["users"])
+    tracks = indexed(heard.tracks, known["tracks"], Columns.TRACK_ID, only_heard["tracks"])
     merge_all(
         spark,
         into,
@@ -120,12 +148,14 @@ def ingest(spark: SparkSession, dataset: Dataset, raw_dir: Path, into: Path, max
     release_memory()
     interactions = int(starts[-1])
     return Ingested(
-        read=heard.counts[KEPT] + sum(in_order.values()),
+        read=heard.counts[KEPT] + outside + sum(in_order.values()),
         rejected=in_order,
         kept=heard.counts[KEPT],
         merged=heard.counts[KEPT] - interactions,
         unusable={name: _unusable(table) for name, table in known.items() if table is not None},
         examples=examples,
+        outside=outside,
+        window=counts,
     )
 
 
@@ -223,8 +253,16 @@ def _examples(rejects: Path, reason: str) -> list[str]:
     return [row if len(row) <= READABLE else f"{row[: READABLE - 1]}…" for row in found]
 
 
+def _nothing_counts(path: Path, counts: Window, times: tuple[int, int] | None) -> str:
+    """The sentence for a window that no row lies in."""
+    since, until = (moment(bound) if bound is not None else None for bound in (counts.since, counts.until))
+    asked = f"from {since} to {until}" if since else f"before {until}"
+    there = f"; its times go from {moment(times[0])} to {moment(times[1])}" if times else ""
+    return f"{path} has nothing {asked}, which is what counts{there}: see --as-of and [ingest] window_days."
+
+
 def _refuse_bad_input(
-    kept: int,
+    usable: int,
     rejected: dict[str, int],
     examples: dict[str, list[str]],
     about: Interactions,
@@ -233,9 +271,9 @@ def _refuse_bad_input(
 ) -> None:
     """Refuses an empty input, and one with too many rejects; names the two commonest reasons with an example."""
     bad, path = sum(rejected.values()), raw_dir / about.path
-    if kept + bad == 0:
+    if usable + bad == 0:
         raise UserError(f"{path} has no rows.")
-    if kept and bad <= max_reject_fraction * (kept + bad):
+    if usable and bad <= max_reject_fraction * (usable + bad):
         return
     told = []
     for reason in sorted(rejected, key=lambda reason: -rejected[reason])[:2]:
@@ -247,7 +285,7 @@ def _refuse_bad_input(
             hint += other_separator(examples[reason][0], about, fields)
         told.append(f"{reason} {rejected[reason]:,} times, e.g. {examples[reason][0]!r}{hint}")
     raise UserError(
-        f"{path}: {bad:,} of {kept + bad:,} rows were rejected ({'; '.join(told)}); mend the data or its description, "
+        f"{path}: {bad:,} of {usable + bad:,} rows were rejected ({'; '.join(told)}); mend the data or its description, "
         f"or raise [ingest] max_reject_fraction = {max_reject_fraction:g}."
     )
 
@@ -349,14 +387,14 @@ def _commonest_tags(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> Dat
     return counted.groupBy(Columns.TRACK_ID).agg(F.slice(ranked, 1, TAGS)["tag"].alias("tags"))
 
 
-def indexed(heard: pa.Array, details: pa.Table | None, key: str) -> pa.Table:
-    """Every id that was heard or that has details, in the order of the ids: `index`, id, `hash`, details.
+def indexed(heard: pa.Array, details: pa.Table | None, key: str, only_heard: bool = False) -> pa.Table:
+    """Every id that was heard or, unless only those are wanted, that has details: `index`, id, `hash`, details.
 
-    Happens in the driver: whoever serves the ids holds them in memory too.
+    In the order of the ids. Happens in the driver: whoever serves the ids holds them in memory too.
     """
     if details is None:
         return _with_index(heard, key)
-    described = details.filter(pc.is_valid(details[key]))
+    described = details.filter(pc.is_in(details[key], heard) if only_heard else pc.is_valid(details[key]))
     ids = pc.unique(pa.chunked_array([heard, *described[key].chunks], pa.string()))
     table = _with_index(ids.take(pc.sort_indices(ids)), key)
     places = pc.index_in(table[key], value_set=described[key].combine_chunks())

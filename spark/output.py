@@ -51,12 +51,13 @@ def output_to(log: Path | None, prefix: str) -> Iterator[None]:
             os.close(copy)
 
 
-def mark(prefix: str) -> None:
-    """From here on, what Java prints gets this prefix."""
+def mark(prefix: str, log: Path | None = None) -> None:
+    """From here on, what Java prints gets this prefix; and goes into this log, where one is given."""
+    told = prefix.encode() + (redaction.NEW_PREFIX + os.fsencode(log) if log is not None else b"")
     for output in _outputs:
         with suppress(OSError):  # without a reader
             if select.select([], [output.pipe], [], 0)[1]:  # a prefix is not worth waiting for
-                os.write(output.pipe, redaction.NEW_PREFIX + prefix.encode() + b"\n")
+                os.write(output.pipe, redaction.NEW_PREFIX + told + b"\n")
 
 
 def finish_output() -> None:

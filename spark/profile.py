@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from spark.ingest import Ingested
 from spark.quality import Facts, checks
 from spark.tables import Columns
 from spark.tasks import in_tasks
+from spark.window import moment
 
 RATING_BINS = 8
 _DIGITS = 3
@@ -53,7 +53,9 @@ def profile(spark: SparkSession, ingested: Path, dataset: Dataset, counted: Inge
             "kept": counted.interactions,
             "merged": counted.merged,
             "rejected": sum(counted.rejected.values()),
+            "outside": counted.outside,
         },
+        "window": counted.window.described,
         "rejected_by_reason": counted.rejected,
         "reject_examples": counted.examples,
         "checks": checks(
@@ -123,7 +125,7 @@ class Values:
         """The first and the last; None where the data has no times."""
         if self.first is None or self.last is None:
             return None
-        return {"first": _moment(self.first), "last": _moment(self.last)}
+        return {"first": moment(self.first), "last": moment(self.last)}
 
     @property
     def commonest(self) -> tuple[float, int]:
@@ -202,7 +204,3 @@ def _without_entry(tracks: Path) -> int:
 
 def _column(parquet: Path, name: str) -> NDArray[np.int64]:
     return np.asarray(ds.dataset(parquet).to_table(columns=[name])[name])
-
-
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

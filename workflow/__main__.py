@@ -1,11 +1,14 @@
-"""`python -m workflow VERB`: lists runs, shows one, draws one; removes what is old; starts luigid. Needs no Spark."""
+"""`python -m workflow VERB`: lists, shows and draws runs; fills a range of days; prunes; and starts luigid."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 from config.durable import tree_bytes, write_atomically
@@ -22,7 +25,11 @@ from workflow.settings import resolve
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked, others = parser.parse_known_args(arguments)
+    if others and asked.answer is not _backfill:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    asked.others = others
     try:
         print(redact(asked.answer(asked)), flush=True)
     except UserError as error:
@@ -54,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--dataset", default="synthetic", help="default: %(default)s")
     verb.add_argument("--keep", type=int, help="newest versions to keep (default: [publish] keep_versions)")
     verb.add_argument("--dry-run", action="store_true", help="says what would go, and removes nothing")
+    verb = verbs.add_parser(
+        "backfill", help="makes a version as of each day of a range that has none; passes on Luigi's arguments",
+        allow_abbrev=False,
+    )  # fmt: skip
+    verb.set_defaults(answer=_backfill)
+    verb.add_argument("--dataset", default="synthetic", help="default: %(default)s")
+    verb.add_argument("--raw-dir", default="", help="where the raw files are (default: data/raw/<dataset>)")
+    verb.add_argument("--from", dest="first", required=True, help="the first day, such as 2026-03-01")
+    verb.add_argument("--to", dest="last", required=True, help="the last day")
     verb = verbs.add_parser("luigid", help="starts the scheduler that has a page", allow_abbrev=False)
     verb.set_defaults(answer=_luigid)
     verb.add_argument("--data", type=Path, default=Paths().data_root, help="its state is kept in its luigid/")
@@ -107,6 +123,34 @@ def _prune(asked: argparse.Namespace) -> str:
         f"{'Would remove' if asked.dry_run else 'Removed'} {what}: {size(sum(count for _, count in going))}.",
         *([f"Stage outputs stay while run {busy[0]} goes on."] if busy else []),
     ])  # fmt: skip
+
+
+def _backfill(asked: argparse.Namespace) -> str:
+    """Ends the process with Luigi's exit code."""
+    from luigi.retcodes import run_with_retcodes
+
+    first, last = _day("--from", asked.first), _day("--to", asked.last)
+    if last < first:
+        raise UserError(f"The last day, {last}, is before the first, {first}.")
+    run_with_retcodes(range_of_days(first, last, {"dataset": asked.dataset, "raw_dir": asked.raw_dir}, asked.others))
+    return ""
+
+
+def range_of_days(first: date, last: date, of: dict[str, str], others: Sequence[str] = ()) -> list[str]:
+    """Luigi's arguments for a version as of each of the days; left to itself, it looks at the last hundred at most."""
+    today, days = date.today(), (last - first).days + 1
+    reach = {"days-back": (today - first).days + 2, "days-forward": (last - today).days + 2, "task-limit": days}
+    limits = [f"--{name}={max(0, value)}" for name, value in reach.items()]
+    span = ["--start", str(first), "--stop", str(last + timedelta(days=1))]
+    task = ["--of", "RecommendAsOf", "--of-params", json.dumps(of)]
+    return ["--module", "workflow", "RangeDaily", *task, *span, *limits, *others]
+
+
+def _day(flag: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{flag}: {text!r} is not a date such as 2026-03-01.") from None
 
 
 def _luigid(asked: argparse.Namespace) -> str:

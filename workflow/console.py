@@ -23,6 +23,11 @@ class Console:
             weakref.finalize(self, copy.close)
         self._live = self._out.isatty()
 
+    def close(self) -> None:
+        """Gives the copies back now: nothing more is to be said."""
+        self._out.close()
+        self._err.close()
+
     def say(self, text: str = "") -> None:
         """Writes a line."""
         _write(self._out, text)

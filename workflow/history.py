@@ -18,7 +18,7 @@ def table_of_runs(runs: Sequence[Run]) -> str:
     rows = [("run", "dataset", "started (UTC)", "took", "made", "outcome")]
     for run in runs:
         made = f"{run.stages['done']} of {len(run.steps)} stages" if run.stages["done"] else "–"
-        rows.append((run.run, run.dataset, _moment(run.started), took(run.duration_s), made, _outcome(run)))
+        rows.append((run.run, _what(run), _moment(run.started), took(run.duration_s), made, _outcome(run)))
     return table(rows, numbers={3})
 
 
@@ -26,7 +26,7 @@ def show_run(run: Run, root: Path) -> str:
     """The stages of a run with times and rows, the settings that were not the default, and what went wrong."""
     after = f" after {took(run.duration_s)}" if run.duration_s is not None else ""
     told = [
-        f"Run {run.run} of {run.dataset}, begun {_moment(run.started)} UTC: {_outcome(run)}{after}.",
+        f"Run {run.run} of {_what(run)}, begun {_moment(run.started)} UTC: {_outcome(run)}{after}.",
         *([f"Version {run.version}."] if run.version else []),
         "",
         table([("stage", "took", "rows in", "rows out", ""), *map(_row, run.steps)], numbers={1, 2, 3}),
@@ -47,6 +47,10 @@ def took(seconds: float | None) -> str:
     if minutes == 0:
         return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _what(run: Run) -> str:
+    return f"{run.dataset} as of {run.as_of}" if run.as_of else run.dataset
 
 
 def _row(step: StageRun) -> tuple[str, ...]:

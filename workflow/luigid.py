@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import luigi
 from luigi import interface, rpc, scheduler
@@ -125,10 +127,35 @@ class LastingScheduler:
         self._say("luigid does not answer any more; the run goes on without it.")
 
 
-def outlive_luigid(say: Callable[[str], None]) -> None:
-    """Makes the runs that this process begins go on when luigid goes away. Luigi offers no other place for it."""
+def answers(url: str) -> bool:
+    """Whether a luigid does, within a second. Without one Luigi tries for a minute and a half, and fails."""
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "localhost", parts.port or 8082), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
-    def create(factory: Any, url: str) -> LastingScheduler:
+
+def url_of_luigid() -> str:
+    """Where luigi.cfg or the command line says that it is."""
+    options = interface.core()
+    return options.scheduler_url or f"http://{options.scheduler_host}:{options.scheduler_port}"
+
+
+def schedule_alone(say: Callable[[str], None]) -> None:
+    """Says that no luigid answers, and has Luigi use a scheduler in this process."""
+    get_config().set("core", "local_scheduler", "true")
+    say(f"No luigid answers at {url_of_luigid().removeprefix('http://')}; scheduling locally.")
+
+
+def outlive_luigid(say: Callable[[str], None]) -> None:
+    """Makes what this process runs go on when luigid goes away, or is not there. Luigi offers no other place for it."""
+
+    def create(factory: Any, url: str) -> Any:
+        if not answers(url):
+            schedule_alone(say)
+            return factory.create_local_scheduler()
         remote = rpc.RemoteScheduler(url)
         remote._rpc_retry_wait = _WAIT_S
         return LastingScheduler(remote, say)

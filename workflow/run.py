@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import date
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, NoReturn, cast
-from urllib.parse import urlsplit
 
-from luigi.configuration import get_config
 from luigi.interface import core
 from luigi.retcodes import retcode
 from luigi.worker import worker
@@ -34,7 +33,7 @@ from models.gate import Comparison
 from workflow.console import Console
 from workflow.fingerprint import RawFiles
 from workflow.logs import redact_terminal, start_logging
-from workflow.luigid import Reporter, outlive_luigid
+from workflow.luigid import Reporter, answers, outlive_luigid, schedule_alone, url_of_luigid
 from workflow.progress import Progress
 from workflow.retention import touch
 from workflow.runlog import RunRecord, StageLine, Status
@@ -51,7 +50,28 @@ _SMALL_BYTES = 100 << 20
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}", re.ASCII)
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
 _runs: dict[str, Run] = {}
+
+_only_looking = ContextVar("_only_looking", default=False)
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """While it lasts, a task that is constructed begins no run: it can be asked whether it is complete, and no more.
+
+    Ends the process with a sentence where a run could not begin.
+    """
+    known, token = set(_runs), _only_looking.set(True)
+    try:
+        yield
+    except UserError as error:
+        _refuse(error, Console())
+    finally:
+        _only_looking.reset(token)
+        for run_id in set(_runs) - known:
+            _runs.pop(run_id).console.close()
 
 
 def _checked(run_id: str) -> str:
@@ -59,6 +79,14 @@ def _checked(run_id: str) -> str:
     if not _RUN_ID.fullmatch(run_id):
         raise UserError(f"--run-id: {run_id!r} is not a time and four hex digits, such as {new_run_id()}.")
     return run_id
+
+
+def _day(as_of: str) -> date | None:
+    """The day that was given; None where none was."""
+    with suppress(ValueError):
+        if not as_of or _DATE.fullmatch(as_of):
+            return date.fromisoformat(as_of) if as_of else None
+    raise UserError(f"--as-of: {as_of!r} is not a date such as 2026-03-01.")
 
 
 class Run:
@@ -74,7 +102,9 @@ class Run:
         redact_terminal()
         try:
             task.in_run = _runs[task.run_id] = cls(task, console)
-            task.in_run._begin()
+            task.in_run._make_room()
+            if not _only_looking.get():
+                task.in_run._begin()
         except UserError as error:
             _runs.pop(task.run_id, None)
             _refuse(error, console)
@@ -88,6 +118,12 @@ class Run:
             raise UserError(
                 f"The dataset {self.dataset.name} makes its own data: leave RAW= (--raw-dir) out, "
                 "or name the dataset that the files belong to."
+            )
+        self.as_of = _day(top.as_of)
+        if (self.as_of or self.settings["ingest"]["window_days"]) and self.dataset.interactions.time is None:
+            raise UserError(
+                f"The dataset {self.dataset.name} has no times, which --as-of and [ingest] window_days need: name their "
+                "column as [interactions] time in its description, or leave these out."
             )
         roots = self.settings["paths"]
         self.paths = Paths(Path(roots["data_root"]).absolute(), Path(roots["models_root"]).absolute())
@@ -110,12 +146,16 @@ class Run:
 
     # -- from the beginning to the end ------------------------------------------------------------------------
 
+    def _make_room(self) -> None:
+        """Makes the directories that every run has."""
+        with self._telling_of_roots():
+            for directory in (self.paths.work, self.paths.runs, self.paths.versions):
+                directory(self.dataset.name).mkdir(parents=True, exist_ok=True)
+
     def _begin(self) -> None:
         """Refuses what cannot work, finds out what there is to do, and opens the record."""
         _refuse_forks()
-        try:
-            for directory in (self.paths.work, self.paths.runs, self.paths.versions):
-                directory(self.dataset.name).mkdir(parents=True, exist_ok=True)
+        with self._telling_of_roots():
             self.stages = _dependencies_first(self._top, lambda stage: True)
             for stage in self.stages:
                 if stage.directory.is_relative_to(self.paths.work(self.dataset.name)):  # a version is never touched
@@ -128,6 +168,7 @@ class Run:
                 self.log.with_suffix(".jsonl"),
                 self.id,
                 self.dataset.name,
+                **({"as_of": str(self.as_of)} if self.as_of else {}),
                 settings=self.settings,
                 changed=changed(self.settings),
                 stages=[
@@ -135,17 +176,24 @@ class Run:
                     for stage in self.stages
                 ],
             )
+        start_logging(self.log, self._prefix)
+        self._choose_scheduler()
+        if self._pending:
+            what = f"{self.dataset.name} as of {self.as_of}" if self.as_of else self.dataset.name
+            self.console.say(f"Run {self.id} of {what}: {self._total} stages to do.")
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)
+            sys.excepthook = self._say_interrupted
+
+    @staticmethod
+    @contextmanager
+    def _telling_of_roots() -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"{error.filename} cannot be written ({error.strerror}): see [paths] data_root and models_root."
             ) from error
-        start_logging(self.log, self._prefix)
-        self._choose_scheduler()
-        if self._pending:
-            self.console.say(f"Run {self.id} of {self.dataset.name}: {self._total} stages to do.")
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _interrupt)
-            sys.excepthook = self._say_interrupted
 
     def top_is_complete(self, task: InRun) -> None:
         """Luigi found a task complete. If it is the one that was asked for, the run is over."""
@@ -196,7 +244,7 @@ class Run:
         if "pyspark" in sys.modules:
             from spark.output import mark
 
-            mark(str(self._prefix))
+            mark(str(self._prefix), self.log)
 
     def _ended(self, stage: Stage, line: StageLine) -> None:
         """Closes the run after its last stage: of those left, none can run once all wait for a failed one."""
@@ -270,19 +318,14 @@ class Run:
 
     def _choose_scheduler(self) -> None:
         """Runs locally where no luigid answers, instead of a minute and a half of connection retries."""
-        options = core()
-        if options.local_scheduler:
+        if core().local_scheduler:
             return
-        url = urlsplit(options.scheduler_url or f"http://{options.scheduler_host}:{options.scheduler_port}")
-        address = (url.hostname or "localhost", url.port or 8082)
-        try:
-            socket.create_connection(address, timeout=1).close()
+        if answers(url_of_luigid()):
             self._registered = True
             outlive_luigid(self.console.say)
-            self.console.say(f"The task graph is at http://{address[0]}:{address[1]}/")
-        except OSError:
-            get_config().set("core", "local_scheduler", "true")
-            self.console.say(f"No luigid answers at {address[0]}:{address[1]}; scheduling locally.")
+            self.console.say(f"The task graph is at {url_of_luigid().rstrip('/')}/")
+        else:
+            schedule_alone(self.console.say)
 
 
 def _dependencies_first(top: InRun, wanted: Callable[[Stage], bool]) -> list[Stage]:

@@ -164,6 +164,9 @@ class ingest(luigi.Config):
     """Reading the raw files."""
 
     max_reject_fraction = Number(0.05, 0.0, 1.0, "The run fails if a larger share of the rows is unusable.")
+    window_days = Number(
+        0, 0, 100_000, "Only the so many days before `--as-of`, or before the latest time in the data, count; 0: all."
+    )
 
 
 class split(luigi.Config):

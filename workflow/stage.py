@@ -52,11 +52,16 @@ class InRun(luigi.Task):
 
     dataset = Shown(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
     raw_dir = Shown(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
+    as_of = luigi.Parameter(
+        default="", description="Only what happened before this day (UTC), such as 2026-03-01, counts; all if left out."
+    )
     run_id = luigi.Parameter(
         default="", description="Names the run, such as 20261125T101500-ab12; made up if left out."
     )
 
     is_stage: ClassVar[bool] = False
+    priority = 1
+    """For Luigi: above `RecommendAsOf`, so that the tasks of one day come before the next day begins."""
 
     @classmethod
     def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> Any:

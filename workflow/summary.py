@@ -29,19 +29,21 @@ def summary(run: Run, version: str | None, duration: float) -> str:
     if version is None:
         return f"Done in {duration:.1f} s; the log is {_short(run.log)}."
     directory = run.paths.versions(run.dataset.name) / version
-    metrics, counts = read_json(directory / "metrics.json"), read_json(directory / "manifest.json")["counts"]
+    metrics, manifest = read_json(directory / "metrics.json"), read_json(directory / "manifest.json")
+    counts, profile = manifest["counts"], read_json(directory / "profile.json")
     told = [
         "",
         *_against_popularity(metrics),
         "",
         f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
         f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
+        *_dated(manifest.get("as_of"), profile),
         *_of_lists(metrics),
         *([run.compared.sentences] if run.compared else []),
         f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
         *_left_out(read_json(directory / "leaderboard.json")),
         *_tuned(read_json(directory / "tuning.json")),
-        *_worth_knowing(read_json(directory / "profile.json")),
+        *_worth_knowing(profile),
         "",
         *_where_to_look(run, directory),
     ]
@@ -62,6 +64,13 @@ def _against_popularity(metrics: dict[str, Any]) -> list[str]:
         ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
         lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
     return lines + _explained(metrics["select_by"])
+
+
+def _dated(as_of: str | None, profile: dict[str, Any]) -> list[str]:
+    """As of when, and how many rows do not count, where not all of them do."""
+    if not profile.get("window"):
+        return []
+    return [f"As of {as_of}: {profile['rows']['outside']:,} rows of another time do not count."]
 
 
 def _of_lists(metrics: dict[str, Any]) -> list[str]:

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,14 @@ from models import registry
 from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, Comparison, compared_by, refusal
 from workflow import fingerprint, retention, settings
 from workflow.blocked import read_blocked
+from workflow.console import Console
+from workflow.luigid import outlive_luigid
+from workflow.run import looking
 from workflow.runlog import StageLine
-from workflow.stage import Dependencies, InRun, Rows, Stage
+from workflow.stage import Dependencies, InRun, Rows, Shown, Stage
 from workflow.tuning import TUNABLE, Measuring, space_of
 
-_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks profile quality".split())
+_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks window profile quality".split())
 _TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_files.py")
 _MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
 _SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
@@ -58,6 +62,9 @@ ALGORITHMS = {
 }
 """What each candidate depends on; a hybrid does on its parts as well."""
 
+# Luigi wants a scheduler before a range of days has begun its first run, which would find out whether luigid answers.
+outlive_luigid(lambda sentence: Console().say(sentence))
+
 
 class Generate(Stage):
     """Makes listeners with tastes, for the dataset `synthetic`: three CSV files."""
@@ -83,7 +90,7 @@ class Ingest(Stage):
 
     def identity(self) -> list[Any]:
         described = self.in_run.dataset.model_dump(mode="json", exclude={"name", "title", "item_label"})
-        return [described, self.raw_digests]
+        return [described, self.raw_digests, *([str(self.in_run.as_of)] if self.in_run.as_of else [])]
 
     @cached_property
     def raw_digests(self) -> dict[str, str]:
@@ -104,7 +111,8 @@ class Ingest(Stage):
 
         dataset = self.in_run.dataset
         raw_dir = inputs.get("raw", self.in_run.raw_dir)
-        counted = ingest(self.spark, dataset, raw_dir, into, self.values["max_reject_fraction"])
+        limit, days = self.values["max_reject_fraction"], self.values["window_days"]
+        counted = ingest(self.spark, dataset, raw_dir, into, limit, self.in_run.as_of, days)
         if changed := sorted({name for name, _ in self._digest().items() ^ self.raw_digests.items()}):
             raise UserError(f"{raw_dir / changed[0]} changed while it was read: run again when it is whole.")
         write_json(into / "inputs.json", self.raw_digests)
@@ -481,7 +489,7 @@ class Publish(Stage):
         documents = {
             "metrics": labels | read_json(selected / "metrics.json") | lists,
             "leaderboard": read_json(selected / "leaderboard.json"),
-            "profile": read_json(ingested / "profile.json"),
+            "profile": (profile := read_json(ingested / "profile.json")),
             "tuning": {
                 stage.candidate: read_json(stage.directory / "best.json")
                 for stage in self.in_run.stages
@@ -491,6 +499,7 @@ class Publish(Stage):
         facts = labels | {
             "title": dataset.title,
             "item_label": dataset.item_label,
+            "as_of": str(self.in_run.as_of) if self.in_run.as_of else (profile["times"] or {}).get("last"),
             "settings": {name: values for stage in self.in_run.stages for name, values in stage.sections.items()},
             "inputs": read_json(ingested / "inputs.json"),
             "code": {stage.label: stage.code_fingerprint for stage in self.in_run.stages},
@@ -553,7 +562,10 @@ class Promote(Stage):
         select_by = self.in_run.settings["selection"]["select_by"]
         # What is no longer there cannot be compared with, and must not be in the way.
         old = self._candidate(serving) if serving and registry.is_version(self._root, serving) else None
-        return refusal(self._candidate(self._version), old, select_by=select_by, **limits)
+        new = self._candidate(self._version)
+        if self.in_run.as_of is None:  # of all there is: as new as can be
+            new = replace(new, as_of=None)
+        return refusal(new, old, select_by=select_by, **limits)
 
     def _compared(self, serving: str | None) -> Comparison:
         """How the champion compares with popularity, and with what is served where that can be said."""
@@ -570,7 +582,8 @@ class Promote(Stage):
 
     def _candidate(self, version: str) -> Candidate:
         directory = self._root / version
-        return Candidate(read_json(directory / "metrics.json"), registry.manifest(directory)["counts"])
+        manifest = registry.manifest(directory)
+        return Candidate(read_json(directory / "metrics.json"), manifest["counts"], manifest.get("as_of"))
 
 
 class RecommendAll(InRun, luigi.WrapperTask):
@@ -578,3 +591,37 @@ class RecommendAll(InRun, luigi.WrapperTask):
 
     def requires(self) -> Mapping[str, Stage]:
         return {"promoted": self.clone(Promote)}
+
+
+class RecommendAsOf(luigi.Task):
+    """`RecommendAll` as of one day, for Luigi's `RangeDaily`, which fills a range of days.
+
+    Done when the day's version is published, served or not: an old day's never is. Each day that is missing is a run of
+    its own, which begins when the one before has ended.
+    """
+
+    date = luigi.DateParameter(description="Only what happened before this day (UTC) counts.")
+    dataset = Shown(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
+    raw_dir = Shown(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
+
+    @property
+    def _asked(self) -> dict[str, str]:
+        return {"dataset": self.dataset, "raw_dir": self.raw_dir, "as_of": str(self.date)}
+
+    def complete(self) -> bool:
+        """Whether the day's version is published."""
+        with looking():
+            return Publish(**self._asked).complete()
+
+    def run(self) -> Iterator[RecommendAll]:
+        """Begins the day's run. Luigi comes back when that has ended well, and finds the day complete."""
+        if not self.complete():
+            yield RecommendAll(**self._asked)
+
+    @classmethod
+    def bulk_complete(cls, parameter_tuples: Iterable[date]) -> list[date]:
+        """Luigi's hook for ranges: those of the days that are complete. Says how many there are to do."""
+        days = list(parameter_tuples)
+        complete = [day for day in days if cls(day).complete()]
+        Console().say(f"{len(days) - len(complete)} of {len(days)} days to do." if days else "There are no days to do.")
+        return complete
