@@ -74,7 +74,7 @@ def copy(source: BinaryIO, log: Path, prefix: str) -> None:
             before, _, other = line.removeprefix(NEW_PREFIX).rstrip(b"\n").partition(NEW_PREFIX)
             if other:
                 file.close()
-                file = Path(os.fsdecode(other)).open("ab", buffering=0)
+                file = Path(os.fsdecode(other)).open("ab", buffering=0)  # noqa: SIM115 - until the next one
             continue
         text = redact(line.rstrip(b"\n").decode(errors="replace"))
         file.write(before + text.encode() + b"\n")

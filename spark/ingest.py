@@ -29,7 +29,7 @@ from spark.lines import LINE, REPLACEMENT, head_of
 from spark.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
 from spark.tables import Columns
 from spark.tasks import release_memory
-from spark.window import Window, moment, span, window
+from spark.window import ALWAYS, Window, moment, span, window
 
 REASONS = (
     "malformed_row",
@@ -73,7 +73,7 @@ class Ingested:
     """A few rejected rows, by reason, cut to a readable length."""
     outside: int = 0
     """Rows that could be used, of a time that does not count."""
-    window: Window = Window()
+    window: Window = ALWAYS
     """Which times count."""
 
     @property
@@ -285,8 +285,8 @@ def _refuse_bad_input(
             hint += other_separator(examples[reason][0], about, fields)
         told.append(f"{reason} {rejected[reason]:,} times, e.g. {examples[reason][0]!r}{hint}")
     raise UserError(
-        f"{path}: {bad:,} of {usable + bad:,} rows were rejected ({'; '.join(told)}); mend the data or its description, "
-        f"or raise [ingest] max_reject_fraction = {max_reject_fraction:g}."
+        f"{path}: {bad:,} of {usable + bad:,} rows were rejected ({'; '.join(told)}); mend the data or its "
+        f"description, or raise [ingest] max_reject_fraction = {max_reject_fraction:g}."
     )
 
 

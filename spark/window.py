@@ -40,6 +40,10 @@ class Window:
         return pc.and_(since, pc.less(times, self.until)) if self.until is not None else since
 
 
+ALWAYS = Window()
+"""Every time counts."""
+
+
 def window(parsed: DataFrame, as_of: date | None, days: int) -> Window:
     """What counts of some rows.
 
@@ -54,7 +58,7 @@ def window(parsed: DataFrame, as_of: date | None, days: int) -> Window:
     elif days and (times := span(parsed)) is not None:
         until = times[1] + 1
     else:
-        return Window()
+        return ALWAYS
     return Window(until - days * DAY_S if days else None, until)
 
 

@@ -142,7 +142,7 @@ def range_of_days(first: date, last: date, of: dict[str, str], others: Sequence[
     reach = {"days-back": (today - first).days + 2, "days-forward": (last - today).days + 2, "task-limit": days}
     limits = [f"--{name}={max(0, value)}" for name, value in reach.items()]
     span = ["--start", str(first), "--stop", str(last + timedelta(days=1))]
-    task = ["--of", "RecommendAsOf", "--of-params", json.dumps(of)]
+    task = ["--of", "RecommendAsOf", "--param-name", "date", "--of-params", json.dumps(of)]
     return ["--module", "workflow", "RangeDaily", *task, *span, *limits, *others]
 
 

@@ -122,8 +122,8 @@ class Run:
         self.as_of = _day(top.as_of)
         if (self.as_of or self.settings["ingest"]["window_days"]) and self.dataset.interactions.time is None:
             raise UserError(
-                f"The dataset {self.dataset.name} has no times, which --as-of and [ingest] window_days need: name their "
-                "column as [interactions] time in its description, or leave these out."
+                f"The dataset {self.dataset.name} has no times, which --as-of and [ingest] window_days need: name "
+                "their column as [interactions] time in its description, or leave these out."
             )
         roots = self.settings["paths"]
         self.paths = Paths(Path(roots["data_root"]).absolute(), Path(roots["models_root"]).absolute())

@@ -70,7 +70,8 @@ def _dated(as_of: str | None, profile: dict[str, Any]) -> list[str]:
     """As of when, and how many rows do not count, where not all of them do."""
     if not profile.get("window"):
         return []
-    return [f"As of {as_of}: {profile['rows']['outside']:,} rows of another time do not count."]
+    outside = profile["rows"]["outside"]
+    return [f"As of {as_of}: {outside:,} rows of another time do not count." if outside else f"As of {as_of}."]
 
 
 def _of_lists(metrics: dict[str, Any]) -> list[str]:

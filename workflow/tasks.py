@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
-from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -605,6 +605,11 @@ class RecommendAsOf(luigi.Task):
     raw_dir = Shown(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
 
     @property
+    def priority(self) -> float:  # type: ignore[override]
+        """For Luigi: the earlier day comes first; all of them after the tasks of a run, which have 1."""
+        return 1 - float(self.date.toordinal()) / datetime.date.max.toordinal()
+
+    @property
     def _asked(self) -> dict[str, str]:
         return {"dataset": self.dataset, "raw_dir": self.raw_dir, "as_of": str(self.date)}
 
@@ -619,7 +624,7 @@ class RecommendAsOf(luigi.Task):
             yield RecommendAll(**self._asked)
 
     @classmethod
-    def bulk_complete(cls, parameter_tuples: Iterable[date]) -> list[date]:
+    def bulk_complete(cls, parameter_tuples: Iterable[datetime.date]) -> list[datetime.date]:
         """Luigi's hook for ranges: those of the days that are complete. Says how many there are to do."""
         days = list(parameter_tuples)
         complete = [day for day in days if cls(day).complete()]
