@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
 
+from config.durable import read_json
 from config.errors import UserError
 from config.paths import Paths
 from models import registry
@@ -280,6 +281,16 @@ class TestPages:
         page = client.get("/data").text
         assert "10,500" in page and "not a number" in page
         assert "Half of &lt;b&gt; is missing." in page
+
+    def test_a_dated_version_says_of_when_it_is(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        assert "Outside" not in client.get("/data").text
+        assert "as of" not in client.get("/models/v1").text
+        profile = read_json(roots[0] / "tiny" / "v1" / "profile.json")
+        profile["rows"]["outside"], profile["window"] = 4321, {"from": None, "until": "2026-03-01T00:00:00Z"}
+        publish(roots[0], version="v2", profile=profile, as_of="2026-03-01")
+        assert "as of 1 Mar 2026, 00:00 UTC" in client.get("/models/v2").text
+        page = client.get("/data").text
+        assert "4,321" in page and "what happened until 1 Mar 2026, 00:00 UTC does" in page
 
     def test_the_leaderboard_sorts(self, client: FlaskClient) -> None:
         table = client.get("/leaderboard?by=rmse").text.split('<table class="scores">')[1]

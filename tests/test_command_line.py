@@ -51,6 +51,10 @@ BAD_SETTINGS = {
     "--als-explicit-engine=mllib --tune-trials=3": "[tune] trials try what [als_explicit] engine = mllib does not have",
     "--als-explicit-biases=maybe": "[als_explicit] biases: 'maybe' is not true or false.",
     "--workers=2": "More than one worker",
+    "--as-of=2026-02-30": "--as-of: '2026-02-30' is not a date such as 2026-03-01.",
+    "--as-of=20260301": "--as-of: '20260301' is not a date such as 2026-03-01.",
+    "--dataset=lastfm-2k --as-of=2026-03-01": "The dataset lastfm-2k has no times, which --as-of and [ingest]",
+    "--dataset=lastfm-2k --ingest-window-days=7": "The dataset lastfm-2k has no times, which --as-of and [ingest]",
     "--run-id=../mine": "--run-id: '../mine' is not a time and four hex digits, such as 2",
     "--run-id=20261125T101500-AB12": "is not a time and four hex digits",
 }

@@ -18,6 +18,7 @@ def candidate(
     champion: str = "als",
     split: str = "s1",
     select_by: str = "ndcg@10",
+    as_of: str | None = None,
     **counts: int,
 ) -> Candidate:
     """A version whose champion has ndcg@10 0.2, and popularity 0.1, unless told otherwise."""
@@ -25,7 +26,7 @@ def candidate(
     metrics: dict[str, Any] = {
         "champion": champion, "select_by": select_by, "split": {"fingerprint": split}, "models": models,
     }  # fmt: skip
-    return Candidate(metrics, COUNTS | counts)
+    return Candidate(metrics, COUNTS | counts, as_of)
 
 
 def asked(new: Candidate, serving: Candidate | None, **settings: Any) -> str | None:
@@ -76,6 +77,26 @@ def test_a_version_that_shrank_below_the_smallest_size_is_refused(what: str) -> 
     assert said == (
         f"it has {half - 1:,} {what} and the serving version {COUNTS[what]:,}; [publish] min_size = 0.5 asks for more."
     )
+
+
+@pytest.mark.parametrize("serving", ["2026-03-02", "2026-03-01T00:00:00Z"])
+def test_a_version_of_an_older_day_is_refused(serving: str) -> None:
+    said = asked(candidate(as_of="2026-03-01", users=1), candidate(as_of=serving))
+    assert said == f"it is as of 2026-03-01, and the serving version as of {serving}."
+
+
+@pytest.mark.parametrize(
+    ("new", "serving"),
+    [
+        ("2026-03-01", "2026-03-01"),
+        ("2026-03-02", "2026-03-01"),
+        ("2026-03-01", "2026-02-28T23:59:59Z"),
+        ("2026-03-01", None),
+        (None, "2026-03-01"),
+    ],
+)
+def test_a_version_of_no_older_day_passes(new: str | None, serving: str | None) -> None:
+    assert asked(candidate(as_of=new), candidate(as_of=serving)) is None
 
 
 def test_a_loss_beyond_the_tolerance_on_the_same_split_is_refused() -> None:

@@ -96,7 +96,8 @@ def test_a_small_table_is_counted(spark: SparkSession, tmp_path: Path) -> None:
     assert (found["users"], found["tracks"], found["interactions"]) == (3, 4, 3)
     assert found["sparsity"] == pytest.approx(0.75)
     assert found["feedback"] == "plays"
-    assert found["rows"] == {"read": 5, "kept": 3, "merged": 1, "rejected": 1}
+    assert found["rows"] == {"read": 5, "kept": 3, "merged": 1, "rejected": 1, "outside": 0}
+    assert found["window"] is None
     assert found["per_user"] == {
         "mean": 1.0,
         "min": 0,

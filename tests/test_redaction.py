@@ -109,6 +109,17 @@ def test_what_is_copied_gets_the_prefix_of_the_moment(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "run - one ***\nrun Split two\nrun Split not ended \ufffd\n"
 
 
+def test_what_is_copied_goes_into_the_log_of_the_moment(tmp_path: Path) -> None:
+    mark_of_next = redaction.NEW_PREFIX.join([b"", b"two - ", os.fsencode(tmp_path / "next")])
+    copy(
+        io.BytesIO(b"1\n" + mark_of_next + b"\n2\n" + redaction.NEW_PREFIX + b"two Split \n3\n"),
+        tmp_path / "log",
+        "one - ",
+    )
+    assert (tmp_path / "log").read_text() == "one - 1\n"
+    assert (tmp_path / "next").read_text() == "two - 2\ntwo Split 3\n"
+
+
 def test_the_page_and_its_log_show_none(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,203 @@
+"""Dated runs: which interactions count, and a range of days that Luigi's RangeDaily fills."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from luigi.task_register import Register
+from pipeline import QUICK, Roots, configured, unused_port
+from pyspark.sql import SparkSession
+from test_ingest import RATINGS, Outcome, described, put
+
+from config.durable import read_json
+from config.errors import UserError
+from config.paths import PROJECT, SUCCESS
+from config.runs import last_runs
+from models import registry
+from spark.ingest import ingest
+from spark.profile import profile
+from workflow import Ingest, RecommendAsOf
+from workflow.__main__ import main
+
+FIRST = date(2026, 3, 1)
+ABOUT = RATINGS | {"time_format": "iso8601"}
+ROWS = """u1,old,4,2026-02-26T23:59:59Z
+u1,t1,4,2026-02-27T00:00:00Z
+u2,t1,5,2026-02-28T12:00:00Z
+u2,t2,3,2026-02-28T23:59:59Z
+u2,t2,2,2026-02-28T23:59:59Z
+u3,t2,1,2026-03-01T00:00:00Z
+late,new,5,2026-03-02T10:00:00Z
+u1,t2,9,2026-03-09T00:00:00Z
+u1,t3,4,
+u1,t3,4,yesterday
+"""
+
+
+def cut(
+    spark: SparkSession, tmp_path: Path, as_of: date | None = None, days: int = 0, **tables: dict[str, Any]
+) -> Outcome:
+    """What ingest makes of the rows."""
+    raw, into = put(tmp_path / "raw", ratings=f"user,track,rating,time\n{ROWS}"), tmp_path / "out"
+    into.mkdir()
+    return Outcome(ingest(spark, described(ABOUT, **tables), raw, into, 0.5, as_of, days), into)
+
+
+class TestWhatCounts:
+    def test_is_all_unless_a_window_is_asked_for(self, spark: SparkSession, tmp_path: Path) -> None:
+        outcome = cut(spark, tmp_path)
+        assert (outcome.counted.kept, outcome.counted.outside) == (7, 0)
+        assert outcome.counted.window.described is None
+
+    @pytest.mark.parametrize(
+        ("as_of", "days", "inside", "outside", "since", "until"),
+        [
+            (FIRST, 0, "u1 old, u1 t1, u2 t1, u2 t2", 2, None, "2026-03-01T00:00:00Z"),
+            (FIRST, 2, "u1 t1, u2 t1, u2 t2", 3, "2026-02-27T00:00:00Z", "2026-03-01T00:00:00Z"),
+            # The latest row that can be used is of the second of March; the one of the ninth is rejected.
+            (None, 2, "u2 t1, u2 t2, u3 t2, late new", 2, "2026-02-28T10:00:01Z", "2026-03-02T10:00:01Z"),
+        ],
+        ids=["before a day", "days before a day", "days before the latest"],
+    )
+    def test_is_what_lies_in_the_window(
+        self,
+        spark: SparkSession,
+        tmp_path: Path,
+        as_of: date | None,
+        days: int,
+        inside: str,
+        outside: int,
+        since: str | None,
+        until: str,
+    ) -> None:
+        outcome = cut(spark, tmp_path, as_of, days)
+        counted = outcome.counted
+        assert outcome.pairs().keys() == {tuple(pair.split()) for pair in inside.split(", ")}
+        assert counted.rejected == {"out_of_range": 1, "bad_time": 2}
+        assert counted.outside == outside
+        rows = profile(spark, outcome.into, described(ABOUT), counted)
+        assert (
+            sum(rows["rows"][fate] for fate in ("kept", "merged", "rejected", "outside")) == rows["rows"]["read"] == 10
+        )
+        assert rows["window"] == {"from": since, "until": until}
+
+    def test_must_be_something(self, spark: SparkSession, tmp_path: Path) -> None:
+        with pytest.raises(UserError) as refused:
+            cut(spark, tmp_path, date(2026, 2, 20), 5)
+        assert str(refused.value) == (
+            f"{tmp_path / 'raw' / 'ratings.csv'} has nothing from 2026-02-15T00:00:00Z to 2026-02-20T00:00:00Z, which "
+            "is what counts; its times go from 2026-02-26T23:59:59Z to 2026-03-02T10:00:00Z: see --as-of and [ingest] "
+            "window_days."
+        )
+
+    def test_knows_nobody_who_came_later(self, spark: SparkSession, tmp_path: Path) -> None:
+        own = {"tracks": {"path": "ratings.csv", "id": "track", "title": "upper(track)"}}
+        outcome = cut(spark, tmp_path, FIRST, **own, users={"path": "ratings.csv", "id": "user"})
+        assert outcome.by_index("users")["user_id"].tolist() == ["u1", "u2"]
+        assert outcome.by_index("tracks")[["track_id", "title"]].values.tolist() == [
+            ["old", "OLD"], ["t1", "T1"], ["t2", "T2"],
+        ]  # fmt: skip
+
+    def test_does_not_narrow_a_catalogue_of_its_own(self, spark: SparkSession, tmp_path: Path) -> None:
+        put(tmp_path / "raw", tracks="id,title\nt1,One\nnew,New\n")
+        outcome = cut(spark, tmp_path, FIRST, tracks={"path": "tracks.csv", "id": "id", "title": "title"})
+        assert outcome.by_index("tracks")["track_id"].tolist() == ["new", "old", "t1", "t2"]
+
+
+def test_only_a_day_that_is_given_is_part_of_what_ingest_is(tmp_path: Path) -> None:
+    with configured(QUICK, Roots(tmp_path).paths):
+        undated, again = (Ingest(as_of=as_of).identity() for as_of in ("", ""))
+        dated = Ingest(as_of="2026-03-01").identity()
+    assert undated == again
+    assert dated == [*undated, "2026-03-01"]
+
+
+@pytest.fixture
+def dated(tmp_path: Path) -> dict[str, str]:
+    """A dataset of 30 events on each of three days."""
+    keys = 'path = "plays.csv"\nuser = "who"\ntrack = "what"\ntime = "at"\nfeedback = "events"\nduplicates = "sum"\n'
+    (tmp_path / "mine.toml").write_text(f'title = "Mine"\n[interactions]\n{keys}')
+    midnight = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
+    rows = [
+        f"u{number % 5},t{number % 6 + day},{int((midnight + timedelta(days=day, minutes=number)).timestamp())}"
+        for day in range(3)
+        for number in range(30)
+    ]
+    put(tmp_path / "raw", plays="who,what,at\n" + "\n".join(rows) + "\n")
+    return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
+
+
+class TestARangeOfDays:
+    def fill(self, roots: Roots, dated: dict[str, str], first: date, days: int) -> int:
+        """Fills so many days through Luigi's own RangeDaily; returns the exit code."""
+        last = first + timedelta(days=days - 1)
+        Register.clear_instance_cache()  # a range remembers what it found missing
+        few = {"selection": {"candidates": '["als"]'}, "split": {"test_fraction": 0.3}}
+        asked = [f"--dataset={dated['dataset']}", f"--raw-dir={dated['raw_dir']}", f"--from={first}", f"--to={last}"]
+        with configured(QUICK, roots.paths, few), pytest.raises(SystemExit) as ended:
+            main(["backfill", *asked, "--local-scheduler"])
+        return int(str(ended.value.code))
+
+    def test_is_filled_day_by_day_and_each_day_once(
+        self, dated: dict[str, str], spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        roots, models = Roots(tmp_path), tmp_path / "models" / "mine"
+        records = roots.data / "runs" / "mine"
+
+        # Nothing has happened before the first day: it fails, and the others are made all the same.
+        assert self.fill(roots, dated, FIRST, 3) == 30
+        said = capfd.readouterr()
+        assert "3 of 3 days to do." in said.out
+        assert "has nothing before 2026-03-01T00:00:00Z" in said.err
+        runs = sorted(last_runs(records), key=lambda run: run.as_of or "")
+        assert [(run.as_of, run.status) for run in runs] == [
+            ("2026-03-01", "failed"), ("2026-03-02", "done"), ("2026-03-03", "done"),
+        ]  # fmt: skip
+        for day in ("02", "03"):
+            assert f"of mine as of 2026-03-{day}: " in said.out
+            assert f"As of 2026-03-{day}" in said.out
+        made = {registry.manifest(models / name)["as_of"]: name for name in registry.versions(models)}
+        assert list(made) == ["2026-03-02", "2026-03-03"]  # in this order
+        assert roots.current("mine") == made["2026-03-03"]
+        assert read_json(models / made["2026-03-02"] / "profile.json")["rows"]["outside"] == 60
+        for log in records.glob("*.log"):
+            assert {line.split(" ")[0] for line in log.read_text().splitlines()} == {log.stem}
+
+        # What is missing is made, and what is served stays the newest.
+        (models / made["2026-03-02"] / SUCCESS).unlink()
+        assert self.fill(roots, dated, FIRST + timedelta(days=1), 2) == 0
+        said = capfd.readouterr()
+        assert "1 of 2 days to do." in said.out
+        assert "Not promoted: it is as of 2026-03-02, and the serving version as of 2026-03-03." in said.out
+        assert roots.current("mine") == made["2026-03-03"]
+        assert len(list(records.glob("*.jsonl"))) == 4
+
+        # Nothing is left to do: no run begins.
+        assert self.fill(roots, dated, FIRST + timedelta(days=1), 2) == 0
+        assert capfd.readouterr().out == "0 of 2 days to do.\n"
+        assert len(list(records.glob("*.jsonl"))) == 4
+
+    def test_is_given_by_dates(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["backfill", "--from=2026-3-1", "--to=2026-03-02"]) == 2
+        assert capsys.readouterr().err == "Error: --from: '2026-3-1' is not a date such as 2026-03-01.\n"
+        assert main(["backfill", "--from=2026-03-03", "--to=2026-03-02"]) == 2
+        assert capsys.readouterr().err == "Error: The last day, 2026-03-02, is before the first, 2026-03-03.\n"
+
+    def test_is_refused_where_a_run_could_not_begin(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        with configured(QUICK, Roots(tmp_path).paths), pytest.raises(SystemExit) as refused:
+            RecommendAsOf(date=FIRST, dataset="lastfm-2k").complete()
+        assert refused.value.code == 35
+        assert capfd.readouterr().err.startswith("Error: The dataset lastfm-2k has no times, which --as-of and ")
+
+    def test_needs_no_luigid(self, tmp_path: Path) -> None:
+        port = unused_port()
+        command = [str(Path(sys.executable).with_name("luigi")), "--module", "workflow", "RangeDaily"]
+        days = ["--of", "RecommendAsOf", "--start", str(FIRST), "--stop", str(FIRST), f"--scheduler-port={port}"]
+        ran = subprocess.run([*command, *days], cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0
+        assert ran.stdout == f"No luigid answers at 127.0.0.1:{port}; scheduling locally.\n"
