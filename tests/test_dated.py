@@ -23,6 +23,7 @@ from spark.ingest import ingest
 from spark.profile import profile
 from workflow import Ingest, RecommendAsOf
 from workflow.__main__ import main
+from workflow.run import _runs
 
 FIRST = date(2026, 3, 1)
 ABOUT = RATINGS | {"time_format": "iso8601"}
@@ -165,6 +166,12 @@ class TestARangeOfDays:
         assert list(made) == ["2026-03-02", "2026-03-03"]  # in this order
         assert roots.current("mine") == made["2026-03-03"]
         assert read_json(models / made["2026-03-02"] / "profile.json")["rows"]["outside"] == 60
+        begun = [run for run in _runs.values() if run.dataset.name == "mine" and run.log.parent == records]
+        assert [run.console._out.closed for run in sorted(begun, key=lambda run: run.as_of or FIRST)] == [
+            True,
+            True,
+            False,
+        ]
         for log in records.glob("*.log"):
             assert {line.split(" ")[0] for line in log.read_text().splitlines()} == {log.stem}
 

@@ -104,6 +104,7 @@ class Run:
             task.in_run = _runs[task.run_id] = cls(task, console)
             task.in_run._make_room()
             if not _only_looking.get():
+                _close_consoles()
                 task.in_run._begin()
         except UserError as error:
             _runs.pop(task.run_id, None)
@@ -141,6 +142,8 @@ class Run:
         self._pending: list[Stage] = []
         self._total = 0
         self._failed = False
+        self.is_over = False
+        """Whether its record is closed."""
         self._prefix = Prefix(self.id)
         self._registered = False
 
@@ -203,6 +206,7 @@ class Run:
             self._record.stage(self._line(stage, "skipped"))
         version = self._version()
         self._record.finished("nothing_to_do", version)
+        self.is_over = True
         self.console.say(nothing_to_do(self.dataset, version))
 
     @contextmanager
@@ -259,6 +263,7 @@ class Run:
             return
         version = self._version()
         duration = self._record.finished("failed" if self._failed else "done", version)
+        self.is_over = True
         if self._failed:
             self.console.fail(f"The run stopped after {duration:.1f} s. What was finished is kept; details: {self.log}")
         else:
@@ -326,6 +331,13 @@ class Run:
             self.console.say(f"The task graph is at {url_of_luigid().rstrip('/')}/")
         else:
             schedule_alone(self.console.say)
+
+
+def _close_consoles() -> None:
+    """Those of earlier runs in this process, or a long range of days would run out of open files."""
+    for earlier in _runs.values():
+        if earlier.is_over:
+            earlier.console.close()
 
 
 def _dependencies_first(top: InRun, wanted: Callable[[Stage], bool]) -> list[Stage]:
