@@ -7,7 +7,7 @@ import json
 import secrets
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,18 @@ class Run:
         return Counter(step.status for step in self.steps)
 
     @property
+    def succeeded(self) -> bool:
+        """Whether it ended well."""
+        return self.status in ("done", "nothing_to_do")
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it ended; None where its record does not say."""
+        if self.started is None or self.duration_s is None:
+            return None
+        return datetime.fromisoformat(self.started) + timedelta(seconds=self.duration_s)
+
+    @property
     def error(self) -> str | None:
         """The sentence of the stage that failed."""
         failed = next((step for step in self.steps if step.status == "failed"), None)
@@ -90,8 +102,12 @@ def new_run_id() -> str:
 
 def last_runs(directory: Path, limit: int | None = None) -> list[Run]:
     """The newest runs recorded in `data/runs/<dataset>`, newest first."""
-    records = sorted(directory.glob("*.jsonl"), key=lambda record: record.stat().st_mtime, reverse=True)
-    return newest_first([read_run(record) for record in records[:limit]])
+    return newest_first([read_run(record) for record in _records(directory)[:limit]])
+
+
+def last_success(directory: Path) -> Run | None:
+    """The last run recorded there that ended well; reads no more records than it must."""
+    return next((run for record in _records(directory) if (run := read_run(record)).succeeded), None)
 
 
 def newest_first(runs: list[Run]) -> list[Run]:
@@ -178,6 +194,11 @@ def goes_on(record: Path) -> bool:
     except OSError:  # it is gone, or its file system knows no locks
         return False
     return False
+
+
+def _records(directory: Path) -> list[Path]:
+    """The records by when they were last written to, the newest first."""
+    return sorted(directory.glob("*.jsonl"), key=lambda record: record.stat().st_mtime, reverse=True)
 
 
 def _now(record: Path) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -321,6 +324,29 @@ class TestPages:
         assert 'encore_version_info{dataset="tiny",version="v1"} 1.0' in text
         assert 'encore_requests_total{endpoint="pages.overview",status="200"} 1.0' in text
         assert 'encore_last_run_ok{dataset="tiny"} 0.0' in text
+        assert "last_success_seconds{" not in text
+        assert "data_age_seconds{" not in text
+
+    def test_prometheus_reads_the_last_success_and_the_age_of_the_data(
+        self, roots: tuple[Path, Path], bare: FlaskClient
+    ) -> None:
+        times = {"first": "2001-09-09T01:46:40Z", "last": "2001-09-09T01:46:40Z"}
+        publish(roots[0], ingested_at="1970-01-01T00:16:40.000Z", profile={"times": times})
+        for run, at, status in (("a", "01", "done"), ("b", "02", "nothing_to_do"), ("c", "03", "failed")):
+            ending = {"event": "run_finished", "status": status, "duration_s": 1.5}
+            record(roots[1], run, started(f"1970-01-{at}T00:00:00Z"), ending)
+            os.utime(roots[1] / "runs" / "tiny" / f"{run}.jsonl", (int(at), int(at)))
+        record(roots[1], "d", started("1970-01-04T00:00:00Z"))
+        with (roots[1] / "runs" / "tiny" / "d.jsonl").open() as goes_on:
+            fcntl.flock(goes_on, fcntl.LOCK_EX)
+            before = time.time()
+            lines = dict(line.rsplit(" ", 1) for line in bare.get("/metrics").text.splitlines())
+        assert float(lines['encore_last_success_seconds{dataset="tiny"}']) == 86401.5
+        assert float(lines['encore_last_run_ok{dataset="tiny"}']) == 0
+        assert float(lines['encore_last_run_start_seconds{dataset="tiny"}']) == 2 * 86400
+        ages = {"encore_data_age_seconds": 1000, "encore_newest_interaction_age_seconds": 1_000_000_000}
+        for name, moment in ages.items():
+            assert before - moment <= float(lines[f'{name}{{dataset="tiny"}}']) <= time.time() - moment
 
     def test_a_list_as_csv_holds_no_formula(self, client: FlaskClient) -> None:
         answer = client.get("/api/v1/users/u1/recommendations.csv")

@@ -82,6 +82,10 @@ def test_luigid_shows_the_graph_the_progress_and_the_history(luigid: int, tmp_pa
     assert split["progress_percentage"] == 100
     assert not split["tracking_url"]
 
+    counted = page(luigid, "metrics").splitlines()
+    assert 'luigi_task_started_total{family="Split"} 1.0' in counted
+    assert 'luigi_task_done_total{family="RecommendAll"} 1.0' in counted
+    assert any(line.startswith('luigi_task_execution_time_seconds{family="Ingest"} ') for line in counted)
     assert "Recommend" in page(luigid, "history")
     assert "DONE" in page(luigid, "history/by_name/Ingest")
     assert page(luigid, "history/by_id/1")

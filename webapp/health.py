@@ -17,10 +17,25 @@ from config import runs
 from config.errors import StoreError
 from config.paths import Paths
 from webapp.choosing import shelf
-from webapp.shelf import Shelf
+from webapp.shelf import Published, Shelf
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 """Of the seconds that an answer takes."""
+
+GAUGES = {
+    "version_age_seconds": "Since the served version was made.",
+    "data_age_seconds": "Since the data of the served version was ingested.",
+    "newest_interaction_age_seconds": "Since the last interaction in that data; absent where it has no times.",
+    "promoted_served": "1 if what is promoted is served.",
+    "last_run_ok": "1 if the last run that has ended did so well.",
+    "last_run_start_seconds": "When that one began, Unix time.",
+    "last_run_duration_seconds": "How long it took.",
+    "last_success_seconds": "When the last run that ended well did so, Unix time.",
+}
+"""What is said of each dataset, by the names without `encore_`."""
+
+_LOOKED_AT = 3
+"""The last runs among which one has ended: two may go on."""
 
 blueprint = Blueprint("health", __name__)
 
@@ -60,7 +75,7 @@ def readyz() -> ResponseReturnValue:
 
 @blueprint.get("/metrics")
 def metrics() -> ResponseReturnValue:
-    """Requests, how long they took, how old what is served is, and how the last runs went."""
+    """Requests, how long they took, how old what is served and its data are, and how the last runs went."""
     registry: CollectorRegistry = current_app.extensions["metrics"]
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -104,28 +119,48 @@ class _Datasets(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
-        age = GaugeMetricFamily("encore_version_age_seconds", "Since the served version was made.", labels=["dataset"])
+        gauges = {name: GaugeMetricFamily(f"encore_{name}", text, labels=["dataset"]) for name, text in GAUGES.items()}
         info = GaugeMetricFamily("encore_version_info", "The served version.", labels=["dataset", "version"])
-        good = GaugeMetricFamily("encore_promoted_served", "1 if what is promoted is served.", labels=["dataset"])
-        ended = GaugeMetricFamily("encore_last_run_ok", "1 if the last run ended well.", labels=["dataset"])
-        began = GaugeMetricFamily("encore_last_run_start_seconds", "When it began, Unix time.", labels=["dataset"])
-        took = GaugeMetricFamily("encore_last_run_duration_seconds", "How long it took.", labels=["dataset"])
         for dataset in self._shelf.datasets():
+            figures = self._of_runs(dataset)
             try:
                 version = self._shelf.served(dataset)
             except StoreError:
-                good.add_metric([dataset], 0)
+                figures["promoted_served"] = 0
             else:
-                good.add_metric([dataset], version.instead_of is None)
-                age.add_metric([dataset], time.time() - _unix(version.manifest["created_at"]))
+                figures |= _of_version(version)
                 info.add_metric([dataset, version.version], 1)
-            for run in runs.last_runs(self._paths.runs(dataset), 1):
-                ended.add_metric([dataset], run.status in ("done", "nothing_to_do"))
-                if run.started:
-                    began.add_metric([dataset], _unix(run.started))
-                if run.duration_s is not None:
-                    took.add_metric([dataset], run.duration_s)
-        yield from (age, info, good, ended, began, took)
+            for name, figure in figures.items():
+                gauges[name].add_metric([dataset], figure)
+        yield from (info, *gauges.values())
+
+    def _of_runs(self, dataset: str) -> dict[str, float]:
+        """What the records say; one that goes on has not ended well or badly."""
+        directory = self._paths.runs(dataset)
+        last = next((run for run in runs.last_runs(directory, _LOOKED_AT) if run.status != runs.RUNNING), None)
+        good = last if last is None or last.succeeded else runs.last_success(directory)
+        figures: dict[str, float] = {}
+        if last is not None:
+            figures["last_run_ok"] = last.succeeded
+            if last.started:
+                figures["last_run_start_seconds"] = _unix(last.started)
+            if last.duration_s is not None:
+                figures["last_run_duration_seconds"] = last.duration_s
+        if good is not None and good.ended is not None:
+            figures["last_success_seconds"] = good.ended.timestamp()
+        return figures
+
+
+def _of_version(version: Published) -> dict[str, float]:
+    """How old it and its data are; versions from before do not say when their data was ingested."""
+    manifest, times = version.manifest, version.profile.get("times")
+    since = {
+        "version_age_seconds": manifest["created_at"],
+        "data_age_seconds": manifest.get("ingested_at"),
+        "newest_interaction_age_seconds": times["last"] if times else None,
+    }
+    ages = {name: time.time() - _unix(moment) for name, moment in since.items() if moment}
+    return {"promoted_served": version.instead_of is None, **ages}
 
 
 def _unix(stamp: str) -> float:

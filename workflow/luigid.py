@@ -33,13 +33,18 @@ _WAIT_S = 1
 
 
 def serve(address: str, port: int, directory: Path) -> None:
-    """Runs luigid until it is interrupted; its state and the history of tasks are kept in the directory."""
+    """Runs luigid until it is interrupted; its state and the history of tasks are kept in the directory.
+
+    Its page /metrics counts tasks for Prometheus.
+    """
     from luigi.cmdline import luigid
 
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     history = f"sqlite:///{directory / 'history.sqlite'}"
     get_config().set("scheduler", "record_task_history", "true")
+    # Not in luigi.cfg: the scheduler of each local run would load it, too, for nobody.
+    get_config().set("scheduler", "metrics_collector", "prometheus")
     get_config().set("task_history", "db_connection", history.replace("%", "%%"))
     state = str(directory / "state.pickle").replace("%", "%%")
     luigid(["--address", address, "--port", str(port), "--state-path", state])

@@ -30,6 +30,7 @@ from config.paths import SUCCESS, Paths
 from config.redaction import redact
 from config.runs import new_run_id
 from models.gate import Comparison
+from workflow import mail
 from workflow.console import Console
 from workflow.fingerprint import RawFiles
 from workflow.logs import redact_terminal, start_logging
@@ -108,6 +109,7 @@ class Run:
                 task.in_run._begin()
         except UserError as error:
             _runs.pop(task.run_id, None)
+            mail.refused(task.dataset, str(error))
             _refuse(error, console)
 
     def __init__(self, top: InRun, console: Console) -> None:
@@ -137,6 +139,8 @@ class Run:
         """Why the run's version was published and not promoted."""
         self.compared: Comparison | None = None
         """How its champion compares, once the gate has looked at it."""
+        self.errors: dict[str, str] = {}
+        """Why stages failed, a sentence each, by their labels."""
         self._top = top
         self.stages: list[Stage] = []
         self._pending: list[Stage] = []
@@ -180,6 +184,7 @@ class Run:
                 ],
             )
         start_logging(self.log, self._prefix)
+        mail.speak_plainly()
         self._choose_scheduler()
         if self._pending:
             what = f"{self.dataset.name} as of {self.as_of}" if self.as_of else self.dataset.name
@@ -227,6 +232,7 @@ class Run:
                     yield line
         except BaseException as error:
             line.status, line.error = "failed", redact(_sentence(error, self.log))
+            self.errors[stage.label] = line.error
             raise
         finally:
             line.duration_s = round(time.monotonic() - began, 3)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import luigi
 
-from config.durable import lock_of, locked, made_whole, write_json
+from config.durable import lock_of, locked, made_whole, now, write_json
 from config.errors import UserError
 from config.paths import SUCCESS
 from config.redaction import redact
@@ -204,7 +204,7 @@ class Stage(InRun):
             ):
                 with attempt, made_whole(self.directory) as staging:
                     rows = self.make(into=staging, **{name: stage.directory for name, stage in self.requires().items()})
-                    write_json(staging / SUCCESS, {"stage": self.label, "run": self.run_id, **rows._asdict()})
+                    write_json(staging / SUCCESS, {"stage": self.label, "run": self.run_id, "at": now(), **rows._asdict()})
             line.rows_in, line.rows_out = rows
 
     def on_failure(self, exception: BaseException) -> str:

@@ -19,7 +19,7 @@ import luigi
 from config.dataset import find_files
 from config.durable import locked, read_json, write_json
 from config.errors import NotApplicable, UserError
-from config.paths import EVALUATION
+from config.paths import EVALUATION, SUCCESS
 from config.terminal import counted
 from models import registry
 from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, Comparison, compared_by, refusal
@@ -502,6 +502,7 @@ class Publish(Stage):
             "as_of": str(self.in_run.as_of) if self.in_run.as_of else (profile["times"] or {}).get("last"),
             "settings": {name: values for stage in self.in_run.stages for name, values in stage.sections.items()},
             "inputs": read_json(ingested / "inputs.json"),
+            "ingested_at": read_json(ingested / SUCCESS)["at"],
             "code": {stage.label: stage.code_fingerprint for stage in self.in_run.stages},
             "libraries": {name: importlib.metadata.version(name) for name in ("luigi", "pyspark", "numpy", "pyarrow")},
         }
