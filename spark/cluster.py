@@ -6,7 +6,6 @@ For trying a cluster without having one: the processes are those of a real clust
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import socket
 import subprocess
@@ -17,14 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyspark
-
 from config.errors import UserError
-from spark.session import find_java
+from spark.node import MASTER, WORKER, start
 
 _HOST = "127.0.0.1"
 _PATIENCE_S = 60.0
-_MASTER, _WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
 
 
 @dataclass
@@ -42,7 +38,7 @@ class Cluster:
         """Starts one more."""
         name = f"worker-{len(self.workers)}"
         options = ["-c", str(cores), "-m", memory, "--work-dir", str(self.directory / name), self.address]
-        self.workers.append(_start(_WORKER, *options, log=self.directory / f"{name}.log"))
+        self.workers.append(_start(WORKER, *options, log=self.directory / f"{name}.log"))
 
 
 @contextmanager
@@ -53,8 +49,7 @@ def cluster(directory: Path, *, port: int, workers: int = 2, cores: int = 1, mem
         UserError: the master did not start; something else may have its port.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    find_java()
-    master = _start(_MASTER, "--port", str(port), log=directory / "master.log")
+    master = _start(MASTER, "--port", str(port), log=directory / "master.log")
     running = Cluster(f"spark://{_HOST}:{port}", directory, master)
     try:
         _wait_for(port, master, directory / "master.log")
@@ -70,13 +65,15 @@ def cluster(directory: Path, *, port: int, workers: int = 2, cores: int = 1, mem
 
 def _start(what: str, *options: str, log: Path) -> subprocess.Popen[bytes]:
     """Starts a master or a worker; what it prints goes to the log."""
-    home = Path(pyspark.__file__).parent
-    environment = os.environ | {"SPARK_HOME": str(home), "SPARK_NO_DAEMONIZE": "1", "SPARK_LOCAL_IP": _HOST}
-    command = [str(home / "bin" / "spark-class"), what, "--host", _HOST, "--webui-port", "0", *options]
+    command, environment = start(what, "--host", _HOST, "--webui-port", "0", *options)
     with log.open("ab") as output:
         # Ctrl-C is for whoever started the cluster, who then ends the processes in order.
         return subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment | {"SPARK_LOCAL_IP": _HOST},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 

@@ -97,6 +97,8 @@ class TestAccess:
 
     def test_only_hosts_that_are_trusted_are_answered_to(self, client: FlaskClient) -> None:
         assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+        client.application.config["READING_OPEN"] = False
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
 
     @pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "x"])
     def test_signing_in_leads_nowhere_else(self, client: FlaskClient, onwards: str) -> None:

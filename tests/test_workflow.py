@@ -85,7 +85,7 @@ class TestFirstRun:
         }
         assert all(wanted <= line.keys() for line in stages)
 
-    def test_the_version_holds_what_outsiders_rely_on(self, version: Path) -> None:
+    def test_the_version_holds_what_outsiders_rely_on(self, finished: tuple[Roots, Ran], version: Path) -> None:
         documents = {f"{name}.json" for name in ("manifest", "metrics", "profile", "leaderboard", "tuning")}
         tables = {f"{name}.parquet" for name in ("users", "tracks", "evaluation")}
         assert documents | tables | {"model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
@@ -97,6 +97,7 @@ class TestFirstRun:
             "counts", "files",
         } <= manifest.keys()  # fmt: skip
         assert manifest["version"] == version.name
+        assert finished[1].record[0]["at"] <= manifest["ingested_at"] <= manifest["created_at"]
         assert manifest["counts"]["users"] == SMALL["num_users"]
         assert registry.verify(version) == []
 

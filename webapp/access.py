@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, abort, current_app, redirect, request, session, url_for
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import SecurityError
 
 ANYONE, READER, OWNER = "anyone", "reader", "owner"
 
@@ -47,6 +48,8 @@ ATTEMPTS, WINDOW_S = 5, 60.0
 
 def decide() -> ResponseReturnValue | None:
     """Refuses what may not be asked; None lets it through."""
+    if isinstance(request.routing_exception, SecurityError):  # another host is meant: nobody answers, nor redirects
+        return None
     if request.method not in _SAFE:
         _refuse_other_sites()
     who = _WHO.get(request.endpoint or "", OWNER if request.endpoint else READER)
