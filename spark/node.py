@@ -14,6 +14,9 @@ from spark.session import find_java
 
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
 
+_NO_REST = "-Dspark.master.rest.enabled=false"
+"""Spark's master would take programs from anybody over HTTP, on port 6066; runs bring theirs another way."""
+
 
 def start(what: str, *options: str) -> tuple[list[str], dict[str, str]]:
     """The command and the environment that start a master or a worker.
@@ -23,7 +26,8 @@ def start(what: str, *options: str) -> tuple[list[str], dict[str, str]]:
     """
     find_java()
     home = Path(pyspark.__file__).parent
-    return [str(home / "bin" / "spark-class"), what, *options], os.environ | {"SPARK_HOME": str(home)}
+    environment = {"SPARK_MASTER_OPTS": _NO_REST} | os.environ | {"SPARK_HOME": str(home)}
+    return [str(home / "bin" / "spark-class"), what, *options], environment
 
 
 def parser() -> argparse.ArgumentParser:
