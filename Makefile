@@ -22,7 +22,7 @@ MEANT     = $(if $(findstring command,$(origin VERSION)),"$$VERSION")
 export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER VERSION KEEP AS_OF FROM TO
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget backfill clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget backfill audit licences clean
 
 .DEFAULT_GOAL := help
 
@@ -107,6 +107,11 @@ bench-web: .venv/.installed-dev  ## Times the page over 1M users and 100k tracks
 
 screenshots: .venv/.installed-dev  ## Takes the pictures in docs/ of what is published: [MODELS=dir] [DATA=dir] [DATASET=name]
 	@$(BIN)/python tests/screenshots.py --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET"
+audit: .venv-audit/.installed  ## Looks for known vulnerabilities of what is locked, with pip-audit in .venv-audit.
+	@$(PYTHON) tools/audit.py .venv-audit/bin/pip-audit
+
+licences: .venv/.installed  ## Writes docs/licences.md anew, the licences of what is locked.
+	@$(BIN)/python tools/licences.py
 
 clean:  ## Removes stage outputs and caches; raw data, run records and models stay.
 	rm -rf data/work build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -129,4 +134,10 @@ clean:  ## Removes stage outputs and caches; raw data, run records and models st
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	@echo "Installing what the tests need."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.venv-audit/.installed: requirements-audit.txt
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.txt \
+	    || { echo "Error: nothing was checked: pip-audit cannot be installed." >&2; exit 2; }
 	@touch $@
