@@ -2,8 +2,9 @@
 # /srv/data, /srv/models and /tmp, so the root may be read-only: see compose.yaml.
 #
 #   docker build -t encore .
-#   docker run --rm -v encore-data:/srv/data -v encore-models:/srv/models encore
-#   docker run --rm -p 127.0.0.1:8000:8000 -e ENCORE_TOKEN -v encore-data:/srv/data -v encore-models:/srv/models encore serve
+#   docker run --rm --init -v encore-data:/srv/data -v encore-models:/srv/models encore
+#   docker run --rm --init -p 127.0.0.1:8000:8000 -e ENCORE_TOKEN -v encore-data:/srv/data -v encore-models:/srv/models \
+#       encore serve
 FROM python:3.12-slim-bookworm AS built
 
 # What the project runs on, as the lock file has it, digest by digest. What only installing needs does not come along.

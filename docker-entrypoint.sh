@@ -1,6 +1,6 @@
 #!/bin/sh
-# `pipeline [flags of luigi]` (the default), `serve`, `luigid`, and Spark's `master` and `worker ADDRESS`, on the mounted
-# volumes; `health` asks what of them runs here; anything else is run as it is.
+# `pipeline [flags of luigi]` (the default), `serve`, `luigid`, and Spark's `master` and `worker ADDRESS`, on the
+# mounted volumes; `health` asks what of them runs here; anything else is run as it is.
 # LUIGID=host: the pipeline registers with the luigid there. SPARK_MASTER=spark://host:7077: it works on that cluster.
 set -eu
 running=${TMPDIR:-/tmp}/encore-verb
