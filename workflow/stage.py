@@ -204,7 +204,8 @@ class Stage(InRun):
             ):
                 with attempt, made_whole(self.directory) as staging:
                     rows = self.make(into=staging, **{name: stage.directory for name, stage in self.requires().items()})
-                    write_json(staging / SUCCESS, {"stage": self.label, "run": self.run_id, "at": now(), **rows._asdict()})
+                    about = {"stage": self.label, "run": self.run_id, "at": now()}
+                    write_json(staging / SUCCESS, about | rows._asdict())
             line.rows_in, line.rows_out = rows
 
     def on_failure(self, exception: BaseException) -> str:
