@@ -22,7 +22,7 @@ MEANT     = $(if $(findstring command,$(origin VERSION)),"$$VERSION")
 export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER VERSION KEEP AS_OF FROM TO
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget backfill audit licences clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget backfill audit licences faults clean
 
 .DEFAULT_GOAL := help
 
@@ -112,6 +112,9 @@ audit: .venv-audit/.installed  ## Looks for known vulnerabilities of what is loc
 
 licences: .venv/.installed  ## Writes docs/licences.md anew, the licences of what is locked.
 	@$(BIN)/python tools/licences.py
+
+faults: .venv/.installed-dev  ## Kills a run, or fills its disk, at every step, and damages every output: [ARGS="--only Publish"]
+	@$(BIN)/python tests/faults/matrix.py $(ARGS)
 
 clean:  ## Removes stage outputs and caches; raw data, run records and models stay.
 	rm -rf data/work build .pytest_cache .mypy_cache .ruff_cache .hypothesis

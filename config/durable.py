@@ -10,14 +10,17 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 STAGING = ".staging"
 LOCK = ".lock"
+_NEW_S = 60.0
 REPLACED = ".replaced"
 """Suffix of a directory that another one is about to take the place of, where two cannot be exchanged in one step."""
 
@@ -69,9 +72,15 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, record: dict[str, Any], *, forced: bool = True) -> None:
-    """Appends one JSON line and forces it to the disk, unless it is worth nothing after a crash."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+    """Appends one JSON line and forces it to the disk, unless it is worth nothing after a crash.
+
+    A line that a crash has cut off stays apart.
+    """
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    with path.open("ab+") as file:
+        if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+            line = b"\n" + line
+        file.write(line)
         if forced:
             file.flush()
             os.fsync(file.fileno())
@@ -81,6 +90,14 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(root: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Bytes and sha256 of each file below a directory, or of those that are named, by its path there."""
+    files = [root / name for name in names] if names else (file for file in root.rglob("*") if file.is_file())
+    return {
+        str(file.relative_to(root)): {"sha256": sha256(file), "bytes": file.stat().st_size} for file in sorted(files)
+    }
 
 
 @contextmanager
@@ -119,16 +136,20 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 def made_whole(final: Path) -> Iterator[Path]:
     """Yields an empty staging directory that becomes `final` in one step when the block ends well.
 
-    The caller holds the lock on `final`. When the block raises, the staging directory is removed.
+    The caller holds the lock on `final`. When the block raises, the staging directory is removed. What is in the place
+    of `final`, which has been damaged, changes places with it.
     """
     staging = final.with_name(final.name + STAGING)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         yield staging
-        fsync_tree(staging)
-        staging.rename(final)
-        fsync(final.parent)
+        if final.exists():
+            replace_whole(final, staging)
+        else:
+            fsync_tree(staging)
+            staging.rename(final)
+            fsync(final.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -220,3 +241,26 @@ def sweep(root: Path, pattern: str) -> list[Path]:
                 shutil.rmtree(staging)
                 swept.append(staging)
     return swept
+
+
+def scratch(root: Path) -> Path:
+    """A new directory for what is needed while this process lives: until then it holds a lock on it."""
+    root.mkdir(parents=True, exist_ok=True)
+    made = Path(mkdtemp(prefix="", dir=root))
+    handle = os.open(made, os.O_RDONLY)  # which stays open, and no child inherits
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return made
+
+
+def sweep_scratch(root: Path) -> None:
+    """Removes what `scratch` has made for processes that are no more."""
+    for left in root.glob("*/"):
+        with suppress(OSError):  # somebody else sweeps
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                is_new = time.time() - left.stat().st_mtime < _NEW_S
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not is_new:  # of which the lock may still be to come
+                    shutil.rmtree(left)
+            finally:
+                os.close(handle)

@@ -35,6 +35,11 @@ class Paths:
         """The project's code, for the workers of a cluster."""
         return self.data_root / "code"
 
+    @property
+    def scratch(self) -> Path:
+        """What Spark puts down for a while, a directory for each session."""
+        return self.data_root / "scratch"
+
     def raw(self, dataset: str) -> Path:
         """Where a dataset's raw files are looked for unless `--raw-dir` says otherwise."""
         return self.data_root / "raw" / dataset

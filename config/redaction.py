@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,11 +79,19 @@ def copy(source: BinaryIO, log: Path, prefix: str) -> None:
                 file = Path(os.fsdecode(other)).open("ab", buffering=0)  # noqa: SIM115 - until the next one
             continue
         text = redact(line.rstrip(b"\n").decode(errors="replace"))
-        file.write(before + text.encode() + b"\n")
+        with suppress(OSError):  # a disk that is full must not stop whoever writes to us
+            file.write(before + text.encode() + b"\n")
     file.close()
+
+
+def remove(scratch: Path) -> None:
+    """Removes what those who have ended put down for a while."""
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
     # Ctrl-C is for the run; this goes on until nobody is left who could write.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     copy(sys.stdin.buffer, Path(sys.argv[1]), sys.argv[2])
+    for given in sys.argv[3:]:
+        remove(Path(given))

@@ -176,6 +176,7 @@ def _seal_again(final: Path, staging: Path, user_id: str, less: tuple[int, int, 
     forgotten = [*sealed.get("forgotten", ()), entry]
     (staging / registry.MANIFEST).unlink()  # it is a link to the present one
     write_json(staging / registry.MANIFEST, sealed | {"counts": counts, "forgotten": forgotten, "files": files})
+    registry.mark(staging)
     return changed
 
 

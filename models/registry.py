@@ -16,6 +16,7 @@ from config.durable import (
     REPLACED,
     STAGING,
     append_line,
+    describe,
     fsync,
     locked,
     now,
@@ -133,11 +134,7 @@ def seal(version: Path, root: Path, facts: dict[str, Any]) -> None:
     Versions that are being made at the same time get different numbers: one is taken under the registry's lock, and
     those in staging count.
     """
-    files = {
-        str(file.relative_to(version)): {"sha256": sha256(file), "bytes": file.stat().st_size}
-        for file in sorted(version.rglob("*"))
-        if file.is_file()
-    }
+    files = describe(version)
     with locked(root / LOCK):
         number = max((_made(file.parent)[0] for file in root.glob(f"*/{MANIFEST}")), default=0) + 1
         opening = {"schema_version": 1, "sequence": number, "created_at": now()}
@@ -151,7 +148,11 @@ def verify(version: Path, *, digests: bool = True) -> list[str]:
         digests: whether files are read; otherwise their sizes alone are compared, which takes no time.
     """
     try:
-        promises = dict(manifest(version)["files"])
+        of_manifest = _marker(version).get("files", {})
+    except (OSError, ValueError, AttributeError):
+        return [f"{SUCCESS} is damaged."]
+    try:
+        promises = of_manifest | manifest(version)["files"]
     except FileNotFoundError:
         return [f"{MANIFEST} is missing."]
     except (ValueError, KeyError, TypeError):
@@ -164,6 +165,20 @@ def verify(version: Path, *, digests: bool = True) -> list[str]:
         elif file.stat().st_size != promised["bytes"] or (digests and sha256(file) != promised["sha256"]):
             faults.append(f"{name} is not what was published.")
     return faults
+
+
+def mark(version: Path) -> None:
+    """Lets the marker of a version that is being changed say what its manifest has become."""
+    if "files" in (marker := _marker(version)):
+        (version / SUCCESS).unlink()  # it may be a link to that of the version as it was
+        write_json(version / SUCCESS, marker | {"files": describe(version, [MANIFEST])})
+
+
+def _marker(version: Path) -> dict[str, Any]:
+    """What the marker of a version says; nothing if it is empty."""
+    text = (version / SUCCESS).read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found
 
 
 def is_pinned(root: Path) -> bool:

@@ -32,12 +32,16 @@ _outputs: list[_Output] = []
 
 
 @contextmanager
-def output_to(log: Path | None, prefix: str) -> Iterator[None]:
-    """Points the process's standard output and error at a log while Java starts, which inherits them."""
+def output_to(log: Path | None, prefix: str, scratch: Path | None = None) -> Iterator[None]:
+    """Points the process's standard output and error at a log while Java starts, which inherits them.
+
+    Args:
+        scratch: a directory of that Java's own, which is removed when it has ended, in whatever way.
+    """
     if log is None:
         yield
         return
-    pipe = _start_reader(log, prefix)
+    pipe = _start_reader(log, prefix, scratch)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
@@ -72,12 +76,12 @@ def finish_output() -> None:
             output.reader.wait()
 
 
-def _start_reader(log: Path, prefix: str) -> int:
+def _start_reader(log: Path, prefix: str, scratch: Path | None) -> int:
     """Starts the reader, after that of a Java which has died; returns the end of the pipe to write to."""
     finish_output()
     source, pipe = os.pipe()
     # Isolated and without packages it starts in a fiftieth of a second; in a session of its own, Ctrl-C misses it.
-    command = [sys.executable, "-I", "-S", redaction.__file__, str(log), prefix]
+    command = [sys.executable, "-I", "-S", redaction.__file__, str(log), prefix, *([str(scratch)] if scratch else [])]
     reader = subprocess.Popen(
         command, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 
 from pyspark import SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
+from config.durable import scratch
 from config.errors import UserError
 from config.redaction import NAMES, secrets_of
 from spark.output import finish_output, output_to
@@ -27,6 +31,10 @@ SHORT_RUN = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 LONG_RUN = "-XX:+UseParallelGC"
 """Java options that suit batch work: nobody waits for a pause, so collect with the least effort."""
+
+
+_LONGEST_FOR_SOCKETS = 60
+"""Characters of a directory in which Unix can name a socket, whose whole path it limits to 107."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class SessionOptions:
     """Where the project's code is put for the workers of a cluster, who all see it; they have it where it is None."""
     cache: Path | None = None
     """Where compiled code is kept, for all who can write there; beside its source where it is None."""
+    scratch: Path | None = None
+    """What Java and Spark put down for a while; where the system does where it is None."""
     prefix: str = ""
     """What each line of theirs begins with in the log, until `spark.output.mark` says otherwise."""
 
@@ -63,9 +73,10 @@ def open_session(options: SessionOptions) -> SparkSession:
         os.environ.setdefault("NUMBA_CACHE_DIR", str(options.cache))
     if options.master.startswith(("local", "spark://127.0.0.1", "spark://localhost")):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    java = f"{DEEP_LINEAGE} {SHORT_RUN if options.short_run else LONG_RUN}"
     settings = {
         "spark.driver.memory": options.driver_memory,
-        "spark.driver.extraJavaOptions": f"{DEEP_LINEAGE} {SHORT_RUN if options.short_run else LONG_RUN}",
+        "spark.driver.extraJavaOptions": java,
         "spark.executor.extraJavaOptions": f"{DEEP_LINEAGE} {LONG_RUN}",
         "spark.ui.enabled": str(options.page).lower(),
         "spark.port.maxRetries": "100",
@@ -82,6 +93,13 @@ def open_session(options: SessionOptions) -> SparkSession:
         "spark.sql.legacy.timeParserPolicy": "CORRECTED",
         "spark.sql.legacy.parquet.nanosAsLong": "true",
     }
+    is_new, own = SparkContext._gateway is None, None
+    if options.scratch is not None and is_new:
+        own = scratch(options.scratch)
+        settings["spark.local.dir"] = str(own)
+        settings["spark.driver.extraJavaOptions"] = f'{java} "-Djava.io.tmpdir={own}"'
+        sockets = own if len(str(own)) <= _LONGEST_FOR_SOCKETS else gettempdir()
+        settings["spark.python.unix.domain.socket.dir"] = str(sockets)
     if options.code is not None:
         settings["spark.executorEnv.PYTHONPATH"] = str(ship(options.code))
     if "NUMBA_CACHE_DIR" in os.environ:
@@ -90,7 +108,7 @@ def open_session(options: SessionOptions) -> SparkSession:
     for key, value in settings.items():
         builder = builder.config(key, value)
     # A Java that already runs goes on printing to where it printed.
-    with output_to(options.log if SparkContext._gateway is None else None, options.prefix):
+    with output_to(options.log if is_new else None, options.prefix, own):
         try:
             session: SparkSession = builder.getOrCreate()
         except Exception as error:
@@ -139,6 +157,33 @@ def close_session() -> None:
         process.wait(timeout=10)
         finish_output()
     SparkContext._gateway = SparkContext._jvm = None
+
+
+def kill_session() -> None:
+    """Ends a session that hangs: its Java, and Python's workers, without asking them. The next one is opened anew."""
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None:
+        return
+    for pid in (*_descendants(process.pid), process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait(timeout=10)
+    process.stdin.close()
+    forget_dead_session()
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs, the nearest first."""
+    parents = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(directory.name)] = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            continue
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
 
 
 def find_java() -> None:

@@ -24,8 +24,9 @@ from models.recommender import recommend
 from models.store import Store
 from spark.ingest import ingest
 from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
+from workflow.failures import may_pass
 from workflow.settings import CANDIDATES
-from workflow.stage import InRun, Rows, Stage, may_pass
+from workflow.stage import InRun, Rows, Stage
 
 STAGES = {
     "Generate", "Ingest", "Split", "Tune hybrid", "SelectModel", "Refit", "Recommend", "Publish", "Promote",

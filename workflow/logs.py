@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import logging
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from config.logs import LineFormatter, Prefix
 
 
 class _LogFile(logging.FileHandler):
-    """The log of the run that began last in this process."""
+    """The log of the run that began last in this process. That it cannot be written, as on a full disk, ends no run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging."""
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """See logging, which would print a traceback."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def start_logging(log: Path, prefix: Prefix) -> None:

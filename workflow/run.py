@@ -23,7 +23,7 @@ from luigi.retcodes import retcode
 from luigi.worker import worker
 
 from config.dataset import find_files, load_dataset
-from config.durable import now, read_json, sweep
+from config.durable import now, read_json, sweep, sweep_scratch
 from config.errors import MissingInput, UserError
 from config.logs import BETWEEN, Prefix
 from config.paths import SUCCESS, Paths
@@ -32,6 +32,7 @@ from config.runs import new_run_id
 from models.gate import Comparison
 from workflow import mail
 from workflow.console import Console
+from workflow.failures import is_full, sentence
 from workflow.fingerprint import RawFiles
 from workflow.logs import redact_terminal, start_logging
 from workflow.luigid import Reporter, answers, outlive_luigid, schedule_alone, url_of_luigid
@@ -167,14 +168,17 @@ class Run:
             for stage in self.stages:
                 if stage.directory.is_relative_to(self.paths.work(self.dataset.name)):  # a version is never touched
                     touch(stage.directory)
-            self._pending = _dependencies_first(self._top, lambda stage: not stage.complete())
-            self._total = len(self._pending)
             sweep(self.paths.work(self.dataset.name), "*/*")
             sweep(self.paths.versions(self.dataset.name), "*")
+            sweep_scratch(self.paths.scratch)
+            faults = {stage: fault for stage in self.stages if (fault := stage.check())}
+            self._pending = _dependencies_first(self._top, lambda stage: not stage.complete())
+            self._total = len(self._pending)
             self._record = RunRecord(
                 self.log.with_suffix(".jsonl"),
                 self.id,
                 self.dataset.name,
+                self._say_lost,
                 **({"as_of": str(self.as_of)} if self.as_of else {}),
                 settings=self.settings,
                 changed=changed(self.settings),
@@ -189,16 +193,20 @@ class Run:
         if self._pending:
             what = f"{self.dataset.name} as of {self.as_of}" if self.as_of else self.dataset.name
             self.console.say(f"Run {self.id} of {what}: {self._total} stages to do.")
+            for stage in self._pending:
+                if stage in faults:
+                    self.console.say(f"  {stage.label} is made again: {faults[stage]}")
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _interrupt)
             sys.excepthook = self._say_interrupted
 
-    @staticmethod
     @contextmanager
-    def _telling_of_roots() -> Iterator[None]:
+    def _telling_of_roots(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if is_full(error):
+                raise UserError(sentence(error, self.log)) from error
             raise UserError(
                 f"{error.filename} cannot be written ({error.strerror}): see [paths] data_root and models_root."
             ) from error
@@ -231,7 +239,7 @@ class Run:
                 with self.progress.shown_to(watchers):
                     yield line
         except BaseException as error:
-            line.status, line.error = "failed", redact(_sentence(error, self.log))
+            line.status, line.error = "failed", redact(sentence(error, self.log))
             self.errors[stage.label] = line.error
             raise
         finally:
@@ -283,10 +291,11 @@ class Run:
         from spark.session import SessionOptions, open_session
 
         small, standard = self._is_small(), Paths().compiled
-        on_cluster = not re.fullmatch(r"local(\[.*\])?", self.settings["spark_session"]["master"])
+        settings = {key: value for key, value in self.settings["spark_session"].items() if key != "stage_timeout"}
+        on_cluster = not re.fullmatch(r"local(\[.*\])?", settings["master"])
         return open_session(
             SessionOptions(
-                **self.settings["spark_session"],
+                **settings,
                 short_run=small,
                 page=self._registered or not small,
                 log=self.log,
@@ -294,6 +303,7 @@ class Run:
                 # The standard one was filled when the project was installed; this user may not write there, and
                 # workers elsewhere do not see it.
                 cache=self.paths.compiled if on_cluster or not os.access(standard, os.W_OK) else standard,
+                scratch=self.paths.scratch,
                 prefix=str(self._prefix),
             )
         )
@@ -321,6 +331,9 @@ class Run:
         rows = f"{line.rows_in:>11,} → {line.rows_out:,} rows" if line.rows_in is not None else ""
         found = "  found done" if line.status == "skipped" else ""
         self.console.say(f"  {stage.label:<28}{line.duration_s:>6.1f} s{rows}{found}")
+
+    def _say_lost(self, error: OSError) -> None:
+        self.console.fail(f"The record of the run is not whole: {sentence(error, self.log)}")
 
     def _say_interrupted(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Ctrl-C and SIGTERM are no accident: no traceback."""
@@ -378,19 +391,6 @@ def _refuse_forks() -> None:
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _sentence(error: BaseException, log: Path) -> str:
-    """One sentence for whatever ended a stage."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return "it was interrupted; the same command goes on from here."
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
-    lines = [*str(error).strip().splitlines(), "no message"]
-    first = lines[1].removeprefix(": ") if lines[0].startswith("An error occurred while calling") else lines[0]
-    return f"{type(error).__name__}: {first} (the traceback is in {log})"
 
 
 def _before(stage: Stage) -> list[str]:

@@ -11,6 +11,8 @@ import fcntl
 import json
 import time
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,8 +50,12 @@ class StageLine:
 class RunRecord:
     """Writes `data/runs/<dataset>/<run id>.jsonl`."""
 
-    def __init__(self, path: Path, run: str, dataset: str, **facts: Any) -> None:
+    def __init__(self, path: Path, run: str, dataset: str, lost: Callable[[OSError], None], **facts: Any) -> None:
         """Opens the record with its first line; `facts` are what else it says.
+
+        Args:
+            lost: is told, once, that a later line could not be written. The run goes on: what it makes is worth more
+                than what is said of it.
 
         Raises:
             UserError: there is a record of that run already.
@@ -62,14 +68,16 @@ class RunRecord:
             told = f"Run {run} of {dataset} is recorded already: leave --run-id out, or name another."
             raise UserError(told) from None
         weakref.finalize(self, self._lock.close)
+        self._lost, self._is_open, self._is_lost = lost, False, False
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # waits at most for somebody who looks whether it is locked
         _sweep(path.parent)
         self._append("run_started", at=now(), dataset=dataset, **facts)
+        self._is_open = True
 
     def began(self, line: StageLine) -> None:
         """A stage has begun. Not forced to the disk, which would cost a run of many short stages some time."""
         event = {"event": "stage_started", "run": self._run, "stage": line.stage, "model": line.model}
-        append_line(self._path, redacted(event | {"at": line.started}), forced=False)
+        self._write(event | {"at": line.started}, forced=False)
 
     def doing(self, label: str, state: State) -> None:
         """Says how far a stage is, unless that was done a moment ago."""
@@ -77,7 +85,8 @@ class RunRecord:
             self._next = time.monotonic() + _EVERY_S
             share = None if state.share is None else round(state.share, 3)
             told = {"stage": label, "progress": share, "doing": state.words or None}
-            write_atomically(self._now, json.dumps(redacted(told)) + "\n", forced=False)
+            with suppress(OSError):
+                write_atomically(self._now, json.dumps(redacted(told)) + "\n", forced=False)
 
     def stage(self, line: StageLine) -> None:
         """A stage has ended."""
@@ -94,8 +103,15 @@ class RunRecord:
     def _append(self, event: str, **facts: Any) -> None:
         self._write({"event": event, "run": self._run, **facts})
 
-    def _write(self, record: dict[str, Any]) -> None:
-        append_line(self._path, redacted(record))
+    def _write(self, record: dict[str, Any], *, forced: bool = True) -> None:
+        try:
+            append_line(self._path, redacted(record), forced=forced)
+        except OSError as error:
+            if not self._is_open:
+                raise
+            if not self._is_lost:
+                self._is_lost = True
+                self._lost(error)
 
 
 def _sweep(directory: Path) -> None:

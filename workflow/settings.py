@@ -281,10 +281,11 @@ class spark_session(luigi.Config):
     master = Master(default="local[*]", description="`local[*]`, or a cluster's address.")
     shuffle_partitions = Number(8, 1, 100_000, "Partitions after a shuffle, at most.")
     driver_memory = Memory(default="2g", description="Memory of Spark's Java.")
+    stage_timeout = Number(0.0, 0.0, 1e7, "Seconds after which a stage counts as hung and is ended; 0 is never.")
 
 
 class retry(luigi.Config):
-    """Trying again what may pass: a lost executor, a JVM that died."""
+    """Trying again what may pass: a lost executor, a JVM that died, a full disk."""
 
     attempts = Number(3, 1, 100, "How often a stage is tried in all.")
     wait_s = Number(2.0, 0.0, 3_600.0, "Seconds before the second attempt; doubled before each further one.")

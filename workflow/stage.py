@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import luigi
 
-from config.durable import lock_of, locked, made_whole, now, write_json
+from config.durable import describe, lock_of, locked, made_whole, now, write_json
 from config.errors import UserError
 from config.paths import SUCCESS
 from config.redaction import redact
 from config.runs import new_run_id
-from workflow import fingerprint
+from workflow import fingerprint, seams
+from workflow.failures import ended_after, may_pass
 from workflow.run import Run
 from workflow.runlog import StageLine
 
@@ -89,6 +89,10 @@ class Stage(InRun):
     """The sections of settings that the result depends on."""
     code: ClassVar[tuple[str, ...]] = ()
     """The source files that the result depends on; the stage's own `make` counts without being named."""
+    described: ClassVar[list[str] | None] = None
+    """The files whose digests the result's marker says; None: of all."""
+    is_damaged = False
+    """Whether the result is there, and not what was written."""
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         """Writes the result into an empty directory; `inputs` are the directories of `requires()`, by name.
@@ -177,8 +181,28 @@ class Stage(InRun):
         return luigi.LocalTarget(str(self.directory))
 
     def complete(self) -> bool:
-        """Whether the result is there, whole."""
-        return (self.directory / SUCCESS).is_file()
+        """Whether the result is there; one that was found damaged is made again."""
+        return not self.is_damaged and (self.directory / SUCCESS).is_file()
+
+    def promised(self) -> dict[str, Any]:
+        """What each file of the result has to be: see `durable.describe`."""
+        return seams.promised(self.directory)
+
+    def check(self) -> str | None:
+        """Looks whether a result that is there is what was written; returns what is wrong with it."""
+        if not (self.directory / SUCCESS).exists():
+            return None
+        try:
+            found = seams.fault(self.directory, self.promised(), self._memory)
+        except (OSError, ValueError, KeyError, TypeError):
+            found = f"{self.directory / SUCCESS} is damaged."
+        self.is_damaged = found is not None
+        return found
+
+    @property
+    def _memory(self) -> Path:
+        beside = self.in_run.paths.work(self.in_run.dataset.name) / self.name
+        return beside / f"{self.fingerprint}{seams.CHECKED}"
 
     def run(self) -> None:
         """Makes the result unless another run has just made it."""
@@ -189,12 +213,13 @@ class Stage(InRun):
         """Makes the directory, under its lock, trying again what may pass."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-        policy = self.in_run.settings["retry"]
+        policy, limit = self.in_run.settings["retry"], self.in_run.settings["spark_session"]["stage_timeout"]
         with locked(lock_of(self.directory), self._say_waiting):
+            if self.is_damaged:  # unless another run has made it again
+                self.check()
             if self.complete():
                 line.status = "skipped"
                 return
-            shutil.rmtree(self.directory, ignore_errors=True)
             for attempt in Retrying(
                 stop=stop_after_attempt(policy["attempts"]),
                 wait=wait_exponential(policy["wait_s"]),
@@ -202,10 +227,12 @@ class Stage(InRun):
                 before_sleep=lambda state: self._say_retrying(state.outcome.exception()),  # type: ignore[union-attr]
                 reraise=True,
             ):
-                with attempt, made_whole(self.directory) as staging:
+                with attempt, ended_after(limit), made_whole(self.directory) as staging:
                     rows = self.make(into=staging, **{name: stage.directory for name, stage in self.requires().items()})
                     about = {"stage": self.label, "run": self.run_id, "at": now()}
-                    write_json(staging / SUCCESS, about | rows._asdict())
+                    write_json(staging / SUCCESS, about | {seams.FILES: describe(staging, self.described)})
+            self.is_damaged = False
+            seams.remember(self.directory, self.promised(), self._memory)
             line.rows_in, line.rows_out = rows
 
     def on_failure(self, exception: BaseException) -> str:
@@ -218,12 +245,3 @@ class Stage(InRun):
     def _say_retrying(self, error: BaseException | None) -> None:
         logging.getLogger(__name__).warning("%s is tried again", self.label, exc_info=error)
         self.in_run.console.say(f"  {self.label} is tried again after {type(error).__name__}")
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether trying again may help: a JVM or executor was lost, not an input or a setting wrong."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"ConnectionError", "Py4JNetworkError"}:
-        return True
-    lost = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down")
-    return "Py4JError" in kinds and any(sign in str(error) for sign in lost)

@@ -451,6 +451,7 @@ class Publish(Stage):
     code = (
         "models/publish.py", "models/reach.py", "models/registry.py", "models/store.py", "models/store_build.py",
     )  # fmt: skip
+    described = [registry.MANIFEST]
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -469,6 +470,11 @@ class Publish(Stage):
     def directory(self) -> Path:
         """A version lies with the models, not with the stages' outputs."""
         return self.in_run.paths.versions(self.in_run.dataset.name) / self.fingerprint
+
+    def promised(self) -> dict[str, Any]:
+        """The marker says what the manifest has to be, and that says the rest."""
+        files: dict[str, Any] = registry.manifest(self.directory)["files"]
+        return super().promised() | files
 
     def make(self, *, into: Path, **inputs: Path) -> Rows:
         from models.publish import Parts, assemble
@@ -530,10 +536,16 @@ class Promote(Stage):
     def complete(self) -> bool:
         """Whether this run's version is there and served, or was refused in this run."""
         served = self.clone(Publish).complete() and registry.current(self._root) == self._version
-        return served or self.in_run.not_promoted is not None
+        return not self.is_damaged and (served or self.in_run.not_promoted is not None)
+
+    def check(self) -> str | None:
+        """Nothing of its own could be damaged; but a version that is made again is looked at again."""
+        self.is_damaged = self.clone(Publish).is_damaged
+        return None
 
     def work(self, line: StageLine) -> None:
         with locked(self._root / "promoting.lock", self._say_waiting):
+            self.is_damaged = False
             if self.complete():
                 line.status = "skipped"
                 return

@@ -1,0 +1,336 @@
+"""`make faults`: kills a run, or fills its disk, at every step by which it changes the disk; and damages every output.
+
+python tests/faults/matrix.py [--only TEXT] [--at-once 2] [--sample N]
+
+After each: whoever reads finds the old version or the new one, whole; the next run ends well, with what an undisturbed
+one has made; it repeats nothing that was finished; and nothing is left lying about. Prints the matrix, a line for each
+stage and a sign for each cell, and what is wrong with those that did not come through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from config.durable import read_json
+from config.paths import PROJECT, SUCCESS
+from models import registry
+from models.recommender import recommend
+
+SETTINGS = (
+    "--synthetic-num-users=60", "--synthetic-num-tracks=40", "--synthetic-num-interactions=900", "--als-rank=4",
+    "--als-max-iter=3", '--selection-candidates=["als"]', "--retry-wait-s=0", "--spark-session-master=local[1]",
+)  # fmt: skip
+BEFORE, AFTER = "--synthetic-seed=1", "--synthetic-seed=2"
+"""What the old version and the new one are made with."""
+
+KILLED, FULL = "kill", "full"
+DAMAGES = ("truncate", "flip", "remove")
+PATIENCE_S = 300
+VICTIM = Path(__file__).with_name("victim.py")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A fault, and where it strikes: at a step of a stage, or on a file of what it made."""
+
+    stage: str
+    where: str
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.fault} at {self.where}"
+
+
+@dataclass
+class World:
+    """What an undisturbed run has made, from which every cell begins anew."""
+
+    root: Path
+    old: str
+    new: str
+    steps: list[tuple[str, str]]
+    """Every step of the run, by its stage."""
+    outputs: dict[str, Path]
+    """The directory of each stage, below the root."""
+    requires: dict[str, list[str]]
+    lists: dict[str, Any] = field(default_factory=dict)
+    """The recommendations of each version."""
+
+    @classmethod
+    def make(cls, root: Path) -> World:
+        """Publishes an old version, and a new one over a copy of that."""
+        _ran(_luigi(root / "old", BEFORE))
+        old = _current(root / "old")
+        shutil.copytree(root / "old", root / "new")
+        listed = root / "steps.json"
+        _ran(_victim(root / "new", {"list": str(listed)}))
+        record = _record(root / "new")
+        stages = {_label(line): line for line in record if line["event"] == "stage"}
+        outputs = {
+            label: Path("models/synthetic" if line["stage"] == "Publish" else f"data/work/synthetic/{line['stage']}")
+            / line["fingerprint"]
+            for label, line in stages.items()
+            if line["stage"] != "Promote"
+        }
+        steps = [(stage, step) for stage, step in read_json(listed)]
+        world = cls(
+            root,
+            old,
+            _current(root / "new"),
+            steps,
+            outputs,
+            {label: line["requires"] for label, line in stages.items()},
+        )
+        world.lists = {version: _lists(root / "new", version) for version in (old, world.new)}
+        return world
+
+    def before(self, stage: str, into: Path) -> None:
+        """The moment at which a stage begins: what it reads is there, and nothing that comes from it."""
+        shutil.copytree(self.root / "old", into)
+        for label, output in self.outputs.items():
+            if stage in self.requires and not self._needs(label, stage):
+                shutil.copytree(self.root / "new" / output, into / output)
+
+    def after(self, stage: str, into: Path) -> None:
+        """The moment at which a stage has ended: what comes from it is still to be made."""
+        self.before(stage, into)
+        shutil.copytree(self.root / "new" / self.outputs[stage], into / self.outputs[stage])
+
+    def _needs(self, label: str, stage: str) -> bool:
+        """Whether a stage is the other, or hangs on it."""
+        return label == stage or any(self._needs(name, stage) for name in self.requires[label])
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell of the matrix."""
+        for stage, step in self.steps:
+            yield Cell(stage, step, KILLED)
+            if not step.startswith(("remove", "truncate", "stage")):
+                yield Cell(stage, step, FULL)
+        for stage, output in self.outputs.items():
+            largest = max(_files(self.root / "new" / output), key=lambda file: file.stat().st_size)
+            for name in (str(largest.relative_to(self.root / "new" / output)), SUCCESS):
+                yield from (Cell(stage, name, damage) for damage in DAMAGES)
+        for name in ("manifest.json", "metrics.json", "serving.sqlite"):
+            yield from (Cell("Publish", name, damage) for damage in DAMAGES)
+        for name in ("current", "audit.jsonl"):
+            yield from (Cell("Promote", name, damage) for damage in DAMAGES)
+
+    def visit(self, cell: Cell, root: Path) -> list[str]:
+        """Lets it happen, in a root of its own; what is wrong afterwards."""
+        try:
+            faults = self._damaged(cell, root) if cell.fault in DAMAGES else self._struck(cell, root)
+            return [*faults, *self._repaired(root)]
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    def _struck(self, cell: Cell, root: Path) -> list[str]:
+        self.before(cell.stage, root)
+        ended = _victim(root, {"at": [cell.stage, cell.where], "fault": cell.fault})
+        faults = []
+        if cell.fault == KILLED and ended.returncode != -9:
+            faults.append(f"was never there: the run ended with {ended.returncode}")
+        if cell.fault == FULL and ended.returncode == 0 and _current(root) != self.new:
+            faults.append("ended as if all were well")
+        if cell.fault == FULL and ended.returncode != 0 and "full" not in ended.stderr:
+            faults.append(f"said nothing of a full disk: {ended.stderr[-300:]!r}")
+        if "Traceback" in ended.stderr:
+            faults.append(f"showed a traceback: {ended.stderr[-1500:]}")
+        return faults + self._readable(root)
+
+    def _damaged(self, cell: Cell, root: Path) -> list[str]:
+        if cell.stage in self.outputs and cell.stage != "Publish":
+            self.after(cell.stage, root)
+            file = root / self.outputs[cell.stage] / cell.where
+        else:
+            shutil.copytree(self.root / "new", root)
+            file = root / (self.outputs["Publish"] if cell.stage == "Publish" else "models/synthetic") / cell.where
+        damage(file, cell.fault)
+        return []
+
+    def _readable(self, root: Path) -> list[str]:
+        """What is wrong with what is served, as a reader finds it."""
+        version = _current(root)
+        if version not in self.lists:
+            return [f"serves {version!r}"]
+        directory = root / "models" / "synthetic" / version
+        faults = registry.verify(directory)
+        if not faults and len(recommend(root / "models" / "synthetic", "1")) == 0:
+            faults = ["the first user has no list"]
+        return [f"{version} is served, and {fault}" for fault in faults]
+
+    def _repaired(self, root: Path) -> list[str]:
+        """What is wrong after the next run."""
+        finished = {file: file.stat().st_ino for file in _markers(root) if _is_whole(file.parent)}
+        ended = _luigi(root, AFTER)
+        faults = []
+        if ended.returncode:
+            faults.append(f"the next run ended with {ended.returncode}: {ended.stderr[-300:]!r}")
+        if _current(root) != self.new:
+            faults.append(f"the next run left {_current(root)} served")
+        elif not _lists(root, self.new).equals(self.lists[self.new]):
+            faults.append("the next run made other lists")
+        for file, inode in finished.items():
+            if not file.exists() or file.stat().st_ino != inode:
+                faults.append(f"{file.parent.relative_to(root)} was finished, and was made again")
+        left = [path for path in root.rglob("*") if path.name.endswith((".staging", ".now", ".replaced"))]
+        faults += [f"{path.relative_to(root)} was left" for path in left]
+        return faults + self._readable(root)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The stages, in the order in which they ran, and what is before and between them."""
+        return list(dict.fromkeys(stage for stage, _ in self.steps))
+
+
+def damage(file: Path, how: str) -> None:
+    """Cuts a file in half, changes a bit in its middle, or removes it."""
+    if how == "remove":
+        file.unlink()
+        return
+    content = bytearray(file.read_bytes())
+    if how == "truncate":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def visit_all(world: World, cells: list[Cell], at_once: int, told: Callable[[int], None]) -> dict[Cell, list[str]]:
+    """What is wrong with each of the cells."""
+    found: dict[Cell, list[str]] = {}
+    with ThreadPoolExecutor(at_once) as pool:
+        for number, (cell, faults) in enumerate(
+            zip(cells, pool.map(lambda each: _survived(world, *each), enumerate(cells)), strict=True), 1
+        ):
+            found[cell] = faults
+            told(number)
+    return found
+
+
+def _survived(world: World, number: int, cell: Cell) -> list[str]:
+    try:
+        return world.visit(cell, world.root / f"cell-{number}")
+    except Exception as error:  # whatever it is, this cell is not well
+        return [f"{type(error).__name__}: {error}"]
+
+
+def _luigi(root: Path, seed: str) -> subprocess.CompletedProcess[str]:
+    return _run([str(Path(sys.executable).with_name("luigi")), *_arguments(root, seed)])
+
+
+def _victim(root: Path, plan: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    plan = {"root": str(root)} | plan
+    return _run([sys.executable, str(VICTIM), json.dumps(plan), *_arguments(root, AFTER)])
+
+
+def _arguments(root: Path, seed: str) -> list[str]:
+    roots = (f"--paths-data-root={root / 'data'}", f"--paths-models-root={root / 'models'}")
+    return ["--module", "workflow", "RecommendAll", "--local-scheduler", *SETTINGS, *roots, seed]
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a process group of its own, so that it can kill all that it started."""
+    return subprocess.run(
+        command, cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
+        start_new_session=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+
+
+def _ran(ended: subprocess.CompletedProcess[str]) -> None:
+    if ended.returncode:
+        sys.exit(f"An undisturbed run ended with {ended.returncode}: {ended.stderr}")
+
+
+def _current(root: Path) -> str | None:
+    return registry.current(root / "models" / "synthetic")
+
+
+def _lists(root: Path, version: str) -> Any:
+    table = pq.read_table(root / "models" / "synthetic" / version / "recommendations").to_pandas()
+    return table.sort_values(["user_id", "rank"], ignore_index=True)
+
+
+def _record(root: Path) -> list[dict[str, Any]]:
+    last = max((root / "data" / "runs" / "synthetic").glob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns)
+    return [json.loads(line) for line in last.read_text(encoding="utf-8").splitlines()]
+
+
+def _label(line: dict[str, Any]) -> str:
+    return f"{line['stage']} {line['model']}" if line["model"] else str(line["stage"])
+
+
+def _files(output: Path) -> list[Path]:
+    return [file for file in sorted(output.rglob("*")) if file.is_file() and file.name != SUCCESS]
+
+
+def _markers(root: Path) -> list[Path]:
+    return [*root.glob(f"data/work/*/*/*/{SUCCESS}"), *root.glob(f"models/*/*/{SUCCESS}")]
+
+
+def _is_whole(output: Path) -> bool:
+    """Whether an output is what was written, by its own word."""
+    try:
+        files = read_json(output / SUCCESS)["files"]
+        if (output / registry.MANIFEST).exists():
+            return not registry.verify(output)
+        return all((output / name).stat().st_size == said["bytes"] for name, said in files.items()) and all(
+            registry.sha256(output / name) == said["sha256"] for name, said in files.items()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _printed(world: World, found: dict[Cell, list[str]]) -> str:
+    """The matrix, and what did not come through."""
+    rows: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for cell, faults in found.items():
+        rows[cell.stage][cell.fault].append(not faults)
+    columns = (KILLED, FULL, *DAMAGES)
+    lines = [f"{'':<24}" + "".join(f"{column:>12}" for column in columns)]
+    for stage in (*world.labels, *(each for each in rows if each not in world.labels)):
+        counts = (rows[stage][column] for column in columns)
+        shown = (f"{sum(each)}/{len(each)}" if each else "" for each in counts)
+        lines.append(f"{stage:<24}" + "".join(f"{text:>12}" for text in shown))
+    lines += [f"\n{cell}\n  " + "\n  ".join(faults) for cell, faults in found.items() if faults]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="cells whose description has this text")
+    parser.add_argument("--at-once", type=int, default=2, help="runs side by side (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=1, help="only every so manieth cell (default: %(default)s)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="encore-faults-") as directory:
+        print("Making two versions undisturbed …", file=sys.stderr)
+        world = World.make(Path(directory))
+        cells = [cell for cell in world.cells() if given.only in str(cell)][:: given.every]
+        print(f"{len(cells)} cells.", file=sys.stderr)
+        found = visit_all(
+            world, cells, given.at_once,
+            lambda number: print(f"\r{number} of {len(cells)}", end="", file=sys.stderr, flush=True),
+        )  # fmt: skip
+        print("\n" + _printed(world, found))
+    lost = sum(bool(faults) for faults in found.values())
+    print(f"\n{len(found) - lost} of {len(found)} cells survived.")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

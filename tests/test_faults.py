@@ -1,0 +1,47 @@
+"""A sample of `make faults`: a run that is killed, or finds its disk full; an output that is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faults.matrix import FULL, KILLED, Cell, World
+
+from config.paths import SUCCESS
+
+WORK = "data/work/synthetic"
+SAMPLE = (
+    Cell("the beginning", "append data/runs/synthetic/RUN.jsonl", FULL),
+    Cell("Split", f"rename {WORK}/Split/FINGERPRINT.staging", KILLED),
+    Cell("Recommend", "stage has done its work", KILLED),
+    Cell("Publish", "force models/synthetic/FINGERPRINT.staging/FILE", FULL),
+    Cell("Publish", "force models/synthetic", KILLED),
+    Cell("Promote", "rename models/synthetic/current.staging", KILLED),
+    Cell("Evaluate als", SUCCESS, "truncate"),
+    Cell("Publish", "serving.sqlite", "flip"),
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two versions, made undisturbed."""
+    return World.make(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.mark.parametrize("cell", SAMPLE, ids=str)
+def test_a_fault_loses_nothing(cell: Cell, world: World, tmp_path: Path) -> None:
+    assert cell in set(world.cells())
+    assert world.visit(cell, tmp_path / "root") == []
+
+
+def test_the_matrix_has_every_stage_and_every_kind_of_fault(world: World) -> None:
+    found = {(cell.stage, cell.fault) for cell in world.cells()}
+    for stage in world.requires:
+        assert {(stage, KILLED), (stage, FULL), (stage, "flip")} <= found
+    assert len(set(world.cells())) > 400
+
+
+def test_a_fault_that_does_harm_is_seen(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "lists", dict.fromkeys(world.lists, world.lists[world.old]))
+    found = world.visit(Cell("Promote", "current", "remove"), tmp_path / "root")
+    assert "the next run made other lists" in found
