@@ -50,7 +50,9 @@ class StageLine:
 class RunRecord:
     """Writes `data/runs/<dataset>/<run id>.jsonl`."""
 
-    def __init__(self, path: Path, run: str, dataset: str, lost: Callable[[OSError], None], **facts: Any) -> None:
+    def __init__(
+        self, path: Path, run: str, dataset: str, lost: Callable[[OSError], None] = lambda error: None, **facts: Any
+    ) -> None:
         """Opens the record with its first line; `facts` are what else it says.
 
         Args:

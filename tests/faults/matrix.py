@@ -26,7 +26,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from config.durable import read_json
+from config.durable import STAGING, read_json
 from config.paths import PROJECT, SUCCESS
 from models import registry
 from models.recommender import recommend
@@ -279,7 +279,8 @@ def _files(output: Path) -> list[Path]:
 
 
 def _markers(root: Path) -> list[Path]:
-    return [*root.glob(f"data/work/*/*/*/{SUCCESS}"), *root.glob(f"models/*/*/{SUCCESS}")]
+    found = [*root.glob(f"data/work/*/*/*/{SUCCESS}"), *root.glob(f"models/*/*/{SUCCESS}")]
+    return [marker for marker in found if not marker.parent.name.endswith(STAGING)]
 
 
 def _is_whole(output: Path) -> bool:
