@@ -22,7 +22,7 @@ MEANT     = $(if $(findstring command,$(origin VERSION)),"$$VERSION")
 export DATASET K PORT MODELS DATA ID RAW LUIGID_PORT SPARK_MASTER VERSION KEEP AS_OF FROM TO
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web screenshots versions promote rollback verify prune forget backfill audit licences faults clean
+.PHONY: help pipeline preview test serve luigid cluster runs run graph recommend lint format bench bench-engine bench-quality bench-web bench-scaling screenshots versions promote rollback verify prune forget backfill audit licences faults clean
 
 .DEFAULT_GOAL := help
 
@@ -104,6 +104,9 @@ bench-quality: .venv/.installed-dev  ## Judges published lists beside tuned peer
 
 bench-web: .venv/.installed-dev  ## Times the page over 1M users and 100k tracks, beside Flask's hello: [ARGS="--rounds 5"]
 	$(BIN)/python tests/benchmarks/web.py $(ARGS)
+
+bench-scaling: .venv/.installed-dev  ## Times the whole pipeline at 1M, 5M and 20M interactions, and on a cluster: [ARGS="--sizes 1 5"]
+	@$(BIN)/python tests/benchmarks/scaling.py $(ARGS)
 
 screenshots: .venv/.installed-dev  ## Takes the pictures in docs/ of what is published: [MODELS=dir] [DATA=dir] [DATASET=name]
 	@$(BIN)/python tests/screenshots.py --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET"

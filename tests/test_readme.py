@@ -45,7 +45,7 @@ def test_make_help_lists_every_verb() -> None:
     said = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     verbs = "pipeline preview test serve luigid cluster runs run graph recommend lint format clean help".split()
     verbs += "backfill versions promote rollback verify prune forget audit licences".split()
-    for_us = ["bench", "bench-engine", "bench-quality", "bench-web", "screenshots", "faults"]
+    for_us = ["bench", "bench-engine", "bench-quality", "bench-web", "bench-scaling", "screenshots", "faults"]
     assert set(re.findall(r"^  make ([\w-]+) ", said, re.MULTILINE)) == {*verbs, *for_us}
 
 

@@ -1,0 +1,148 @@
+"""How the whole pipeline grows with users, tracks and interactions, and what a cluster of two workers does to it.
+
+python tests/benchmarks/scaling.py [--sizes 1 5 20] [--at 5]
+
+From raw CSV to what is served, each size in a directory of its own: the seconds of every stage, the bytes that it reads
+and writes, and the most memory that all processes had together. Then `--at` million interactions once more, on two
+workers of one core each beside `local[2]`, in turns; the lists have to be the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from measure import measured, table
+
+from config.durable import tree_bytes
+from spark.cluster import cluster
+
+SIZES = {1: (50_000, 20_000), 5: (100_000, 30_000), 20: (1_000_000, 100_000)}
+"""Users and tracks, by millions of interactions."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run took."""
+
+    seconds: float
+    peak_bytes: int
+    stages: dict[str, float]
+    """Seconds, by the stage's name; of those that there are several of, in all."""
+    read: dict[str, int]
+    written: dict[str, int]
+    """Bytes, likewise."""
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="*", choices=tuple(SIZES), default=list(SIZES))
+    parser.add_argument("--at", type=int, choices=tuple(SIZES), default=5, help="millions, for the cluster")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        ran = {millions: _told(root / f"{millions}M", millions) for millions in given.sizes}
+        print(_by_stage(ran))
+        print("\n" + _in_all(ran))
+        print("\n" + _on_cluster(root, given.at))
+
+
+def run(root: Path, millions: int, master: str = "local[2]") -> Ran:
+    """Runs the pipeline on so many million interactions."""
+    users, tracks = SIZES[millions]
+    flags = {
+        "paths-data-root": root / "data", "paths-models-root": root / "models", "spark-session-master": master,
+        "synthetic-num-users": users, "synthetic-num-tracks": tracks,
+        "synthetic-num-interactions": millions * 1_000_000, "selection-candidates": '["als"]',
+    }  # fmt: skip
+    command = [str(Path(sys.executable).with_name("luigi")), "--module", "workflow", "RecommendAll",
+               "--local-scheduler", *(f"--{name}={value}" for name, value in flags.items())]  # fmt: skip
+    did = measured(command, **({} if master.startswith("local") else {"SPARK_LOCAL_IP": "127.0.0.1"}))
+    lines = [json.loads(line) for line in next((root / "data/runs/synthetic").glob("*.jsonl")).open(encoding="utf-8")]
+    stages, read, written = dict[str, float](), dict[str, int](), dict[str, int]()
+    sizes: dict[str, int] = {}
+    for line in (line for line in lines if line["event"] == "stage"):
+        name, label = line["stage"], " ".join(filter(None, (line["stage"], line["model"])))
+        made = root / ("models/synthetic" if name == "Publish" else f"data/work/synthetic/{name}") / line["fingerprint"]
+        sizes[label] = tree_bytes(made) if made.is_dir() else 0
+        for of, value in ((stages, line["duration_s"]), (written, sizes[label])):
+            of[name] = of.get(name, 0) + value
+        read[name] = read.get(name, 0) + sum(sizes.get(before, 0) for before in line["requires"])
+    return Ran(did.seconds, did.peak_bytes, stages, read, written)
+
+
+def _told(root: Path, millions: int, master: str = "local[2]") -> Ran:
+    print(f"{millions}M interactions, {SIZES[millions][0]:,} users, {SIZES[millions][1]:,} tracks, {master} …",
+          file=sys.stderr)  # fmt: skip
+    return run(root, millions, master)
+
+
+def _by_stage(ran: dict[int, Ran]) -> str:
+    """Seconds of each stage; for the two largest sizes, the power of the interactions by which they grow."""
+    *_, smaller, larger = (None, *ran)
+    rows = []
+    for stage in next(iter(ran.values())).stages:
+        row = [stage, *(f"{did.stages[stage]:.1f}" for did in ran.values())]
+        if smaller and larger and ran[smaller].stages[stage] > 0.5:
+            grown = ran[larger].stages[stage] / ran[smaller].stages[stage]
+            row.append(f"{math.log(grown) / math.log(larger / smaller):.2f}")
+        else:
+            row.append("")
+        did = ran[larger or smaller or next(iter(ran))]
+        rows.append([*row, f"{did.read[stage] / 1e6:,.0f}", f"{did.written[stage] / 1e6:,.0f}"])
+    sizes = [f"{millions}M, s" for millions in ran]
+    return table(["stage", *sizes, "grows as n^", "read, MB", "written, MB"], rows)
+
+
+def _in_all(ran: dict[int, Ran]) -> str:
+    rows = [
+        [
+            f"{millions}M", f"{did.seconds:.0f}", f"{did.seconds / millions:.1f}", f"{did.peak_bytes / 1e9:.1f}",
+            f"{sum(did.read.values()) / 1e9:.2f}", f"{sum(did.written.values()) / 1e9:.2f}",
+        ]
+        for millions, did in ran.items()
+    ]  # fmt: skip
+    return table(["interactions", "s in all", "s a million", "peak, GB", "read, GB", "written, GB"], rows)
+
+
+def _on_cluster(root: Path, millions: int) -> str:
+    """The same work in this process's Spark, and on two workers; in turns."""
+    local = _told(root / "local", millions)
+    with cluster(root / "cluster", port=_free_port(), workers=2, cores=1, memory="2g") as running:
+        there = _told(root / "there", millions, running.address)
+    same = _lists(root / "local").equals(_lists(root / "there"))
+    rows = [["local[2]", f"{local.seconds:.1f}", "1", f"{local.peak_bytes / 1e9:.1f}"],
+            ["two workers of one core", f"{there.seconds:.1f}", f"{there.seconds / local.seconds:.2f}",
+             "of the driver alone"]]  # fmt: skip
+    return table([f"{millions}M interactions", "s", "×", "peak, GB"], rows) + (
+        "\nThe lists are the same." if same else "\nThe lists DIFFER."
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _lists(root: Path) -> Any:
+    models = root / "models/synthetic"
+    version = (models / "current").read_text().strip()
+    lists = pq.read_table(models / version / "recommendations", columns=["user_id", "rank", "track_id"])
+    return lists.take(pc.sort_indices(lists, sort_keys=[("user_id", "ascending"), ("rank", "ascending")]))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    main()
