@@ -19,7 +19,13 @@ def published(*, days: int = 0, champion: str = "als", leaderboard: list[dict[st
     made = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     models = {"popularity": {"ndcg@10": 0.1}, "als": {"ndcg@10": 0.2}}
     here = Published(
-        "tiny", "v1", Path("v1"), {"created_at": made, "sequence": 1}, {"champion": champion, "models": models}, {}
+        "tiny",
+        "v1",
+        Path("v1"),
+        (1, 1),
+        {"created_at": made, "sequence": 1},
+        {"champion": champion, "models": models},
+        {},
     )
     here.__dict__["leaderboard"] = leaderboard or []  # else it is read from the version
     return here
