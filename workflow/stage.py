@@ -229,7 +229,7 @@ class Stage(InRun):
             ):
                 with attempt, ended_after(limit), made_whole(self.directory) as staging:
                     rows = self.make(into=staging, **{name: stage.directory for name, stage in self.requires().items()})
-                    about = {"stage": self.label, "run": self.run_id, "at": now()}
+                    about = {"stage": self.label, "run": self.run_id, "at": now(), **rows._asdict()}
                     write_json(staging / SUCCESS, about | {seams.FILES: describe(staging, self.described)})
             self.is_damaged = False
             seams.remember(self.directory, self.promised(), self._memory)
