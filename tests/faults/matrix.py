@@ -41,6 +41,7 @@ BEFORE, AFTER = "--synthetic-seed=1", "--synthetic-seed=2"
 KILLED, FULL = "kill", "full"
 DAMAGES = ("truncate", "flip", "remove")
 PATIENCE_S = 300
+_SCRATCH = shutil.ignore_patterns("scratch")  # it goes a moment after the run
 VICTIM = Path(__file__).with_name("victim.py")
 
 
@@ -76,7 +77,7 @@ class World:
         """Publishes an old version, and a new one over a copy of that."""
         _ran(_luigi(root / "old", BEFORE))
         old = _current(root / "old")
-        shutil.copytree(root / "old", root / "new")
+        shutil.copytree(root / "old", root / "new", ignore=_SCRATCH)
         listed = root / "steps.json"
         _ran(_victim(root / "new", {"list": str(listed)}))
         record = _record(root / "new")
@@ -101,7 +102,7 @@ class World:
 
     def before(self, stage: str, into: Path) -> None:
         """The moment at which a stage begins: what it reads is there, and nothing that comes from it."""
-        shutil.copytree(self.root / "old", into)
+        shutil.copytree(self.root / "old", into, ignore=_SCRATCH)
         for label, output in self.outputs.items():
             if stage in self.requires and not self._needs(label, stage):
                 shutil.copytree(self.root / "new" / output, into / output)
@@ -157,7 +158,7 @@ class World:
             self.after(cell.stage, root)
             file = root / self.outputs[cell.stage] / cell.where
         else:
-            shutil.copytree(self.root / "new", root)
+            shutil.copytree(self.root / "new", root, ignore=_SCRATCH)
             file = root / (self.outputs["Publish"] if cell.stage == "Publish" else "models/synthetic") / cell.where
         damage(file, cell.fault)
         return []
