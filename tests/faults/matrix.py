@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -211,15 +211,17 @@ def damage(file: Path, how: str) -> None:
     file.write_bytes(content)
 
 
-def visit_all(world: World, cells: list[Cell], at_once: int, told: Callable[[int], None]) -> dict[Cell, list[str]]:
-    """What is wrong with each of the cells."""
+def visit_all(
+    world: World, cells: list[Cell], at_once: int, told: Callable[[int, Cell, list[str]], None]
+) -> dict[Cell, list[str]]:
+    """What is wrong with each of the cells; `told` hears of each as soon as it is known."""
     found: dict[Cell, list[str]] = {}
     with ThreadPoolExecutor(at_once) as pool:
         for number, (cell, faults) in enumerate(
             zip(cells, pool.map(lambda each: _survived(world, *each), enumerate(cells)), strict=True), 1
         ):
             found[cell] = faults
-            told(number)
+            told(number, cell, faults)
     return found
 
 
@@ -312,6 +314,12 @@ def _printed(world: World, found: dict[Cell, list[str]]) -> str:
     return "\n".join(lines)
 
 
+def _tell(of: int, number: int, cell: Cell, faults: list[str]) -> None:
+    if faults:
+        print(f"\r{cell}\n  " + "\n  ".join(faults), file=sys.stderr)
+    print(f"\r{number} of {of}", end="", file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -324,10 +332,7 @@ def main() -> int:
         world = World.make(Path(directory))
         cells = [cell for cell in world.cells() if given.only in str(cell)][:: given.every]
         print(f"{len(cells)} cells.", file=sys.stderr)
-        found = visit_all(
-            world, cells, given.at_once,
-            lambda number: print(f"\r{number} of {len(cells)}", end="", file=sys.stderr, flush=True),
-        )  # fmt: skip
+        found = visit_all(world, cells, given.at_once, partial(_tell, len(cells)))
         print("\n" + _printed(world, found))
     lost = sum(bool(faults) for faults in found.values())
     print(f"\n{len(found) - lost} of {len(found)} cells survived.")
