@@ -231,16 +231,11 @@ class Store:
         """The first lines of a packed list: places, their numbers, and reasons if there are any."""
         items, numbers, because = packed
         places, each = _whole(items, limit), len(because) // len(items) if items else 0
-        reasons = _whole(because, each * limit)
-        found = self._at((*places, *reasons))
-        lines = zip(places, _real(numbers, limit), strict=True)
-        if not each:
-            return [Listed(found[place], number) for place, number in lines]
-        due_to = zip(*[iter(reasons)] * each, strict=True)  # as many at a time as a line has
-        return [
-            Listed(found[place], number, tuple([found[reason] for reason in due if reason >= 0]))
-            for (place, number), due in zip(lines, due_to, strict=True)
-        ]
+        numbered, reasons = _real(numbers, limit), _whole(because, each * limit)
+        try:
+            return _listed(self._known, places, numbered, reasons, each)
+        except KeyError:  # some are not known yet
+            return _listed(self._at((*places, *reasons)), places, numbered, reasons, each)
 
     def _at(self, places: Collection[int]) -> Mapping[int, Track]:
         """Tracks by their places, among others; those that are not known yet are read in one go. −1 is none."""
@@ -256,6 +251,24 @@ class Store:
             known.update(read)
             return known
         return ChainMap(read, known)
+
+
+def _listed(
+    known: Mapping[int, Track], places: Sequence[int], numbers: Sequence[float], reasons: Sequence[int], each: int
+) -> list[Listed]:
+    """The lines of a list, each with so many reasons.
+
+    Raises:
+        KeyError: a track is not known.
+    """
+    lines = zip(places, numbers, strict=True)
+    if not each:
+        return [Listed(known[place], number) for place, number in lines]
+    due_to = zip(*[iter(reasons)] * each, strict=True)  # as many at a time as a line has
+    return [
+        Listed(known[place], number, tuple([known[reason] for reason in due if reason >= 0]))
+        for (place, number), due in zip(lines, due_to, strict=True)
+    ]
 
 
 def _whole(packed: bytes, limit: int | None = None) -> Sequence[int]:

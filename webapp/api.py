@@ -10,6 +10,7 @@ from apiflask.exceptions import HTTPError
 from apiflask.schemas import FileSchema
 from flask import Response, abort, g, jsonify, request
 from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.http import quote_etag
 
 from config import runs
 from config.redaction import redact
@@ -203,8 +204,8 @@ def _understood() -> None:
 def _tag(response: Response) -> Response:
     """What depends on the served version alone need not be sent again while that is served."""
     if response.status_code == 200 and "etag" in g:
-        response.set_etag(g.etag)
-        if request.if_none_match:
+        response.headers["ETag"] = quote_etag(g.etag)
+        if "If-None-Match" in request.headers:
             response.make_conditional(request)
     return response
 
