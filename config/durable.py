@@ -20,9 +20,11 @@ from typing import Any
 
 STAGING = ".staging"
 LOCK = ".lock"
-_NEW_S = 60.0
 REPLACED = ".replaced"
 """Suffix of a directory that another one is about to take the place of, where two cannot be exchanged in one step."""
+
+_NEW_S = 60.0
+"""So long, scratch is left alone whose maker may not have locked it yet."""
 
 
 def now() -> str:
@@ -98,6 +100,21 @@ def describe(root: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
     return {
         str(file.relative_to(root)): {"sha256": sha256(file), "bytes": file.stat().st_size} for file in sorted(files)
     }
+
+
+def differing(root: Path, described: dict[str, Any], *, digests: bool = True) -> Iterator[tuple[str, OSError | None]]:
+    """The files that are not what `describe` said of them, each with why it could not be read, if that is the reason.
+
+    Args:
+        digests: whether files are read; otherwise their sizes alone are compared, which takes no time.
+    """
+    for name, said in described.items():
+        file = root / name
+        try:
+            if file.stat().st_size != said["bytes"] or (digests and sha256(file) != said["sha256"]):
+                yield name, None
+        except OSError as error:
+            yield name, error
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from config.durable import (
     STAGING,
     append_line,
     describe,
+    differing,
     fsync,
     locked,
     now,
     read_json,
     remove_whole,
-    sha256,
     write_atomically,
     write_json,
 )
@@ -157,14 +157,13 @@ def verify(version: Path, *, digests: bool = True) -> list[str]:
         return [f"{MANIFEST} is missing."]
     except (ValueError, KeyError, TypeError):
         return [f"{MANIFEST} is damaged."]
-    faults = []
-    for name, promised in promises.items():
-        file = version / name
-        if not file.is_file():
-            faults.append(f"{name} is missing.")
-        elif file.stat().st_size != promised["bytes"] or (digests and sha256(file) != promised["sha256"]):
-            faults.append(f"{name} is not what was published.")
-    return faults
+    return [f"{name} {_wrong(error)}." for name, error in differing(version, promises, digests=digests)]
+
+
+def _wrong(error: OSError | None) -> str:
+    if error is None:
+        return "is not what was published"
+    return "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
 
 
 def mark(version: Path) -> None:

@@ -56,7 +56,7 @@ class TestFault:
         result, memory = tmp_path / "result", tmp_path / "memory"
         files = made(result)
         assert seams.fault(result, files, memory) is None
-        monkeypatch.setattr(seams, "sha256", lambda file: pytest.fail(f"{file} was read"))
+        monkeypatch.setattr("config.durable.sha256", lambda file: pytest.fail(f"{file} was read"))
         assert seams.fault(result, files, memory) is None
 
     def test_a_copy_with_other_times_is_read_and_found_whole(self, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from config.durable import read_json
+from config.durable import differing, read_json
 from config.errors import StoreError
 from config.paths import CURRENT
 from models import registry
@@ -58,9 +58,8 @@ class Published:
         try:
             sealed = registry.sealed(directory)
             manifest = registry.manifest(directory)
-            for name, promised in manifest["files"].items():
-                if (directory / name).stat().st_size != promised["bytes"]:
-                    raise ValueError(f"{name} is not what was published")
+            for name, error in differing(directory, manifest["files"], digests=False):
+                raise error or ValueError(f"{name} is not what was published")
             documents = (read_json(directory / f"{name}.json") for name in ("metrics", "profile"))
             found = cls(directory.parent.name, directory.name, directory, sealed, manifest, *documents)
             with found.store() as store:

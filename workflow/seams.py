@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from config.durable import read_json, sha256, write_atomically
+from config.durable import differing, read_json, write_atomically
 from config.paths import SUCCESS
 from workflow import fingerprint
 
@@ -36,13 +36,8 @@ def fault(result: Path, files: dict[str, Any], memory: Path) -> str | None:
     with suppress(OSError):
         if memory.read_text(encoding="utf-8") == stamp:
             return None
-    for name, promise in files.items():
-        file = result / name
-        try:
-            if file.stat().st_size != promise["bytes"] or sha256(file) != promise["sha256"]:
-                return f"{file} is not what was written."
-        except OSError as error:
-            return f"{file} cannot be read ({error.strerror})."
+    for name, error in differing(result, files):
+        return f"{result / name} " + (f"cannot be read ({error.strerror})." if error else "is not what was written.")
     remember(result, files, memory)
     return None
 

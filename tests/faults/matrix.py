@@ -26,7 +26,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from config.durable import STAGING, read_json
+from config.durable import STAGING, differing, read_json
 from config.paths import PROJECT, SUCCESS
 from models import registry
 from models.recommender import recommend
@@ -292,9 +292,7 @@ def _is_whole(output: Path) -> bool:
         files = read_json(output / SUCCESS)["files"]
         if (output / registry.MANIFEST).exists():
             return not registry.verify(output)
-        return all((output / name).stat().st_size == said["bytes"] for name, said in files.items()) and all(
-            registry.sha256(output / name) == said["sha256"] for name, said in files.items()
-        )
+        return not any(differing(output, files))
     except (OSError, ValueError, KeyError):
         return False
 
