@@ -125,6 +125,17 @@ class Roots:
         return found
 
 
+def unreadable(root: Path, raw: Path) -> list[str]:
+    """Flags of a run whose Ingest fails in Java: the description names a column that the file does not have."""
+    raw.mkdir()
+    (raw / "plays.csv").write_text("who,what,plays\na,x,1\n")
+    (root / "mine.toml").write_text(
+        'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "whta"\nfeedback = "events"\n'
+        'duplicates = "sum"\n'
+    )
+    return [f"--dataset={root / 'mine.toml'}", f"--raw-dir={raw}"]
+
+
 def eventually(holds: Callable[[], object]) -> None:
     """Waits until something holds."""
     deadline = time.monotonic() + PATIENCE_S

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from pipeline import Roots, Sections, unused_port
+from pipeline import Roots, Sections, unreadable, unused_port
 
 from config.errors import UserError
 from workflow import Generate, RecommendAll
@@ -82,14 +82,7 @@ def text_of(mail: EmailMessage) -> str:
 
 def test_a_run_that_fails_sends_one_mail_without_secrets(server: Server, tmp_path: Path) -> None:
     """The secret is in a parameter, on the command line, and in Java's traceback, all of which Luigi would send."""
-    roots, raw = Roots(tmp_path / "own"), tmp_path / SECRET
-    raw.mkdir()
-    (tmp_path / "mine.toml").write_text(
-        'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "whta"\nfeedback = "events"\n'
-        'duplicates = "sum"\n'
-    )
-    (raw / "plays.csv").write_text("who,what,plays\na,x,1\n")
-    where = [f"--dataset={tmp_path / 'mine.toml'}", f"--raw-dir={raw}"]
+    roots, where = Roots(tmp_path / "own"), unreadable(tmp_path, tmp_path / SECRET)
     ran = roots.call(*where, *server.flags, STORAGE_PASSWORD=SECRET)
     assert ran.returncode == 30
     assert "Warning" not in ran.stderr

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from luigi import rpc
-from pipeline import PATIENCE_S, Roots, eventually
+from pipeline import PATIENCE_S, Roots, eventually, unreadable
 
 from config.paths import PROJECT, SUCCESS
 from workflow import Split
@@ -115,14 +115,8 @@ def test_a_run_goes_on_when_luigid_is_gone(
 
 def test_a_secret_comes_into_nothing(luigid: int, tmp_path: Path) -> None:
     """Not from the path of the raw files, not from a traceback of Java's that names it."""
-    roots, raw = Roots(tmp_path / "own"), tmp_path / SECRET
-    raw.mkdir()
-    (tmp_path / "mine.toml").write_text(
-        'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "whta"\nfeedback = "events"\n'
-        'duplicates = "sum"\n'
-    )
-    (raw / "plays.csv").write_text("who,what,plays\na,x,1\n")
-    arguments = [f"--dataset={tmp_path / 'mine.toml'}", f"--raw-dir={raw}", f"--scheduler-port={luigid}"]
+    roots = Roots(tmp_path / "own")
+    arguments = [*unreadable(tmp_path, tmp_path / SECRET), f"--scheduler-port={luigid}"]
     ran = subprocess.run(
         roots.command(*arguments),
         cwd=PROJECT,
