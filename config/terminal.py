@@ -1,9 +1,10 @@
-"""What the command lines share, some of it with the page: how they refuse, tables as text, sizes and counts."""
+"""What the command lines share, some of it with the page: how they refuse, tables as text, times, sizes and counts."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NoReturn
 
 MISUSED = 2
@@ -41,6 +42,14 @@ def size(count: int) -> str:
             break
         value /= 1000
     return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
+
+
+def moment(stamp: str | None) -> str:
+    """A time as it stands in a table; text that is no time as it is, a dash for none."""
+    try:
+        return f"{datetime.fromisoformat(stamp or ''):%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return stamp or "–"
 
 
 def plural(noun: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from config.durable import discard, read_json, sweep, tree_bytes
 from config.errors import StoreError, UserError
 from config.paths import SUCCESS, Paths
 from config.runs import going_on
-from config.terminal import counted, size, table
+from config.terminal import counted, moment, size, table
 from models import registry
 from models.gate import FALLBACK_METRIC
 
@@ -132,7 +131,7 @@ def _row(root: Path, version: str) -> tuple[str, ...]:
     return (
         f"#{manifest.get('sequence', '–')}",
         version[:12],
-        _moment(manifest.get("created_at", "")),
+        moment(manifest.get("created_at", "")),
         str(metrics.get("champion", "–")),
         _headline(metrics),
         *(f"{counts[what]:,}" if what in counts else "–" for what in ("users", "tracks", "interactions")),
@@ -159,15 +158,8 @@ def _told(root: Path, entry: dict[str, Any]) -> str:
     """A line of the audit: when, what, from which version to which, and through what."""
     named = [registry.named(root, entry[key]) for key in ("from", "to", "version") if entry.get(key)]
     via = f", through {entry['via']}" if entry.get("via") else ""
-    return f"{_moment(str(entry.get('at', '')))}  {entry.get('action')}: {' → '.join(named)}{via}"
+    return f"{moment(str(entry.get('at', '')))}  {entry.get('action')}: {' → '.join(named)}{via}"
 
 
 def _instead_of(root: Path, version: str, before: str | None) -> str:
     return f", instead of {registry.named(root, before)}" if before and before != version else ""
-
-
-def _moment(stamp: str) -> str:
-    try:
-        return f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S}"
-    except ValueError:
-        return stamp or "–"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from config.runs import RUNNING, Run, StageRun
-from config.terminal import table
+from config.terminal import moment, table
 
 _OUTCOMES = {"nothing_to_do": "nothing to do"}
 
@@ -18,7 +17,7 @@ def table_of_runs(runs: Sequence[Run]) -> str:
     rows = [("run", "dataset", "started (UTC)", "took", "made", "outcome")]
     for run in runs:
         made = f"{run.stages['done']} of {len(run.steps)} stages" if run.stages["done"] else "–"
-        rows.append((run.run, _what(run), _moment(run.started), took(run.duration_s), made, _outcome(run)))
+        rows.append((run.run, _what(run), moment(run.started), took(run.duration_s), made, _outcome(run)))
     return table(rows, numbers={3})
 
 
@@ -26,7 +25,7 @@ def show_run(run: Run, root: Path) -> str:
     """The stages of a run with times and rows, the settings that were not the default, and what went wrong."""
     after = f" after {took(run.duration_s)}" if run.duration_s is not None else ""
     told = [
-        f"Run {run.run} of {_what(run)}, begun {_moment(run.started)} UTC: {_outcome(run)}{after}.",
+        f"Run {run.run} of {_what(run)}, begun {moment(run.started)} UTC: {_outcome(run)}{after}.",
         *([f"Version {run.version}."] if run.version else []),
         "",
         table([("stage", "took", "rows in", "rows out", ""), *map(_row, run.steps)], numbers={1, 2, 3}),
@@ -82,12 +81,3 @@ def _settings(run: Run) -> list[str]:
 
 def _written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _moment(stamp: str | None) -> str:
-    if stamp is None:
-        return "–"
-    try:
-        return f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M:%S}"
-    except ValueError:
-        return stamp
