@@ -275,7 +275,7 @@ def sweep_scratch(root: Path) -> None:
         with suppress(OSError):  # somebody else sweeps
             handle = os.open(left, os.O_RDONLY)
             try:
-                is_new = time.time() - left.stat().st_mtime < _NEW_S
+                is_new = abs(time.time() - left.stat().st_mtime) < _NEW_S  # either way: a clock may be set back
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not is_new:  # of which the lock may still be to come
                     shutil.rmtree(left)

@@ -58,11 +58,18 @@ def promoted_last(models_root: Path, names: Iterable[str]) -> list[str]:
 
 
 def current(root: Path) -> str | None:
-    """The version that is served; None before the first promotion."""
+    """The version that is served; None before the first promotion.
+
+    Raises:
+        StoreError: something else than a file is in the way.
+    """
     try:
         return (root / CURRENT).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        told = f"{root / CURRENT} cannot be read ({error.strerror}): move it away, and promote a version again."
+        raise StoreError(told) from error
 
 
 def versions(root: Path) -> list[str]:

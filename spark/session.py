@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -108,10 +110,13 @@ def open_session(options: SessionOptions) -> SparkSession:
     for key, value in settings.items():
         builder = builder.config(key, value)
     # A Java that already runs goes on printing to where it printed.
-    with output_to(options.log if is_new else None, options.prefix, own):
+    with output_to(options.log if is_new else None, options.prefix, own), _own_interrupts():
+        before = _descendants(os.getpid())
         try:
             session: SparkSession = builder.getOrCreate()
-        except Exception as error:
+        except BaseException as error:
+            if SparkContext._gateway is None:  # a Java that is only starting would wait for us for ever
+                _kill(pid for pid in _descendants(os.getpid()) if pid not in before)
             if "JAVA_GATEWAY_EXITED" not in str(error):
                 raise
             raise UserError(
@@ -164,12 +169,28 @@ def kill_session() -> None:
     process = getattr(SparkContext._gateway, "proc", None)
     if process is None:
         return
-    for pid in (*_descendants(process.pid), process.pid):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    _kill((*_descendants(process.pid), process.pid))
     process.wait(timeout=10)
     process.stdin.close()
     forget_dead_session()
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """What Ctrl-C does stays the caller's affair: pyspark would ask Java first, which may not answer any more."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    """Ends processes without asking them."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _descendants(pid: int) -> list[int]:

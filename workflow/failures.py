@@ -15,12 +15,13 @@ from types import FrameType
 from config.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_LOST = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down")
+_WORKER_LOST = ("Python worker exited unexpectedly", "reading the port number from pyspark.daemon")
+_LOST = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down", *_WORKER_LOST)
 _JAVA_S_FULL = "No space left on device"
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether trying again may help: a JVM or executor was lost, or a disk full; no input or setting is wrong."""
+    """Whether trying again may help: Java, an executor or a worker was lost, or a disk full; nothing given is wrong."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"ConnectionError", "Py4JNetworkError"} or is_full(error):
         return True
@@ -48,6 +49,11 @@ def sentence(error: BaseException, log: Path) -> str:
         )
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
+    if any(sign in str(error) for sign in _WORKER_LOST):
+        return (
+            "a Python process of Spark was ended from outside, as where memory runs out: free some; "
+            f"the same command goes on from here (the traceback is in {log})."
+        )
     lines = [*str(error).strip().splitlines(), "no message"]
     first = lines[1].removeprefix(": ") if lines[0].startswith("An error occurred while calling") else lines[0]
     return f"{type(error).__name__}: {first} (the traceback is in {log})"

@@ -54,6 +54,8 @@ _RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}", re.ASCII)
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
 _runs: dict[str, Run] = {}
 
 _only_looking = ContextVar("_only_looking", default=False)
@@ -197,7 +199,9 @@ class Run:
                 if stage in faults:
                     self.console.say(f"  {stage.label} is made again: {faults[stage]}")
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _interrupt)
+            for number in _INTERRUPTS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
+                    signal.signal(number, _interrupt)
             sys.excepthook = self._say_interrupted
 
     @contextmanager
@@ -390,6 +394,9 @@ def _refuse_forks() -> None:
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
+    """Ends the run in order. A second one ends the process at once; Java notices, and ends as well."""
+    for number in _INTERRUPTS:
+        signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt
 
 

@@ -539,7 +539,12 @@ class Promote(Stage):
         return not self.is_damaged and (served or self.in_run.not_promoted is not None)
 
     def check(self) -> str | None:
-        """Nothing of its own could be damaged; but a version that is made again is looked at again."""
+        """Nothing of its own could be damaged; but a version that is made again is looked at again.
+
+        Raises:
+            UserError: what says which version is served cannot be read.
+        """
+        registry.current(self._root)
         self.is_damaged = self.clone(Publish).is_damaged
         return None
 
