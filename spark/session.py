@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import sys
 import threading
@@ -34,6 +35,9 @@ SHORT_RUN = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 LONG_RUN = "-XX:+UseParallelGC"
 """Java options that suit batch work: nobody waits for a pause, so collect with the least effort."""
 
+
+NAMELESS = "encore"
+"""What Java calls a user whom the system has no name for, nor a home: without either it would not start."""
 
 _LONGEST_FOR_SOCKETS = 60
 """Characters of a directory in which Unix can name a socket, whose whole path it limits to 107."""
@@ -95,6 +99,10 @@ def open_session(options: SessionOptions) -> SparkSession:
         "spark.sql.legacy.timeParserPolicy": "CORRECTED",
         "spark.sql.legacy.parquet.nanosAsLong": "true",
     }
+    if not _has_a_name():
+        for variable in ("HADOOP_USER_NAME", "SPARK_USER"):
+            os.environ.setdefault(variable, NAMELESS)
+        settings["spark.jars.ivy"] = gettempdir()
     is_new, own = SparkContext._gateway is None, None
     if options.scratch is not None and is_new:
         own = scratch(options.scratch)
@@ -116,7 +124,8 @@ def open_session(options: SessionOptions) -> SparkSession:
             session: SparkSession = builder.getOrCreate()
         except BaseException as error:
             if SparkContext._gateway is None:  # a Java that is only starting would wait for us for ever
-                _kill(pid for pid in _descendants(os.getpid()) if pid not in before)
+                with _uninterrupted():
+                    _kill(pid for pid in _descendants(os.getpid()) if pid not in before)
             if "JAVA_GATEWAY_EXITED" not in str(error):
                 raise
             raise UserError(
@@ -175,6 +184,15 @@ def kill_session() -> None:
     forget_dead_session()
 
 
+def _has_a_name() -> bool:
+    """Whether the system knows the user; not so in `docker run --user 12345`."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return True
+
+
 @contextmanager
 def _own_interrupts() -> Iterator[None]:
     """What Ctrl-C does stays the caller's affair: pyspark would ask Java first, which may not answer any more."""
@@ -184,6 +202,16 @@ def _own_interrupts() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Lets signals that would end the process wait for a moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(pids: Iterable[int]) -> None:

@@ -16,7 +16,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from luigi.interface import core
 from luigi.retcodes import retcode
@@ -43,6 +43,8 @@ from workflow.settings import changed, resolve
 from workflow.summary import nothing_to_do, summary
 
 if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
     from pyspark.sql import SparkSession
 
     from workflow.stage import InRun, Stage
@@ -53,6 +55,9 @@ _SMALL_BYTES = 100 << 20
 _RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}", re.ASCII)
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+_SOON_S = 0.1
+"""After so long, an interrupt that Python dropped comes once more."""
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -203,6 +208,8 @@ class Run:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
                     signal.signal(number, _interrupt)
             sys.excepthook = self._say_interrupted
+            if getattr(sys.unraisablehook, "func", None) is not _interrupt_again:
+                sys.unraisablehook = partial(_interrupt_again, os.getpid(), sys.unraisablehook)
 
     @contextmanager
     def _telling_of_roots(self) -> Iterator[None]:
@@ -398,6 +405,15 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
     for number in _INTERRUPTS:
         signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt
+
+
+def _interrupt_again(process: int, otherwise: Callable[[UnraisableHookArgs], Any], dropped: UnraisableHookArgs) -> None:
+    """Python drops what is raised in some places, such as beside a fork: there, an interrupt comes once more."""
+    if dropped.exc_type is not KeyboardInterrupt:
+        otherwise(dropped)
+    elif os.getpid() == process:  # and no child that is about to become something else
+        signal.signal(signal.SIGINT, _interrupt)
+        threading.Timer(_SOON_S, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
 
 
 def _before(stage: Stage) -> list[str]:
