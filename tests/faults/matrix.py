@@ -188,8 +188,7 @@ class World:
         for file, inode in finished.items():
             if not file.exists() or file.stat().st_ino != inode:
                 faults.append(f"{file.parent.relative_to(root)} was finished, and was made again")
-        left = [path for path in root.rglob("*") if path.name.endswith((".staging", ".now", ".replaced"))]
-        faults += [f"{path.relative_to(root)} was left" for path in left]
+        faults += [f"{path} was left" for path in _left(root)]
         return faults + self._readable(root)
 
     @cached_property
@@ -284,6 +283,16 @@ def _files(output: Path) -> list[Path]:
 def _markers(root: Path) -> list[Path]:
     found = [*root.glob(f"data/work/*/*/*/{SUCCESS}"), *root.glob(f"models/*/*/{SUCCESS}")]
     return [marker for marker in found if not marker.parent.name.endswith(STAGING)]
+
+
+def _left(root: Path) -> list[str]:
+    """What was begun and not finished; what Spark's scratch holds goes a moment after the run."""
+    found = []
+    for directory, names, files in os.walk(root):
+        here = os.path.relpath(directory, root)
+        found += [f"{here}/{name}" for name in (*names, *files) if name.endswith((".staging", ".now", ".replaced"))]
+        names[:] = [name for name in names if f"{here}/{name}" != "data/scratch"]
+    return found
 
 
 def _is_whole(output: Path) -> bool:

@@ -28,7 +28,8 @@ from workflow import run, runlog, stage, tasks
 
 NAMES = (
     (re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}"), "RUN"), (re.compile(r"[0-9a-f]{16}"), "FINGERPRINT"),
-    (re.compile(r"part-\d+[^/]*"), "PART"), (re.compile(r"\d{3,}"), "N"),
+    (re.compile(r"part-\d+[^/]*"), "PART"), (re.compile(r"\bscratch/[^/]+"), "scratch/OWN"),
+    (re.compile(r"\bscratch/OWN/.+"), "scratch/OWN/FILE"), (re.compile(r"\d{3,}"), "N"),
 )  # fmt: skip
 """What is another name each time, and what it is called instead."""
 
