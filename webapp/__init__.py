@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -41,11 +42,20 @@ DEFAULTS: dict[str, Any] = {
 
 
 class _App(APIFlask):
-    """Every answer has the headers; and nothing is a coroutine, which Flask need not look for eight times a request."""
+    """Every answer, whatever made it, has the headers and is counted; and nothing is a coroutine.
+
+    Flask would look for those eight times a request.
+    """
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """See Flask."""
-        return super().wsgi_app(environ, security.hardened(start_response))
+        since = time.perf_counter()
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+            self.extensions["seen"](environ, status, time.perf_counter() - since)
+            return start_response(status, security.hardened(headers), *exc_info)
+
+        return super().wsgi_app(environ, start)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """See Flask."""
@@ -77,7 +87,7 @@ def create_app(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(formats.FILTERS)
     app.url_map.converters["anytext"] = AnyText
-    health.register(app)  # first, so that what is refused is counted too
+    app.extensions["seen"] = health.register(app)
     app.before_request(access.decide)
     for blueprint in (pages.blueprint, changes.blueprint, health.blueprint, api.blueprint):
         app.register_blueprint(blueprint)
@@ -86,7 +96,6 @@ def create_app(
     )
     app.context_processor(_for_templates)
     errors.register(app)
-    app.after_request(security.keep_fresh)
     return app
 
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, abort, current_app, redirect, request, session, url_for
+from flask.globals import request_ctx
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import SecurityError
@@ -48,17 +49,18 @@ ATTEMPTS, WINDOW_S = 5, 60.0
 
 def decide() -> ResponseReturnValue | None:
     """Refuses what may not be asked; None lets it through."""
-    if isinstance(request.routing_exception, SecurityError):  # another host is meant: nobody answers, nor redirects
+    asked = request_ctx.request
+    if isinstance(asked.routing_exception, SecurityError):  # another host is meant: nobody answers, nor redirects
         return None
-    if request.method not in _SAFE:
+    if asked.method not in _SAFE:
         _refuse_other_sites()
-    who = _WHO.get(request.endpoint or "", OWNER if request.endpoint else READER)
+    who = _WHO.get(asked.endpoint or "", OWNER if asked.endpoint else READER)
     if who == ANYONE or (who == READER and current_app.config["READING_OPEN"]) or is_owner():
         return None
     need_token()
-    if request.path.startswith("/api/") or request.method != "GET":
+    if asked.path.startswith("/api/") or asked.method != "GET":
         abort(401, "This needs the token: as Authorization: Bearer …, or sign in at /login.")
-    return redirect(url_for("changes.login", next=request.full_path.rstrip("?")))
+    return redirect(url_for("changes.login", next=asked.full_path.rstrip("?")))
 
 
 def need_token() -> None:
@@ -138,7 +140,7 @@ class Sessions(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """An empty session for those who bring none: most look-ups, which need not wait for cryptography."""
-        if self.get_cookie_name(app) not in request.cookies:
+        if self.get_cookie_name(app) not in request.environ.get("HTTP_COOKIE", ""):
             return SecureCookieSession()
         return super().open_session(app, request)
 

@@ -8,9 +8,9 @@ import orjson
 from apiflask import APIBlueprint
 from apiflask.exceptions import HTTPError
 from apiflask.schemas import FileSchema
-from flask import Response, abort, g, jsonify, request
+from flask import Response, abort, jsonify, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import BadRequest, HTTPException
-from werkzeug.http import quote_etag
 
 from config import runs
 from config.redaction import redact
@@ -29,20 +29,21 @@ PROBLEM = "application/problem+json"
 blueprint = APIBlueprint("api", __name__, url_prefix=PREFIX, tag="Encore")
 
 
-def served() -> Published:
-    """What the request is about, for an answer that depends on nothing but that version: see `_tag`."""
-    found = shown()
-    g.etag = f"{found.dataset}-{found.version}-{len(found.manifest.get('forgotten', ()))}"
-    return found
-
-
 def answer(here: Published, **facts: Any) -> Response:
-    """An answer that says where it comes from. It is not validated again: the tests hold it against its description."""
-    return _as_json({"dataset": here.dataset, "version": here.version, **facts})
+    """An answer that hangs on a version alone. It is not validated again: the tests hold it against its description."""
+    return _tagged(_as_json({"dataset": here.dataset, "version": here.version, **facts}), here)
 
 
 def _as_json(value: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(value), mimetype="application/json")
+    return Response(orjson.dumps(value), content_type="application/json")
+
+
+def _tagged(response: Response, here: Published) -> Response:
+    """What depends on a version alone need not be sent again while that is served."""
+    response.headers["ETag"] = here.etag
+    if "HTTP_IF_NONE_MATCH" in request.environ:
+        response.make_conditional(request)
+    return response
 
 
 @blueprint.get("/users")
@@ -50,7 +51,7 @@ def _as_json(value: dict[str, Any]) -> Response:
 @blueprint.output(schemas.UsersAnswer)
 def users(query_data: schemas.UsersQuery) -> Response:
     """Finds users by the beginning of their id."""
-    here, limit = served(), query_data.limit
+    here, limit = shown(), query_data.limit
     with here.store() as store:
         found = store.users(query_data.q, limit + 1, query_data.after)
     following = found[limit - 1].user_id if len(found) > limit else None
@@ -62,7 +63,7 @@ def users(query_data: schemas.UsersQuery) -> Response:
 @blueprint.output(schemas.UserAnswer)
 def user(user_id: str, query_data: schemas.DatasetQuery) -> Response:
     """A user."""
-    here = served()
+    here = shown()
     with here.store() as store:
         found = store.user(user_id) or _unknown("user", user_id)
     return answer(here, user=schemas.user(found))
@@ -73,7 +74,7 @@ def user(user_id: str, query_data: schemas.DatasetQuery) -> Response:
 @blueprint.output(schemas.RecommendationsAnswer)
 def recommendations(user_id: str, query_data: schemas.ListQuery) -> Response:
     """A user's recommendations."""
-    here = served()
+    here = shown()
     with here.store() as store:
         found, lines = store.user_with_list(user_id, query_data.k) or _unknown("user", user_id)
     return answer(here, user=schemas.user(found), recommendations=schemas.lines(lines))
@@ -84,10 +85,10 @@ def recommendations(user_id: str, query_data: schemas.ListQuery) -> Response:
 @blueprint.output(FileSchema(type="string"), content_type="text/csv")
 def recommendations_csv(user_id: str, query_data: schemas.ListQuery) -> Response:
     """A user's recommendations as CSV; texts that a spreadsheet would take for a formula begin with an apostrophe."""
-    here = served()
+    here = shown()
     with here.store() as store:
         _, lines = store.user_with_list(user_id, query_data.k) or _unknown("user", user_id)
-    return Response(as_csv(lines), mimetype="text/csv", headers={"Content-Disposition": "attachment"})
+    return _tagged(Response(as_csv(lines), mimetype="text/csv", headers={"Content-Disposition": "attachment"}), here)
 
 
 @blueprint.post("/recommendations")
@@ -103,7 +104,8 @@ def newcomer(query_data: schemas.NoQuery, json_data: schemas.Newcomer) -> Respon
         except ValueError as error:
             raise _wrong("json", "tracks", str(error)) from error
     by = "fold-in" if found.folded_in else "similar"
-    return answer(here, by=by, unknown=found.unknown, recommendations=schemas.lines(found.lines))
+    made = {"by": by, "unknown": found.unknown, "recommendations": schemas.lines(found.lines)}
+    return _as_json({"dataset": here.dataset, "version": here.version, **made})
 
 
 @blueprint.get("/tracks")
@@ -111,7 +113,7 @@ def newcomer(query_data: schemas.NoQuery, json_data: schemas.Newcomer) -> Respon
 @blueprint.output(schemas.TracksAnswer)
 def tracks(query_data: schemas.TracksQuery) -> Response:
     """Finds tracks by words of title and artist."""
-    here, limit = served(), query_data.limit
+    here, limit = shown(), query_data.limit
     with here.store() as store:
         found = store.find_tracks(query_data.q, limit, limit * (query_data.page - 1))
         total = store.count_tracks(query_data.q)
@@ -123,7 +125,7 @@ def tracks(query_data: schemas.TracksQuery) -> Response:
 @blueprint.output(schemas.TrackAnswer)
 def track(track_id: str, query_data: schemas.DatasetQuery) -> Response:
     """A track."""
-    here = served()
+    here = shown()
     with here.store() as store:
         found = store.track(track_id) or _unknown("track", track_id)
     return answer(here, track=schemas.track(found))
@@ -134,7 +136,7 @@ def track(track_id: str, query_data: schemas.DatasetQuery) -> Response:
 @blueprint.output(schemas.SimilarAnswer)
 def similar(track_id: str, query_data: schemas.ListQuery) -> Response:
     """The tracks that are most similar to one."""
-    here = served()
+    here = shown()
     with here.store() as store:
         found = store.track(track_id) or _unknown("track", track_id)
         lines = store.similar(track_id, query_data.k)
@@ -167,7 +169,7 @@ def version(version: str, query_data: schemas.DatasetQuery) -> Response:
 @blueprint.output(schemas.MetricsAnswer)
 def metrics(query_data: schemas.DatasetQuery) -> Response:
     """Every candidate's metrics, with their intervals, and at every length of list."""
-    here = served()
+    here = shown()
     found = {key: here.metrics.get(key, {}) for key in ("models", "intervals", "curves")}
     return answer(here, champion=here.metrics["champion"], select_by=here.metrics.get("select_by", ""), **found)
 
@@ -185,29 +187,21 @@ def last_runs(query_data: schemas.RunsQuery) -> Response:
 @blueprint.before_request
 def _understood() -> None:
     """Refuses what would be taken for something else: a field that is there twice, a body that is no JSON object."""
-    for name, values in request.args.lists():
-        if len(values) > 1:
-            raise _wrong("query", name, "Given more than once")
-    if request.method != "POST":
+    asked = request_ctx.request
+    if asked.environ.get("QUERY_STRING"):
+        for name, values in asked.args.lists():
+            if len(values) > 1:
+                raise _wrong("query", name, "Given more than once")
+    if asked.method != "POST":
         return
-    if not request.is_json:
+    if not asked.is_json:
         abort(415, "The body must be JSON: say Content-Type: application/json.")
     try:
-        body = request.get_json()
+        body = asked.get_json()
     except (BadRequest, RecursionError):  # the latter of lists in lists in lists …
         abort(400, "The body is no JSON.")
     if not isinstance(body, dict):
         raise _wrong("json", "_schema", "The body must be a JSON object")
-
-
-@blueprint.after_request
-def _tag(response: Response) -> Response:
-    """What depends on the served version alone need not be sent again while that is served."""
-    if response.status_code == 200 and "etag" in g:
-        response.headers["ETag"] = quote_etag(g.etag)
-        if "If-None-Match" in request.headers:
-            response.make_conditional(request)
-    return response
 
 
 def _wrong(where: str, field: str, says: str) -> HTTPError:

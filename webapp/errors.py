@@ -79,5 +79,4 @@ def _failed(error: Exception) -> ResponseReturnValue:
 def _another_serves(why: str) -> bool:
     """Gives the version up that the request read, and says whether the request can be answered from another."""
     given_up = g.pop("shown", None)
-    g.pop("etag", None)
     return given_up is not None and shelf().give_up(given_up, why)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,6 +19,9 @@ from config.errors import StoreError
 from config.paths import Paths
 from webapp.choosing import shelf
 from webapp.shelf import Published, Shelf
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 """Of the seconds that an answer takes."""
@@ -80,8 +84,8 @@ def metrics() -> ResponseReturnValue:
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def register(app: Flask) -> None:
-    """Counts and times every request from now on."""
+def register(app: Flask) -> Callable[[WSGIEnvironment, str, float], None]:
+    """Prepares `/metrics`; returns what is to be told of each request, with its status and the seconds it took."""
     registry = CollectorRegistry()
     requests = Counter("encore_requests", "Requests answered.", ["endpoint", "status"], registry=registry)
     seconds = Histogram(
@@ -90,21 +94,17 @@ def register(app: Flask) -> None:
     registry.register(_Datasets(app.extensions["shelf"], app.config["PATHS"]))
     app.extensions["metrics"] = registry
 
-    @app.before_request
-    def begin() -> None:
-        g.since = time.perf_counter()
-
-    @app.after_request
-    def count(response: Response) -> Response:
-        endpoint = request.endpoint or "none"
-        counter, histogram = of(endpoint, response.status_code)
-        counter.inc()
-        histogram.observe(time.perf_counter() - g.get("since", time.perf_counter()))
-        return response
-
     @cache
-    def of(endpoint: str, status: int) -> tuple[Counter, Histogram]:
+    def of(endpoint: str, status: str) -> tuple[Counter, Histogram]:
         return requests.labels(endpoint, status), seconds.labels(endpoint)
+
+    def seen(environ: WSGIEnvironment, status: str, took_s: float) -> None:
+        asked = environ.get("werkzeug.request")
+        counter, histogram = of(getattr(asked, "endpoint", None) or "none", status[:3])
+        counter.inc()
+        histogram.observe(took_s)
+
+    return seen
 
 
 class _Datasets(Collector):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
@@ -272,12 +273,16 @@ class Problem(BaseModel):
 # -- from what is stored -----------------------------------------------------------------------------------------------
 
 
-def track(stored: StoredTrack) -> dict[str, Any]:
+def track(stored: StoredTrack) -> orjson.Fragment:
     """See Track."""
-    return {
-        "track_id": stored.track_id, "title": stored.title, "artist": stored.artist, "genre": stored.genre,
-        "listeners": stored.popularity,
-    }  # fmt: skip
+    if stored.written is None:
+        described = {
+            "track_id": stored.track_id, "title": stored.title, "artist": stored.artist, "genre": stored.genre,
+            "listeners": stored.popularity,
+        }  # fmt: skip
+        stored.written = orjson.Fragment(orjson.dumps(described))
+    found: orjson.Fragment = stored.written
+    return found
 
 
 def user(stored: StoredUser) -> dict[str, Any]:
@@ -291,8 +296,8 @@ def user(stored: StoredUser) -> dict[str, Any]:
 def lines(stored: Sequence[StoredLine]) -> list[dict[str, Any]]:
     """See Line."""
     return [
-        {"rank": rank, "track": track(line.track), "score": line.number, "because": [track(t) for t in line.because]}
-        for rank, line in enumerate(stored, 1)
+        {"rank": rank, "track": track(heard), "score": number, "because": [t.written or track(t) for t in because]}
+        for rank, (heard, number, because) in enumerate(stored, 1)
     ]
 
 

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-from flask import Response
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
-
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -24,20 +16,11 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-_KEPT = ("text/html", "application/json", "application/problem+json", "text/csv")
+_ALWAYS = [*HEADERS.items()]
 
 
-def hardened(start_response: StartResponse) -> StartResponse:
-    """Wraps what a WSGI application begins its answer with, so that the headers are added, whatever made it."""
-
-    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
-        return start_response(status, [*headers, *HEADERS.items()], *exc_info)
-
-    return start
-
-
-def keep_fresh(response: Response) -> Response:
-    """No cache keeps what may have changed."""
-    if response.mimetype in _KEPT:
-        response.headers.setdefault("Cache-Control", "no-cache")
-    return response
+def hardened(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers of an answer with those that all have; and unless they say otherwise, no cache keeps it."""
+    if any(name == "Cache-Control" for name, _ in headers):
+        return headers + _ALWAYS
+    return [*headers, ("Cache-Control", "no-cache"), *_ALWAYS]

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from werkzeug.http import quote_etag
+
 from config.durable import differing, read_json
 from config.errors import StoreError
 from config.paths import CURRENT
@@ -77,6 +79,11 @@ class Published:
     def item_label(self) -> str:
         """What the page calls a track."""
         return str(self.manifest["item_label"])
+
+    @cached_property
+    def etag(self) -> str:
+        """Stands for it in HTTP, as it is now."""
+        return quote_etag(f"{self.dataset}-{self.version}-{len(self.manifest.get('forgotten', ()))}")
 
     @cached_property
     def scoreboard(self) -> Scoreboard:
