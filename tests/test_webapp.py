@@ -391,13 +391,25 @@ def test_unreadable_version_is_reported(
     assert "<h1>The served version cannot be read</h1>" in page.text
 
 
-@pytest.mark.parametrize("path", ["/", "/users/u1", "/nowhere", "/healthz", "/static/encore.css", "/?dataset=x"])
-def test_every_answer_is_hardened(client: FlaskClient, path: str) -> None:
-    with client.get(path) as answer:  # closes the file that a static answer holds open
-        headers = answer.headers
+@pytest.mark.parametrize("path", ["/", "/users/u1", "/nowhere", "/?dataset=x", "/login"])
+def test_every_page_is_hardened(client: FlaskClient, path: str) -> None:
+    headers = client.get(path).headers
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert headers["Content-Security-Policy"].endswith("frame-ancestors 'none'")
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/static/encore.css", "/api/v1/users/u1", "/api/v1/nowhere", "/graph.css", "/metrics"]
+)
+def test_every_other_answer_may_do_nothing(client: FlaskClient, path: str) -> None:
+    with client.get(path) as answer:  # closes the file that a static answer holds open
+        headers = answer.headers
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] in ("no-cache", "max-age=3600")
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/users/u1", "/users/nobody", "/nowhere"])

@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             sockets=[listener],
             threads=THREADS,
             max_request_body_size=MOST_READ,
+            ident=None,  # what serves is nobody's concern
             **_behind(given.proxy),
         )
         host = f"[{given.host}]" if ":" in given.host else given.host
