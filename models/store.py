@@ -17,7 +17,7 @@ import sqlite3
 import struct
 import unicodedata
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ MOST_REACHED = 20
 MOST_KNOWN = 100_000
 """So many tracks of a version are kept once they were read: 50 MB or so."""
 
-_TOGETHER = 64
+_TOGETHER = 32
 """Tracks whose places begin alike are read together: the second one costs a tenth of the first."""
 
 _USER = "users.user_id, age, country, interactions, rung"
@@ -63,8 +63,8 @@ class Track:
     artist: str | None
     genre: str | None
     popularity: int
-    written: Any = field(default=None, repr=False, compare=False)
-    """Room for what a server makes of it: the same tracks are asked for again and again."""
+    prepared: Any = field(default=None, repr=False, compare=False)
+    """What the one who opened the store makes of it, once: the same tracks are asked for again and again."""
 
 
 class Listed(NamedTuple):
@@ -97,13 +97,16 @@ class Store:
     Stores of the same version share the tracks that they have read.
     """
 
-    def __init__(self, version: Path) -> None:
+    def __init__(self, version: Path, prepare: Callable[[Track], Any] | None = None) -> None:
         """Opens read-only.
+
+        Args:
+            prepare: makes `prepared` of each track that is kept.
 
         Raises:
             FileNotFoundError: the version has no `serving.sqlite`.
         """
-        self.version = version
+        self.version, self._prepare = version, prepare
         path = version / FILE
         if not path.is_file():
             raise FileNotFoundError(f"{version} is not a published version: it has no {FILE}.")
@@ -261,6 +264,9 @@ class Store:
         (rows,) = self._db.execute(query, (firsts, together)).fetchone()
         read = {place: Track(*of_track) for place, *of_track in json.loads(rows)}
         if len(known) < MOST_KNOWN:  # the first ones stay: what is seen early is seen often
+            if (prepare := self._prepare) is not None:
+                for track in read.values():
+                    track.prepared = prepare(track)
             known.update(read)
             return known
         return ChainMap(read, known)
@@ -281,9 +287,7 @@ def _listed(
     if -1 in reasons:
         due_to = ([reason for reason in due if reason >= 0] for due in due_to)
     at = known.__getitem__
-    return [
-        Listed(at(place), number, tuple(map(at, due))) for (place, number), due in zip(lines, due_to, strict=True)
-    ]
+    return [Listed(at(place), number, tuple(map(at, due))) for (place, number), due in zip(lines, due_to, strict=True)]
 
 
 def _whole(packed: bytes, limit: int | None = None) -> Sequence[int]:

@@ -275,14 +275,16 @@ class Problem(BaseModel):
 
 def track(stored: StoredTrack) -> orjson.Fragment:
     """See Track."""
-    if stored.written is None:
-        described = {
-            "track_id": stored.track_id, "title": stored.title, "artist": stored.artist, "genre": stored.genre,
-            "listeners": stored.popularity,
-        }  # fmt: skip
-        stored.written = orjson.Fragment(orjson.dumps(described))
-    found: orjson.Fragment = stored.written
-    return found
+    return stored.prepared or prepared(stored)
+
+
+def prepared(stored: StoredTrack) -> orjson.Fragment:
+    """The same of a track that the store has not prepared so."""
+    described = {
+        "track_id": stored.track_id, "title": stored.title, "artist": stored.artist, "genre": stored.genre,
+        "listeners": stored.popularity,
+    }  # fmt: skip
+    return orjson.Fragment(orjson.dumps(described))
 
 
 def user(stored: StoredUser) -> dict[str, Any]:
@@ -296,8 +298,13 @@ def user(stored: StoredUser) -> dict[str, Any]:
 def lines(stored: Sequence[StoredLine]) -> list[dict[str, Any]]:
     """See Line."""
     return [
-        {"rank": rank, "track": track(heard), "score": number, "because": [t.written or track(t) for t in because]}
-        for rank, (heard, number, because) in enumerate(stored, 1)
+        {
+            "rank": rank,
+            "track": found.prepared or track(found),
+            "score": number,
+            "because": [each.prepared or track(each) for each in because],
+        }
+        for rank, (found, number, because) in enumerate(stored, 1)
     ]
 
 
