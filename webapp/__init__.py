@@ -13,7 +13,7 @@ from apiflask import APIFlask
 from flask import Flask, g
 
 from config.paths import Paths
-from webapp import access, api, changes, charts, errors, formats, health, links, pages, security
+from webapp import access, api, changes, charts, errors, formats, health, links, pages, rows, security
 from webapp.routing import AnyText
 from webapp.shelf import Shelf
 
@@ -92,7 +92,12 @@ def create_app(
     for blueprint in (pages.blueprint, changes.blueprint, health.blueprint, api.blueprint):
         app.register_blueprint(blueprint)
     app.jinja_env.globals.update(
-        charts=charts, link=links.link, user_link=links.user_link, track_name=links.track_name, static=links.static
+        charts=charts,
+        link=links.link,
+        user_link=links.user_link,
+        static=links.static,
+        track_name=rows.track_name,
+        track_rows=rows.track_rows,
     )
     app.context_processor(_for_templates)
     errors.register(app)

@@ -6,21 +6,28 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from flask import g, request, url_for
-from markupsafe import Markup, escape
+from flask import request, url_for
+from flask.globals import app_ctx
+from markupsafe import escape
 
-from models.store import Track
 from webapp.routing import fits_in_path
 
+_IDS = ("user_id", "track_id")
 _GAP = "\x01"
 """Stands for an id in an address, where it is written as `%01`."""
 
 
 def link(endpoint: str, **values: Any) -> str:
     """A page's address; the endpoint is that of a page, or with its blueprint's name."""
+    dataset = _dataset()
     if not values:
-        return _plain(endpoint, _dataset(), request.script_root)
-    if dataset := _dataset():
+        return _plain(endpoint, dataset, request.script_root)
+    if len(values) == 1:
+        ((name, value),) = values.items()
+        if name in _IDS:
+            before, after = _around(endpoint, name, dataset, request.script_root)
+            return f"{before}{quote(value, safe='')}{after}"
+    if dataset:
         values.setdefault("dataset", dataset)
     return url_for(_whole(endpoint), **values)
 
@@ -32,27 +39,15 @@ def user_link(user_id: str, **values: Any) -> str:
     return link("users", q=user_id, **values)
 
 
-def track_name(track: Track) -> Markup:
-    """A track's title, or its id where it has none, as a link to its page.
-
-    A page has up to a hundred of them, and a macro would take four times as long.
-    """
-    address, own_id, title = track_link(track.track_id), track.track_id, track.title
-    if not own_id.isalnum():  # else there is nothing in them to escape
-        address, own_id = escape(address), escape(own_id)
-    name = f'<bdi title="id {own_id}">{escape(title)}</bdi>' if title else f'<code class="id">{own_id}</code>'
-    return Markup(f'<a href="{address}">{name}</a>')
-
-
 def track_link(track_id: str) -> str:
-    """A track's page; ids that cannot stand in a path are looked up."""
-    if not fits_in_path(track_id):
-        return link("tracks", q=track_id)
-    around = g.get("around_track")
-    if around is None:
-        around = g.around_track = _around_track(_dataset(), request.script_root)
-    before, after = around
-    return f"{before}{quote(track_id, safe='')}{after}"
+    """A track's page; ids that cannot stand in a path go through the look-up."""
+    return link("track", track_id=track_id) if fits_in_path(track_id) else link("tracks", q=track_id)
+
+
+def around_track() -> tuple[str, str]:
+    """What is before a track's id in the address of its page, and after it, as HTML."""
+    before, after = _around("track", "track_id", _dataset(), request.script_root)
+    return escape(before), escape(after)
 
 
 def static(filename: str) -> str:
@@ -62,7 +57,8 @@ def static(filename: str) -> str:
 
 def _dataset() -> str | None:
     """The dataset that addresses have to name: none where there is only one."""
-    return g.get("dataset") if len(g.get("datasets", ())) > 1 else None
+    here = app_ctx.g
+    return here.get("dataset") if len(here.get("datasets", ())) > 1 else None
 
 
 def _whole(endpoint: str) -> str:
@@ -78,8 +74,10 @@ def _plain(endpoint: str, dataset: str | None, script_root: str) -> str:
 
 
 @lru_cache(1_000)
-def _around_track(dataset: str | None, script_root: str) -> tuple[str, str]:
-    before, _, after = url_for("pages.track", track_id=_GAP, dataset=dataset).partition(quote(_GAP))
+def _around(endpoint: str, name: str, dataset: str | None, script_root: str) -> tuple[str, str]:
+    """What is before an id in an address, and after it."""
+    values: dict[str, Any] = {name: _GAP, "dataset": dataset}
+    before, _, after = url_for(_whole(endpoint), **values).partition(quote(_GAP))
     return before, after
 
 

@@ -17,6 +17,7 @@ from config.redaction import redact
 from models.store import Listed as StoredLine
 from models.store import Track as StoredTrack
 from models.store import User as StoredUser
+from webapp import prepared
 from webapp.versions import Version as StoredVersion
 
 MOST_LISTED, MOST_FOUND = 1_000, 100
@@ -275,16 +276,7 @@ class Problem(BaseModel):
 
 def track(stored: StoredTrack) -> orjson.Fragment:
     """See Track."""
-    return stored.prepared or prepared(stored)
-
-
-def prepared(stored: StoredTrack) -> orjson.Fragment:
-    """The same of a track that the store has not prepared so."""
-    described = {
-        "track_id": stored.track_id, "title": stored.title, "artist": stored.artist, "genre": stored.genre,
-        "listeners": stored.popularity,
-    }  # fmt: skip
-    return orjson.Fragment(orjson.dumps(described))
+    return prepared.of(stored).json
 
 
 def user(stored: StoredUser) -> dict[str, Any]:
@@ -298,12 +290,7 @@ def user(stored: StoredUser) -> dict[str, Any]:
 def lines(stored: Sequence[StoredLine]) -> list[dict[str, Any]]:
     """See Line."""
     return [
-        {
-            "rank": rank,
-            "track": found.prepared or track(found),
-            "score": number,
-            "because": [each.prepared or track(each) for each in because],
-        }
+        {"rank": rank, "track": track(found), "score": number, "because": list(map(track, because))}
         for rank, (found, number, because) in enumerate(stored, 1)
     ]
 

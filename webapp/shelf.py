@@ -22,7 +22,7 @@ from config.paths import CURRENT
 from models import registry
 from models.registry import Sealed
 from models.store import Store
-from webapp import schemas
+from webapp.prepared import prepare
 from webapp.scoreboard import Scoreboard
 
 LISTED_S = 1.0
@@ -117,7 +117,7 @@ class Published:
             StoreError: it is missing or damaged.
         """
         try:
-            store = self._free.pop() if self._free else Store(self.directory, schemas.prepared)
+            store = self._free.pop() if self._free else Store(self.directory, prepare)
             try:
                 yield store
             finally:
