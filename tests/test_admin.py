@@ -64,7 +64,8 @@ class TestAccess:
     ) -> None:
         closed = create_app(*roots, {"TESTING": True, "TOKEN": TOKEN, "READING_OPEN": False}).test_client()
         assert [closed.get(page).status_code for page in PAGES] == [302] * len(PAGES)
-        assert closed.get("/api/v1/users").status_code == 401
+        refused = closed.get("/api/v1/users")
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
         assert closed.get("/nowhere").status_code == 302
         assert [closed.get(page).status_code for page in ("/healthz", "/readyz", "/login")] == [200] * 3
         assert closed.get("/api/v1/users", headers=BEARER).status_code == 200
@@ -72,7 +73,9 @@ class TestAccess:
     def test_a_wrong_token_is_refused_and_too_many_are_not_even_looked_at(self, client: FlaskClient) -> None:
         assert [sign_in(client, "wrong") for _ in range(access.ATTEMPTS)] == [401] * access.ATTEMPTS
         assert sign_in(client) == 429
-        assert client.get("/prune", headers=BEARER).status_code == 429
+        refused = client.get("/prune", headers=BEARER)
+        assert refused.status_code == 429
+        assert 0 < int(refused.headers["Retry-After"]) <= access.WINDOW_S
 
     def test_another_token_ends_the_sessions(self, client: FlaskClient) -> None:
         sign_in(client)

@@ -18,11 +18,12 @@ from published import HOSTILE, USERS, publish, record, stage, started
 
 from config.rungs import RUNGS
 from models import registry
-from models.store import FILE
-from webapp import charts
+from models.store import FILE, Listed, Track
+from webapp import charts, create_app
 from webapp.__main__ import main
 from webapp.charts.histograms import with_empty_bins
 from webapp.formats import DASH, duration, percent
+from webapp.rows import track_rows
 from webapp.scoreboard import Scoreboard
 
 
@@ -429,6 +430,17 @@ def test_charts_keep_bins_that_nothing_fell_into() -> None:
 
 def test_charts_escape_what_they_are_given() -> None:
     assert HOSTILE not in charts.score_bar(1.0, 2.0, HOSTILE)
+
+
+def test_rows_escape_what_they_are_given(tmp_path: Path) -> None:
+    with_title, without = Track(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1), Track('"&', None, None, None, 1)
+    lines = [Listed(with_title, 0.5, (without, with_title)), Listed(without, 0.25)]
+    with create_app(tmp_path, tmp_path).test_request_context():
+        rows = track_rows(lines, HOSTILE, "score", 1.0, ranked=True, artists=True, genres=True)
+    assert HOSTILE not in rows
+    assert rows.count("&lt;script&gt;") == 8  # twice its name with its id, artist, genre, and two bars
+    assert rows.count('<code class="id">&#34;&amp;</code>') == 2
+    assert rows.count('href="/tracks/%22%26"') == 2
 
 
 @pytest.mark.parametrize(("value", "highest", "width"), [(1, 2, "50.0"), (-1, 2, "0.0"), (0, 0, "0.0")])

@@ -7,6 +7,7 @@ Reading is open where the page is only reached from its own machine. What change
 from __future__ import annotations
 
 import hmac
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -17,7 +18,8 @@ from flask import Flask, Request, abort, current_app, redirect, request, session
 from flask.globals import request_ctx
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import SecurityError
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import SecurityError, TooManyRequests, Unauthorized
 
 ANYONE, READER, OWNER = "anyone", "reader", "owner"
 
@@ -43,6 +45,9 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 LIFETIME_S = 12 * 3600
 """Of a session."""
 
+BEARER = WWWAuthenticate("bearer")
+"""How the token is brought."""
+
 ATTEMPTS, WINDOW_S = 5, 60.0
 """So many wrong tokens may come from an address in so many seconds."""
 
@@ -59,7 +64,7 @@ def decide() -> ResponseReturnValue | None:
         return None
     need_token()
     if asked.path.startswith("/api/") or asked.method != "GET":
-        abort(401, "This needs the token: as Authorization: Bearer …, or sign in at /login.")
+        raise Unauthorized("This needs the token: as Authorization: Bearer …, or sign in at /login.", None, BEARER)
     return redirect(url_for("changes.login", next=asked.full_path.rstrip("?")))
 
 
@@ -93,7 +98,8 @@ def is_token(brought: str) -> bool:
     attempts: Attempts = current_app.extensions["attempts"]
     address = request.remote_addr or ""
     if wait := attempts.wait(address):
-        abort(429, f"Too many wrong tokens: try again in {wait:.0f} seconds.")
+        seconds = math.ceil(wait)
+        raise TooManyRequests(f"Too many wrong tokens: try again in {seconds} seconds.", retry_after=seconds)
     right = hmac.compare_digest(_digest(brought), _digest(current_app.config["TOKEN"] or ""))
     if not right or not current_app.config["TOKEN"]:
         attempts.failed(address)

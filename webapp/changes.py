@@ -43,7 +43,8 @@ def sign_in() -> ResponseReturnValue:
     access.need_token()
     if not access.is_token(request.form.get("token", "").strip()):
         for_the_header()
-        return render_template("login.html", next=onwards, wrong=True), 401
+        page = render_template("login.html", next=onwards, wrong=True)
+        return page, 401, {"WWW-Authenticate": access.BEARER.to_header()}
     access.begin_session()
     return redirect(onwards)
 
