@@ -2,8 +2,9 @@
 
 python tests/benchmarks/web.py [--users 1000000 --tracks 100000] [--rounds 5] [--requests 1000] [--store DIR]
 
-Eight clients ask at once, about users drawn evenly from all there are, and words as they are typed. Then versions are
-switched while they ask. The store is made once and kept. Each figure stands beside its goal.
+Eight clients ask at once, about users drawn evenly from all there are, and words as they are typed; and for /healthz,
+which shows what the page's own checks and counts add to hello. Then versions are switched while they ask. The store is
+made once and kept. Each figure stands beside its goal.
 """
 
 from __future__ import annotations
@@ -267,6 +268,7 @@ def _routes(size: Size, typed: Callable[[random.Random], str]) -> list[Route]:
         Route("a user's page", shown, p99=4.0),
         Route("search, API", search("/api/v1/tracks"), p99=5.0),
         Route("search, page", search("/tracks"), p99=5.0),
+        Route("next to nothing, /healthz", lambda rng, port: get("/healthz", port)),
         Route("fold-in of 20 tracks, API", newcomer, p99_ms=MOST_FOLD_IN_MS, share=0.3),
     ]
 
