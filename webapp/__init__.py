@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apiflask import APIFlask
-from flask import Flask, g
+from flask import Flask, Request, g
 
 from config.paths import Paths
-from webapp import access, api, changes, charts, errors, formats, health, links, pages, rows, security
+from webapp import access, api, changes, charts, errors, formats, health, links, pages, rows, security, shortcut
 from webapp.routing import AnyText
 from webapp.shelf import Shelf
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from werkzeug.routing import MapAdapter
 
 MOST_BYTES = 64 << 10
 """Of a request's body."""
@@ -49,13 +50,27 @@ class _App(APIFlask):
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """See Flask."""
-        since = time.perf_counter()
+        since, seen = time.perf_counter(), self.extensions["seen"]
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
-            self.extensions["seen"](environ, status, time.perf_counter() - since)
+            endpoint = shortcut.ENDPOINT if short else environ["werkzeug.request"].endpoint
+            seen(endpoint or "none", status, time.perf_counter() - since)
             return start_response(status, security.hardened(headers), *exc_info)
 
-        return super().wsgi_app(environ, start)
+        short = shortcut.answer(self, environ)
+        if short is None:
+            return super().wsgi_app(environ, start)
+        headers, body = short
+        start("200 OK", headers)
+        return [body]
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """See Flask, which would refuse all IPv6 addresses."""
+        if request is None or not security.is_trusted(
+            request.environ.get("HTTP_HOST"), tuple(self.config["TRUSTED_HOSTS"])
+        ):
+            return super().create_url_adapter(request)
+        return self.url_map.bind_to_environ(request.environ, subdomain="")
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """See Flask."""

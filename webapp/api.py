@@ -24,18 +24,23 @@ from webapp.versions import find
 from webapp.versions import versions as read_versions
 
 PREFIX = "/api/v1"
-PROBLEM = "application/problem+json"
+JSON, PROBLEM = "application/json", "application/problem+json"
 
 blueprint = APIBlueprint("api", __name__, url_prefix=PREFIX, tag="Encore")
 
 
 def answer(here: Published, **facts: Any) -> Response:
     """An answer that hangs on a version alone. It is not validated again: the tests hold it against its description."""
-    return _tagged(_as_json({"dataset": here.dataset, "version": here.version, **facts}), here)
+    return _tagged(Response(written(here, **facts), content_type=JSON), here)
+
+
+def written(here: Published, **facts: Any) -> bytes:
+    """Some facts of a version, as JSON that says which one."""
+    return orjson.dumps({"dataset": here.dataset, "version": here.version, **facts})
 
 
 def _as_json(value: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(value), content_type="application/json")
+    return Response(orjson.dumps(value), content_type=JSON)
 
 
 def _tagged(response: Response, here: Published) -> Response:
@@ -105,7 +110,7 @@ def newcomer(query_data: schemas.NoQuery, json_data: schemas.Newcomer) -> Respon
             raise _wrong("json", "tracks", str(error)) from error
     by = "fold-in" if found.folded_in else "similar"
     made = {"by": by, "unknown": found.unknown, "recommendations": schemas.lines(found.lines)}
-    return _as_json({"dataset": here.dataset, "version": here.version, **made})
+    return Response(written(here, **made), content_type=JSON)
 
 
 @blueprint.get("/tracks")

@@ -20,7 +20,7 @@ from models.store import User as StoredUser
 from webapp import prepared
 from webapp.versions import Version as StoredVersion
 
-MOST_LISTED, MOST_FOUND = 1_000, 100
+LISTED, MOST_LISTED, MOST_FOUND = 10, 1_000, 100
 LONGEST = 500
 
 
@@ -74,7 +74,7 @@ class DatasetQuery(NoQuery):
 class ListQuery(DatasetQuery):
     """How long a list."""
 
-    k: Whole = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most; there are no more than are stored.")
+    k: Whole = Field(LISTED, ge=1, le=MOST_LISTED, description="Lines, at most; there are no more than are stored.")
 
 
 class UsersQuery(DatasetQuery):
@@ -136,7 +136,7 @@ class Newcomer(NoQuery):
     weights: list[Weight] | None = Field(
         None, description="How often each was heard, or its rating: as many as tracks. All alike without it."
     )
-    k: Annotated[int, BeforeValidator(_number)] = Field(10, ge=1, le=MOST_LISTED, description="Lines, at most.")
+    k: Annotated[int, BeforeValidator(_number)] = Field(LISTED, ge=1, le=MOST_LISTED, description="Lines, at most.")
 
     @field_validator("weights")
     @classmethod

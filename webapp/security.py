@@ -1,6 +1,10 @@
-"""The headers that keep a page to its own origin, and text from the data from becoming more than text."""
+"""The hosts that are answered to, the headers that keep a page to its own origin, and text from the data mere text."""
 
 from __future__ import annotations
+
+from functools import lru_cache
+
+from werkzeug.sansio.utils import host_is_trusted
 
 _ALWAYS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -33,3 +37,13 @@ def hardened(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     names = dict(headers)
     kept = [] if "Cache-Control" in names else [("Cache-Control", "no-cache")]
     return [*headers, *kept, *(_OF_PAGES if names.get("Content-Type", "").startswith("text/html") else _OF_DATA)]
+
+
+@lru_cache(100)
+def is_trusted(host: str | None, trusted: tuple[str, ...]) -> bool:
+    """Whether a request's `Host`, with its port or without, is among some names.
+
+    Werkzeug, which does the rest, compares no IPv6 addresses: it cuts them at their first colon.
+    """
+    address, bracket, _ = (host or "").partition("]")
+    return host_is_trusted(host, None if f"{address}{bracket}" in trusted else trusted)
