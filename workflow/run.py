@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import date
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from luigi.interface import core
 from luigi.retcodes import retcode
@@ -30,7 +26,7 @@ from config.paths import SUCCESS, Paths
 from config.redaction import redact
 from config.runs import new_run_id
 from models.gate import Comparison
-from workflow import mail
+from workflow import interrupts, mail
 from workflow.console import Console
 from workflow.failures import is_full, sentence
 from workflow.fingerprint import RawFiles
@@ -43,8 +39,6 @@ from workflow.settings import changed, resolve
 from workflow.summary import nothing_to_do, summary
 
 if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
-
     from pyspark.sql import SparkSession
 
     from workflow.stage import InRun, Stage
@@ -55,11 +49,6 @@ _SMALL_BYTES = 100 << 20
 _RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}", re.ASCII)
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-_SOON_S = 0.1
-"""After so long, an interrupt that Python dropped comes once more."""
-
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 _runs: dict[str, Run] = {}
 
@@ -203,13 +192,7 @@ class Run:
             for stage in self._pending:
                 if stage in faults:
                     self.console.say(f"  {stage.label} is made again: {faults[stage]}")
-        if threading.current_thread() is threading.main_thread():
-            for number in _INTERRUPTS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
-                    signal.signal(number, _interrupt)
-            sys.excepthook = self._say_interrupted
-            if getattr(sys.unraisablehook, "func", None) is not _interrupt_again:
-                sys.unraisablehook = partial(_interrupt_again, os.getpid(), sys.unraisablehook)
+        interrupts.end_in_order()
 
     @contextmanager
     def _telling_of_roots(self) -> Iterator[None]:
@@ -346,11 +329,6 @@ class Run:
     def _say_lost(self, error: OSError) -> None:
         self.console.fail(f"The record of the run is not whole: {sentence(error, self.log)}")
 
-    def _say_interrupted(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        """Ctrl-C and SIGTERM are no accident: no traceback."""
-        if not issubclass(kind, KeyboardInterrupt):
-            sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
-
     def _choose_scheduler(self) -> None:
         """Runs locally where no luigid answers, instead of a minute and a half of connection retries."""
         if core().local_scheduler:
@@ -398,22 +376,6 @@ def _refuse_forks() -> None:
             "More than one worker, force_multiprocessing or a worker timeout would fork the Spark session: "
             "leave them out; Spark itself uses every core."
         )
-
-
-def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
-    """Ends the run in order. A second one ends the process at once; Java notices, and ends as well."""
-    for number in _INTERRUPTS:
-        signal.signal(number, signal.SIG_DFL)
-    raise KeyboardInterrupt
-
-
-def _interrupt_again(process: int, otherwise: Callable[[UnraisableHookArgs], Any], dropped: UnraisableHookArgs) -> None:
-    """Python drops what is raised in some places, such as beside a fork: there, an interrupt comes once more."""
-    if dropped.exc_type is not KeyboardInterrupt:
-        otherwise(dropped)
-    elif os.getpid() == process:  # and no child that is about to become something else
-        signal.signal(signal.SIGINT, _interrupt)
-        threading.Timer(_SOON_S, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
 
 
 def _before(stage: Stage) -> list[str]:
