@@ -30,10 +30,10 @@ MOST_REACHED = 20
 """So many users are stored for a track that it is recommended to."""
 
 MOST_KNOWN = 100_000
-"""So many tracks of a version are kept once they were read: 50 MB or so."""
+"""So many tracks of a version are kept once they were read: 100 MB or so, with what a server makes of them."""
 
 _TOGETHER = 32
-"""Tracks whose places begin alike are read together: the second one costs a tenth of the first."""
+"""So many tracks whose places lie in a block are read together: the second one costs a tenth of the first."""
 
 _USER = "users.user_id, age, country, interactions, rung"
 _TRACK = "place, track_id, title, artist, genre, popularity"
@@ -64,7 +64,7 @@ class Track:
     genre: str | None
     popularity: int
     prepared: Any = field(default=None, repr=False, compare=False)
-    """What the one who opened the store makes of it, once: the same tracks are asked for again and again."""
+    """What `prepare` of the store that read it first has made of it: the same tracks are asked for again and again."""
 
 
 class Listed(NamedTuple):
@@ -253,8 +253,8 @@ class Store:
         missing = {place for place in places if place not in known and place >= 0}
         if not missing:
             return known
-        # A process that looks up once, or more tracks than are kept, reads nothing but what it needs.
-        together = _TOGETHER if known and len(known) < MOST_KNOWN else 1
+        # A process that looks up once reads nothing but what it needs, and so does one that has all that it may keep.
+        together = _TOGETHER if known and len(known) + _TOGETHER * len(missing) <= MOST_KNOWN else 1
         # All in one row: between rows, other threads would take their turn.
         query = (
             f"SELECT json_group_array(json_array({_TRACK})) FROM {_GIVEN} AS given "

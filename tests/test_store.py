@@ -117,6 +117,19 @@ def test_it_answers_the_same_when_it_may_keep_nothing(version: Path, monkeypatch
         assert [store.user_with_list(user, 9) for user in HEARD] == usual
 
 
+def test_it_answers_the_same_when_it_reads_by_the_block(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(version) as store:
+        usual = [store.user_with_list(user, 9) for user in HEARD]
+    del store  # or the other would share what it has read
+    monkeypatch.setattr(module, "_TOGETHER", 2)
+    prepared: list[str] = []
+    with Store(version, lambda track: prepared.append(track.track_id) or track.track_id) as store:
+        assert [store.user_with_list(user, 9) for user in reversed([*HEARD])] == usual[::-1]
+        assert all(line.track.prepared == line.track.track_id for user in HEARD for line in store.history(user, 9))
+    assert prepared
+    assert len(prepared) == len(set(prepared))
+
+
 def test_stores_of_a_version_share_the_tracks_they_have_read(version: Path) -> None:
     with Store(version) as one, Store(version) as other:
         assert one.popular(1)[0].track is other.popular(1)[0].track

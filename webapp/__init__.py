@@ -67,7 +67,7 @@ class _App(APIFlask):
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """See Flask, which would refuse all IPv6 addresses."""
         if request is None or not security.is_trusted(
-            request.environ.get("HTTP_HOST"), tuple(self.config["TRUSTED_HOSTS"])
+            request.environ.get("HTTP_HOST"), tuple(self.config["TRUSTED_HOSTS"] or ())
         ):
             return super().create_url_adapter(request)
         return self.url_map.bind_to_environ(request.environ, subdomain="")

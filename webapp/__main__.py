@@ -94,13 +94,16 @@ def _guarded(given: argparse.Namespace) -> tuple[dict[str, Any], str]:
         key = keys.kept(own / "secret_key")
     except OSError as error:  # a page that only reads does without
         said = said if token else f"Nothing can be changed: {own} cannot be written ({error.strerror})."
-    named = [] if given.host in ("0.0.0.0", "::") else [f"[{given.host}]" if ":" in given.host else given.host]
+    named = [] if given.host in ("0.0.0.0", "::") else [given.host]
     return ({"SECRET_KEY": key} if key else {}) | {
         "TOKEN": token,
         "READING_OPEN": is_local,
         "MAY_RUN": given.allow_runs,
         "LUIGID": given.luigid,
-        "TRUSTED_HOSTS": [*LOOPBACK, *named, *given.trusted_host],
+        "TRUSTED_HOSTS": [
+            *LOOPBACK,
+            *(f"[{host}]" if host.count(":") > 1 else host for host in (*named, *given.trusted_host)),
+        ],
     }, said
 
 

@@ -15,7 +15,6 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, abort, current_app, redirect, request, session, url_for
-from flask.globals import request_ctx
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import WWWAuthenticate
@@ -54,18 +53,17 @@ ATTEMPTS, WINDOW_S = 5, 60.0
 
 def decide() -> ResponseReturnValue | None:
     """Refuses what may not be asked; None lets it through."""
-    asked = request_ctx.request
-    if isinstance(asked.routing_exception, SecurityError):  # another host is meant: nobody answers, nor redirects
+    if isinstance(request.routing_exception, SecurityError):  # another host is meant: nobody answers, nor redirects
         return None
-    if asked.method not in _SAFE:
+    if request.method not in _SAFE:
         _refuse_other_sites()
-    who = _WHO.get(asked.endpoint or "", OWNER if asked.endpoint else READER)
+    who = _WHO.get(request.endpoint or "", OWNER if request.endpoint else READER)
     if who == ANYONE or (who == READER and current_app.config["READING_OPEN"]) or is_owner():
         return None
     need_token()
-    if asked.path.startswith("/api/") or asked.method != "GET":
+    if request.path.startswith("/api/") or request.method != "GET":
         raise Unauthorized("This needs the token: as Authorization: Bearer …, or sign in at /login.", None, BEARER)
-    return redirect(url_for("changes.login", next=asked.full_path.rstrip("?")))
+    return redirect(url_for("changes.login", next=request.full_path.rstrip("?")))
 
 
 def need_token() -> None:

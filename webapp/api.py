@@ -9,7 +9,6 @@ from apiflask import APIBlueprint
 from apiflask.exceptions import HTTPError
 from apiflask.schemas import FileSchema
 from flask import Response, abort, jsonify, request
-from flask.globals import request_ctx
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from config import runs
@@ -192,17 +191,15 @@ def last_runs(query_data: schemas.RunsQuery) -> Response:
 @blueprint.before_request
 def _understood() -> None:
     """Refuses what would be taken for something else: a field that is there twice, a body that is no JSON object."""
-    asked = request_ctx.request
-    if asked.environ.get("QUERY_STRING"):
-        for name, values in asked.args.lists():
-            if len(values) > 1:
-                raise _wrong("query", name, "Given more than once")
-    if asked.method != "POST":
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise _wrong("query", name, "Given more than once")
+    if request.method != "POST":
         return
-    if not asked.is_json:
+    if not request.is_json:
         abort(415, "The body must be JSON: say Content-Type: application/json.")
     try:
-        body = asked.get_json()
+        body = request.get_json()
     except (BadRequest, RecursionError):  # the latter of lists in lists in lists …
         abort(400, "The body is no JSON.")
     if not isinstance(body, dict):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flask import abort, current_app
-from flask.globals import app_ctx
+from flask import abort, current_app, g
 
 from config.errors import UserError
 from config.paths import Paths
@@ -26,9 +25,8 @@ def shown(dataset: str | None = None) -> Published:
     Raises:
         NothingPublished: there is no dataset.
     """
-    here = app_ctx.g
-    chosen: Published | None = here.get("shown")
-    if chosen is not None:
+    if "shown" in g:
+        chosen: Published = g.shown
         return chosen
     known = datasets()
     asked = one("dataset") if dataset is None else dataset
@@ -36,9 +34,9 @@ def shown(dataset: str | None = None) -> Published:
         raise NothingPublished("Nothing has been published yet.")
     if asked is not None and asked not in known:
         abort(404, _unknown_dataset(asked, known))
-    here.dataset = asked or known[0]
-    chosen = here.shown = shelf().served(here.dataset)
-    return chosen
+    g.dataset = asked or known[0]
+    found = g.shown = shelf().served(g.dataset)
+    return found
 
 
 def for_the_header() -> None:
@@ -49,10 +47,9 @@ def for_the_header() -> None:
 
 def datasets() -> list[str]:
     """The datasets that serve something, the one promoted last first."""
-    here = app_ctx.g
-    found: list[str] | None = here.get("datasets")
-    if found is None:
-        found = here.datasets = shelf().datasets()
+    if "datasets" not in g:
+        g.datasets = shelf().datasets()
+    found: list[str] = g.datasets
     return found
 
 

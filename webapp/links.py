@@ -6,8 +6,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from flask import request, url_for
-from flask.globals import app_ctx
+from flask import g, request, url_for
 from markupsafe import escape
 
 from webapp.routing import fits_in_path
@@ -57,8 +56,7 @@ def static(filename: str) -> str:
 
 def _dataset() -> str | None:
     """The dataset that addresses have to name: none where there is only one."""
-    here = app_ctx.g
-    return here.get("dataset") if len(here.get("datasets", ())) > 1 else None
+    return g.get("dataset") if len(g.get("datasets", ())) > 1 else None
 
 
 def _whole(endpoint: str) -> str:

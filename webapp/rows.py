@@ -55,6 +55,6 @@ def _word(text: str) -> str:
 def _name(ready: Prepared, around: tuple[str, str]) -> str:
     own_id, title = ready.own_id, ready.title
     name = f'<bdi title="id {own_id}">{title}</bdi>' if title else f'<code class="id">{own_id}</code>'
-    if not fits_in_path(ready.in_path):
+    if not fits_in_path(ready.in_path):  # dots, which are themselves in a path, too
         return f'<a href="{escape(track_link(ready.in_path))}">{name}</a>'
     return f'<a href="{around[0]}{ready.in_path}{around[1]}">{name}</a>'

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from werkzeug.http import quote_etag
 
@@ -84,7 +85,7 @@ class Published:
     @cached_property
     def etag(self) -> str:
         """Stands for it in HTTP, as it is now."""
-        return quote_etag(f"{self.dataset}-{self.version}-{len(self.manifest.get('forgotten', ()))}")
+        return quote_etag(f"{quote(self.dataset)}-{self.version}-{len(self.manifest.get('forgotten', ()))}")
 
     @cached_property
     def scoreboard(self) -> Scoreboard:

@@ -31,17 +31,19 @@ def answer(app: Flask, environ: WSGIEnvironment) -> tuple[list[tuple[str, str]],
     path, query = _PATH.fullmatch(environ["PATH_INFO"]), _QUERY.fullmatch(environ.get("QUERY_STRING", ""))
     if path is None or query is None or environ["REQUEST_METHOD"] != "GET" or "HTTP_IF_NONE_MATCH" in environ:
         return None
-    if not app.config["READING_OPEN"] or not is_trusted(environ.get("HTTP_HOST"), tuple(app.config["TRUSTED_HOSTS"])):
+    if not app.config["READING_OPEN"] or not is_trusted(
+        environ.get("HTTP_HOST"), tuple(app.config["TRUSTED_HOSTS"] or ())
+    ):
         return None
     shelf: Shelf = app.extensions["shelf"]
     try:
         here = shelf.served(shelf.datasets()[0])
         with here.store() as store:
             found = store.user_with_list(path[1], int(query[1] or schemas.LISTED))
+        if found is None:
+            return None
+        user, lines = found
+        body = api.written(here, user=schemas.user(user), recommendations=schemas.lines(lines))
+        return [("Content-Type", api.JSON), ("Content-Length", str(len(body))), ("ETag", here.etag)], body
     except Exception:  # Flask will meet it, too, and knows what to say
         return None
-    if found is None:
-        return None
-    user, lines = found
-    body = api.written(here, user=schemas.user(user), recommendations=schemas.lines(lines))
-    return [("Content-Type", api.JSON), ("Content-Length", str(len(body))), ("ETag", here.etag)], body

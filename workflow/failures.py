@@ -17,6 +17,7 @@ from config.errors import UserError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WORKER_LOST = ("Python worker exited unexpectedly", "reading the port number from pyspark.daemon")
 _LOST = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down", *_WORKER_LOST)
+_AGAIN_S = 5.0
 _JAVA_S_FULL = "No space left on device"
 
 
@@ -83,10 +84,12 @@ def ended_after(seconds: float) -> Iterator[None]:
         raise _LateError
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: Python drops what a signal raises in some places, such as beside a fork.
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
     try:
         yield
     except _LateError:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         if "pyspark" in sys.modules:
             from spark.session import kill_session
 

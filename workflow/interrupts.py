@@ -28,8 +28,7 @@ def end_in_order() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup
-            signal.signal(number, _interrupt)
+        _unless_ignored(number, _interrupt)
     sys.excepthook = _say_accidents
     if getattr(sys.unraisablehook, "func", None) is not _interrupt_again:
         sys.unraisablehook = partial(_interrupt_again, os.getpid(), sys.unraisablehook)
@@ -38,8 +37,14 @@ def end_in_order() -> None:
 def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
     """The next one ends the process at once; Java notices, and ends as well."""
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        _unless_ignored(number, signal.SIG_DFL)
     raise KeyboardInterrupt
+
+
+def _unless_ignored(number: int, handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    """Sets what a signal does, unless whoever started the process wants it ignored, as in a script's background."""
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def _interrupt_again(process: int, otherwise: Callable[[UnraisableHookArgs], Any], dropped: UnraisableHookArgs) -> None:
