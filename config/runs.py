@@ -70,6 +70,10 @@ class Run:
     """The keys of those settings that were not the default, by section."""
     as_of: str | None = None
     """The day before which something had to happen to count; None where everything did."""
+    compared: str | None = None
+    """How its champion compares with popularity and with what was served, if it came to that."""
+    not_promoted: str | None = None
+    """Why its version was published and not promoted; None where it was, or the record does not say."""
 
     @property
     def stages(self) -> Counter[str]:
@@ -173,6 +177,8 @@ def read_run(record: Path) -> Run:
         settings=opening.get("settings") or {},
         changed=opening.get("changed") or {},
         as_of=opening.get("as_of"),
+        compared=closing.get("compared"),
+        not_promoted=closing.get("not_promoted"),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
 
 from config.durable import read_json
 from config.errors import UserError
-from config.paths import Paths
+from config.paths import PROJECT, Paths
 from models import registry
 from models.store import FILE
 from webapp import access, create_app, keys, launch
@@ -166,6 +167,20 @@ class TestVersions:
         client.post("/prune", data={"keep": "1"})
         assert registry.versions(root) == ["v1", "v3"]
         assert registry.audit(root)[-1]["action"] == "pruned"
+
+    def test_a_version_that_cannot_be_read_is_pruned_like_others(
+        self, roots: tuple[Path, Path], client: FlaskClient
+    ) -> None:
+        publish(roots[0], version="v2")
+        sign_in(client)
+        (roots[0] / "tiny" / "v1" / "manifest.json").write_text("{")
+        page = client.get("/prune?keep=1").text
+        assert "which is damaged" in page and "Remove 1 version" in page
+        client.post("/prune", data={"keep": "1"})
+        assert not (roots[0] / "tiny" / "v1").exists()
+
+    def test_how_many_are_kept_has_to_be_said(self, client: FlaskClient) -> None:
+        sign_in(client)
         assert client.post("/prune", data={"keep": "0"}).status_code == 400
 
     def test_what_changed_since_the_version_before_is_said(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
@@ -264,18 +279,33 @@ class TestRuns:
         self, roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         go = tmp_path / "go"
-        script = "import os, pathlib, time\nprint(open(os.environ['LUIGI_CONFIG_PATH']).read(), flush=True)\n"
-        script += f"p = pathlib.Path({str(go)!r})\nwhile not p.exists(): time.sleep(0.01)"
+        script = f"import pathlib, time\np = pathlib.Path({str(go)!r})\nwhile not p.exists(): time.sleep(0.01)"
         monkeypatch.setattr(launch, "_command", lambda *_: [sys.executable, "-c", script])
         paths = Paths(roots[1], roots[0])
-        run_id, process = launch.launch(paths, "synthetic", {"[als] rank": "50%"})
+        run_id, process = launch.launch(paths, "synthetic", {})
         with pytest.raises(UserError, match="goes on"):
             launch.launch(paths, "synthetic", {})
         go.touch()
         process.wait(20)
-        assert "rank = 50%%" in (roots[1] / "runs" / "synthetic" / f"{run_id}.out").read_text()
         assert "has not begun its record" in client.get(f"/runs/{run_id}").text
         launch.launch(paths, "synthetic", {})[1].wait(20)
+
+    def test_its_settings_are_luigi_s_and_the_owner_s_luigi_cfg_counts(
+        self, roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "own.cfg").write_text("[als]\nalpha = 7.5\n")
+        monkeypatch.setenv("LUIGI_CONFIG_PATH", str(tmp_path / "own.cfg"))
+        given = {"[als] rank": "8", "[split] test_fraction": "0.3", "[selection] candidates": '["als", "popularity"]'}
+        paths = Paths(roots[1], roots[0])
+        code = "import json, sys, luigi\nfrom luigi.cmdline_parser import CmdlineParser\nimport workflow\n"
+        code += "from workflow.settings import resolve\n"
+        code += "with CmdlineParser.global_instance(sys.argv[1:]): print(json.dumps(resolve()))"
+        flags = launch._command(paths, "synthetic", "20260101T000000-abcd", given)[3:]
+        told = subprocess.run([sys.executable, "-c", code, *flags], cwd=PROJECT, env=launch._environment(),
+                              capture_output=True, text=True, check=True).stdout  # fmt: skip
+        settings = json.loads(told)
+        assert (settings["als"]["rank"], settings["als"]["alpha"]) == (8, 7.5)
+        assert settings["split"]["test_fraction"] == 0.3
 
 
 class TestPages:

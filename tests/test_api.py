@@ -204,3 +204,6 @@ class TestDescription:
         assert page.count("<code>GET /api/v1/") == 11
         assert "<code>POST /api/v1/recommendations</code>" in page
         assert "From 1 to 1,000." in page
+        assert "Ids of tracks; each counts once. From 1 to 100." in page
+        assert "unknown, recommendations (rank, track, score, because)." in page
+        assert "A field is wrong" in page

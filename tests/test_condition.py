@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ def test_a_run_that_did_not_end_well_is_to_be_looked_at(status: str) -> None:
 def test_a_newer_version_that_is_not_served_is_to_be_looked_at() -> None:
     assert GATE in said(published(), ended("done", "v2"), newest="v2")[1]
     assert GATE not in said(published(), ended("done", "v2"), newest="v2", pinned=True)[1]
+    refused = replace(ended("done", "v2"), not_promoted="it has 20 users.")
+    assert said(published(), refused, newest="v2")[1].endswith("and is not served: it has 20 users.")
+    assert GATE in said(published(), refused, newest="v3")[1]
 
 
 def test_unless_the_last_run_asked_for_the_one_that_serves() -> None:
@@ -61,7 +65,7 @@ def test_unless_the_last_run_asked_for_the_one_that_serves() -> None:
 
 
 def test_what_is_old_or_no_better_than_popularity_is_to_be_looked_at() -> None:
-    assert f"made {STALE_DAYS} days ago" in said(published(days=STALE_DAYS))[1]
+    assert f"read {STALE_DAYS} days ago" in said(published(days=STALE_DAYS))[1]
     assert said(published(days=STALE_DAYS - 1))[0] == "good"
     assert "everybody gets the same list" in said(published(champion="popularity"))[1]
     unsure = [{"model": "als", "to_popularity": {"interval": [-0.1, 0.2]}}]

@@ -242,6 +242,8 @@ class TestTheGate:
         ran = pipeline.run(settings=smaller)
         assert ran.succeeded
         assert "Not promoted: it has 20 users and the serving version 60" in capfd.readouterr().out
+        assert ran.record[-1]["not_promoted"].startswith("it has 20 users and the serving version 60")
+        assert ran.record[-1]["compared"]
         assert pipeline.current() == first
         assert len(registry.versions(pipeline.models / "synthetic")) == 2
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from models.store import Listed
 
-COLUMNS = ("rank", "track_id", "title", "artist", "genre", "listeners", "score")
+COLUMNS = ("rank", "track_id", "title", "artist", "genre", "listeners", "score", "because")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes a cell that begins so for."""
 
@@ -21,7 +21,8 @@ def as_csv(lines: Sequence[Listed]) -> str:
     for rank, line in enumerate(lines, 1):
         track = line.track
         words = (harmless(each) for each in (track.track_id, track.title, track.artist, track.genre))
-        writer.writerow([rank, *words, track.popularity, line.number])
+        reason = harmless("; ".join(heard.title or heard.track_id for heard in line.because))
+        writer.writerow([rank, *words, track.popularity, line.number, reason])
     return text.getvalue()
 
 

@@ -18,8 +18,7 @@ from webapp import access, launch
 from webapp.asked import number, one, whole
 from webapp.choosing import NothingPublished, for_the_header, paths, shown
 from webapp.links import link
-from webapp.versions import Version, find
-from webapp.versions import version as read_version
+from webapp.versions import Version, find, versions
 
 KEPT, MOST_KEPT = 5, 1_000
 
@@ -104,8 +103,12 @@ def confirm_prune() -> ResponseReturnValue:
     """Says which versions pruning would remove."""
     here, keep = shown(), whole("keep", KEPT, MOST_KEPT)
     root = here.directory.parent
-    going = [read_version(root / name) for name in registry.prunable(root, keep)]
-    return render_template("confirm_prune.html", shown=here, keep=keep, going=going, most=MOST_KEPT)
+    names = registry.prunable(root, keep)
+    known = {version.name: version for version in versions(root)}
+    return render_template(
+        "confirm_prune.html", shown=here, keep=keep, most=MOST_KEPT, count=len(names),
+        going=[known[name] for name in names if name in known], damaged=[name for name in names if name not in known],
+    )  # fmt: skip
 
 
 @blueprint.post("/prune")

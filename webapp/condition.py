@@ -47,9 +47,11 @@ def condition(here: Published, last: Run | None, *, pinned: bool, newest: str) -
     if pinned:
         watch.append("A rollback pinned this version: runs publish, and none is promoted until somebody promotes one.")
     elif newest != here.version and not here.instead_of and (last is None or last.version != here.version):
-        watch.append("A newer version was published and is not served: it did not pass the gate, or was rolled back.")
-    if (age := _days_since(here.manifest["created_at"])) >= STALE_DAYS:
-        watch.append(f"What is served was made {age} days ago.")
+        why = last.not_promoted if last is not None and last.version == newest else None
+        why = why or "it did not pass the gate, or was rolled back."
+        watch.append(f"A newer version was published and is not served: {why}")
+    if (age := _days_since(here.manifest.get("ingested_at") or here.manifest["created_at"])) >= STALE_DAYS:
+        watch.append(f"What is served stands on data that were read {age} days ago.")
     if here.scoreboard.champion.is_baseline:
         watch.append("No candidate was better than popularity: everybody gets the same list.")
     elif here.lead is not None and here.lead["interval"][0] <= 0:

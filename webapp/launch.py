@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from config import runs
 from config.errors import UserError, did_you_mean
@@ -73,8 +72,6 @@ def launch(paths: Paths, dataset: str, settings: Mapping[str, str]) -> tuple[str
     run_id, directory = new_run_id(), paths.runs(dataset)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        overrides = directory / f"{run_id}.cfg"
-        overrides.write_text(_as_configuration(settings), encoding="utf-8")
         # The process inherits the lock, which so lasts as long as the run does, whatever becomes of this page.
         with (paths.runs("") / "launched.lock").open("a") as lock, (directory / f"{run_id}.out").open("wb") as out:
             try:
@@ -82,7 +79,7 @@ def launch(paths: Paths, dataset: str, settings: Mapping[str, str]) -> tuple[str
             except BlockingIOError:
                 raise UserError("A run that was started from here goes on: wait for its end.") from None
             process = subprocess.Popen(
-                _command(paths, dataset, run_id), cwd=PROJECT, env=_environment(overrides), stdin=subprocess.DEVNULL,
+                _command(paths, dataset, run_id, settings), cwd=PROJECT, env=_environment(), stdin=subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=(lock.fileno(),),
             )  # fmt: skip
     except OSError as error:
@@ -90,21 +87,12 @@ def launch(paths: Paths, dataset: str, settings: Mapping[str, str]) -> tuple[str
     return run_id, process
 
 
-def _command(paths: Paths, dataset: str, run_id: str) -> list[str]:
-    roots = ["--paths-data-root", str(paths.data_root), "--paths-models-root", str(paths.models_root)]
-    named = ["--dataset", dataset, "--run-id", run_id]
-    return [sys.executable, "-m", "luigi", "--module", "workflow", "RecommendAll", *named, *roots]
+def _command(paths: Paths, dataset: str, run_id: str, settings: Mapping[str, str]) -> list[str]:
+    roots = [f"--paths-data-root={paths.data_root}", f"--paths-models-root={paths.models_root}"]
+    named = [f"--dataset={dataset}", f"--run-id={run_id}"]
+    changed = [f"--{re.sub(r'[^a-z]+', '-', name.strip('['))}={value}" for name, value in settings.items()]
+    return [sys.executable, "-m", "luigi", "--module", "workflow", "RecommendAll", *named, *roots, *changed]
 
 
-def _environment(overrides: Path) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
-    return environment | {"LUIGI_CONFIG_PATH": str(overrides.absolute())}
-
-
-def _as_configuration(settings: Mapping[str, str]) -> str:
-    """The settings as a further luigi.cfg."""
-    sections: dict[str, list[str]] = {}
-    for name, value in settings.items():
-        section, _, key = name.partition("] ")
-        sections.setdefault(section + "]", []).append(f"{key} = {value.replace('%', '%%')}")
-    return "".join(f"{section}\n" + "".join(f"{line}\n" for line in lines) for section, lines in sections.items())
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -175,11 +176,15 @@ class Run:
                 self.id,
                 self.dataset.name,
                 self._say_lost,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                raw_dir=None if self.dataset.synthetic else str(self.raw_dir),
                 **({"as_of": str(self.as_of)} if self.as_of else {}),
                 settings=self.settings,
                 changed=changed(self.settings),
                 stages=[
                     {"stage": stage.label, "requires": _before(stage), "to_do": stage in self._pending}
+                    | ({"damaged": faults[stage]} if stage in faults else {})
                     for stage in self.stages
                 ],
             )
@@ -270,7 +275,12 @@ class Run:
         if self._pending:
             return
         version = self._version()
-        duration = self._record.finished("failed" if self._failed else "done", version)
+        duration = self._record.finished(
+            "failed" if self._failed else "done",
+            version,
+            compared=self.compared.sentences if self.compared else None,
+            not_promoted=self.not_promoted,
+        )
         self.is_over = True
         if self._failed:
             self.console.fail(f"The run stopped after {duration:.1f} s. What was finished is kept; details: {self.log}")

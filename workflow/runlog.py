@@ -95,10 +95,13 @@ class RunRecord:
         self._now.unlink(missing_ok=True)
         self._write({"event": "stage", **asdict(line)})
 
-    def finished(self, status: Literal["done", "failed", "nothing_to_do"], version: str | None) -> float:
-        """The run has ended; returns the seconds it took."""
+    def finished(
+        self, status: Literal["done", "failed", "nothing_to_do"], version: str | None, **facts: str | None
+    ) -> float:
+        """The run has ended; returns the seconds it took. `facts` are what else is known of it."""
         duration = time.monotonic() - self._since
-        self._append("run_finished", at=now(), status=status, duration_s=round(duration, 3), version=version)
+        told = {name: fact for name, fact in facts.items() if fact is not None}
+        self._append("run_finished", at=now(), status=status, duration_s=round(duration, 3), version=version, **told)
         self._lock.close()
         return duration
 

@@ -65,6 +65,7 @@ def _page(here: Published, user: User) -> str:
         more_history=user.interactions > heard and heard < MOST_HEARD,
         tastes=_tastes(history),
         k=k,
+        longer={"k": k} if k != LISTED else {},
         heard=heard,
         limits={"k": MOST_LISTED, "heard": MOST_HEARD},
     )
