@@ -41,8 +41,8 @@ preview: .venv/.installed  ## Shows what a description makes of the first rows: 
 test: .venv/.installed-dev  ## Runs the tests: [ARGS="-k split"]
 	$(BIN)/python -m pytest $(ARGS)
 
-serve: .venv/.installed  ## Serves the page on 127.0.0.1: [PORT=8000] [MODELS=dir] [DATA=dir]
-	@$(BIN)/python -m webapp --port "$$PORT" --models "$$MODELS" --data "$$DATA"
+serve: .venv/.installed  ## Serves the page on 127.0.0.1: [PORT=8000] [MODELS=dir] [DATA=dir] [ARGS=--allow-runs]
+	@$(BIN)/python -m webapp --port "$$PORT" --models "$$MODELS" --data "$$DATA" $(ARGS)
 
 luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task graph, on 127.0.0.1: [LUIGID_PORT=8082]
 	@$(BIN)/python -m workflow luigid --port "$$LUIGID_PORT" --data "$$DATA"

@@ -261,11 +261,10 @@ def sweep(root: Path, pattern: str) -> list[Path]:
 
 
 def scratch(root: Path) -> Path:
-    """A new directory for what is needed while this process lives: until then it holds a lock on it."""
+    """A new directory for what is needed while this process lives: until then it holds the lock in it."""
     root.mkdir(parents=True, exist_ok=True)
     made = Path(mkdtemp(prefix="", dir=root))
-    handle = os.open(made, os.O_RDONLY)  # which stays open, and no child inherits
-    fcntl.flock(handle, fcntl.LOCK_EX)
+    fcntl.flock(_held(made), fcntl.LOCK_EX)  # which stays open, and no child inherits
     return made
 
 
@@ -273,7 +272,7 @@ def sweep_scratch(root: Path) -> None:
     """Removes what `scratch` has made for processes that are no more."""
     for left in root.glob("*/"):
         with suppress(OSError):  # somebody else sweeps
-            handle = os.open(left, os.O_RDONLY)
+            handle = _held(left)
             try:
                 is_new = abs(time.time() - left.stat().st_mtime) < _NEW_S  # either way: a clock may be set back
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -281,3 +280,8 @@ def sweep_scratch(root: Path) -> None:
                     shutil.rmtree(left)
             finally:
                 os.close(handle)
+
+
+def _held(made: Path) -> int:
+    """Opens the file whose lock says that a scratch directory is needed. Other machines see no lock on a directory."""
+    return os.open(made / "held", os.O_RDWR | os.O_CREAT, 0o600)

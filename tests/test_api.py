@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
-from published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage
+from published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage, started
 from pydantic import BaseModel
 
 from models.store import FILE
@@ -78,6 +78,11 @@ class TestTracks:
 class TestNewcomers:
     """Recommendations for somebody whom no model knows."""
 
+    def test_the_dataset_may_stand_in_the_query_too(self, client: FlaskClient) -> None:
+        path = "/api/v1/recommendations?dataset={}"
+        assert client.post(path.format("tiny"), json={"tracks": ["plain"]}).status_code == 200
+        assert client.post(path.format("gone"), json={"tracks": ["plain"]}).status_code == 404
+
     def test_what_is_similar_is_added_up_where_there_are_no_factors(self, client: FlaskClient) -> None:
         answer = client.post("/api/v1/recommendations", json={"tracks": ["plain", "gone"]})
         assert answer.json is not None
@@ -136,6 +141,24 @@ class TestWhatIsPublished:
         (run,) = ask(client, "runs")["runs"]
         assert run["stages"] == {"failed": 1}
         assert "It is broken." in run["error"]
+
+    def test_runs_come_page_by_page(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        for name in ("r1", "r2", "r3"):
+            record(roots[1], name, started("2026-11-24T10:00:00Z"))
+        pages = [ask(client, "runs", limit=2, page=page) for page in (1, 2, 3)]
+        assert [[run["run"] for run in page["runs"]] for page in pages] == [["r3", "r2"], ["r1"], []]
+        assert [page["total"] for page in pages] == [3, 3, 3]
+
+    def test_runs_of_a_dataset_that_has_published_nothing_are_there_too(
+        self, roots: tuple[Path, Path], client: FlaskClient
+    ) -> None:
+        record(roots[1], "r9", stage("Ingest", "failed", "No such column."), dataset="new")
+        (run,) = ask(client, "runs", dataset="new")["runs"]
+        assert "No such column." in run["error"]
+        page = client.get("/runs?dataset=new").text
+        assert "1 run of new" in page and "No such column." in page
+        assert client.get("/runs?dataset=gone").status_code == 404
+        assert 'href="/runs?dataset=new"' in client.get("/runs/r9").text
 
     def test_what_was_sent_is_not_sent_again(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         tag = client.get("/api/v1/users/u1").headers["ETag"]

@@ -145,8 +145,8 @@ class TestBodies:
             assert "JSON" in said["detail"]
 
     def test_what_is_in_the_address_and_not_in_the_body_is_named(self, site: FlaskClient) -> None:
-        answer = site.post("/api/v1/recommendations?dataset=tiny", json={"tracks": ["plain"]})
-        assert list(problem(answer, 422)["errors"]) == ["dataset"]
+        answer = site.post("/api/v1/recommendations?k=3", json={"tracks": ["plain"]})
+        assert list(problem(answer, 422)["errors"]) == ["k"]
 
     @pytest.mark.parametrize(
         "kind", ["", "text/plain", "text/json", "multipart/form-data", "application/json-seq", "\0"], ids=briefly

@@ -234,3 +234,27 @@ def test_a_removal_that_is_cut_short_leaves_staging(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(durable.shutil, "rmtree", lambda path, ignore_errors=False: None)
     durable.remove_whole(final)
     assert [path.name for path in tmp_path.iterdir()] == [f"output{durable.STAGING}"]
+
+
+def test_scratch_goes_when_its_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys; from pathlib import Path; from config.durable import scratch\n"
+    code += "print(scratch(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    monkeypatch.setattr(durable, "_NEW_S", 0.0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    made = Path(process.stdout.readline().strip())
+    (made / "left").write_text("over")
+    durable.sweep_scratch(tmp_path)
+    assert (made / "left").exists()
+    process.kill()
+    process.communicate()
+    durable.sweep_scratch(tmp_path)
+    assert not made.exists()
+
+
+def test_scratch_of_which_the_lock_may_be_still_to_come_is_left(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    durable.sweep_scratch(tmp_path)
+    assert (tmp_path / "new").exists()

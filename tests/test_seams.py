@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,16 @@ class TestHungStage:
             pass
         with pytest.raises(UserError, match="took longer"), ended_after(0.01):
             time.sleep(5)
+
+
+def test_sqlite_finds_a_disk_full_like_python(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "small.sqlite")) as db:
+        db.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            db.executescript("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000));")
+    assert is_full(caught.value)
+    assert may_pass(caught.value)
+    assert "is full: it needs more than the " in sentence(caught.value, tmp_path / "run.log")
 
 
 def test_a_new_directory_takes_the_place_of_a_damaged_one(tmp_path: Path) -> None:

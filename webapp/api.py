@@ -17,7 +17,7 @@ from models import registry
 from models.newcomer import recommend_to_newcomer
 from webapp import schemas
 from webapp.as_csv import as_csv
-from webapp.choosing import paths, shown
+from webapp.choosing import of_runs, paths, shown
 from webapp.shelf import Published
 from webapp.versions import find
 from webapp.versions import versions as read_versions
@@ -96,10 +96,10 @@ def recommendations_csv(user_id: str, query_data: schemas.ListQuery) -> Response
 
 
 @blueprint.post("/recommendations")
-@blueprint.input(schemas.NoQuery, location="query")
+@blueprint.input(schemas.DatasetQuery, location="query")
 @blueprint.input(schemas.Newcomer)
 @blueprint.output(schemas.NewcomerAnswer)
-def newcomer(query_data: schemas.NoQuery, json_data: schemas.Newcomer) -> Response:
+def newcomer(query_data: schemas.DatasetQuery, json_data: schemas.Newcomer) -> Response:
     """Recommends something to somebody new, from the tracks that they name."""
     here = shown(json_data.dataset)
     with here.store() as store:
@@ -183,9 +183,11 @@ def metrics(query_data: schemas.DatasetQuery) -> Response:
 @blueprint.output(schemas.RunsAnswer)
 def last_runs(query_data: schemas.RunsQuery) -> Response:
     """The last runs, the newest first."""
-    here = shown()
-    found = [schemas.run(each) for each in runs.last_runs(paths().runs(here.dataset), query_data.limit)]
-    return _as_json({"dataset": here.dataset, "runs": found})
+    name, first = of_runs(), query_data.limit * (query_data.page - 1)
+    directory = paths().runs(name)
+    found = [schemas.run(each) for each in runs.last_runs(directory, first + query_data.limit)[first:]]
+    total = len(list(directory.glob("*.jsonl")))
+    return _as_json({"dataset": name, "runs": found, "total": total, "page": query_data.page})
 
 
 @blueprint.before_request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import abort, current_app, g
 
+from config import runs
 from config.errors import UserError
 from config.paths import Paths
 from webapp.asked import LONGEST, one
@@ -37,6 +38,15 @@ def shown(dataset: str | None = None) -> Published:
     g.dataset = asked or known[0]
     found = g.shown = shelf().served(g.dataset)
     return found
+
+
+def of_runs() -> str:
+    """The dataset whose runs are meant: as `shown`, but it need not have published anything yet."""
+    asked = one("dataset")
+    if asked is None or asked in datasets():
+        return shown().dataset
+    recorded = {directory.name for directory in runs.recorded(paths().runs(""))}
+    return asked if asked in recorded else shown().dataset
 
 
 def for_the_header() -> None:

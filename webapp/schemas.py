@@ -96,7 +96,8 @@ class TracksQuery(DatasetQuery):
 class RunsQuery(DatasetQuery):
     """How many runs."""
 
-    limit: Whole = Field(20, ge=1, le=MOST_FOUND, description="The newest so many.")
+    page: Whole = Field(1, ge=1, le=100_000, description="Which page, the newest first.")
+    limit: Whole = Field(20, ge=1, le=MOST_FOUND, description="Runs a page.")
 
 
 class Track(BaseModel):
@@ -259,6 +260,8 @@ class RunsAnswer(BaseModel):
 
     dataset: str
     runs: list[Run]
+    total: int
+    page: int
 
 
 class Problem(BaseModel):

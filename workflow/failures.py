@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -30,9 +31,11 @@ def may_pass(error: BaseException) -> bool:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a disk had no room, for Python or for Java."""
+    """Whether a disk had no room, for Python, SQLite or Java."""
     if isinstance(error, OSError):
         return error.errno in _FULL
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return "Py4JError" in {kind.__name__ for kind in type(error).__mro__} and _JAVA_S_FULL in str(error)
 
 

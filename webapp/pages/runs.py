@@ -13,7 +13,7 @@ from config import graph
 from config import runs as records
 from config.redaction import redact
 from webapp.asked import whole
-from webapp.choosing import for_the_header, paths, shown
+from webapp.choosing import datasets, for_the_header, of_runs, paths
 from webapp.versions import differing, flat
 
 A_PAGE = 25
@@ -24,15 +24,21 @@ PROBE_S = 0.2
 
 def runs() -> ResponseReturnValue:
     """The runs of a dataset, newest first."""
-    here, page = shown(), whole("page", 1, MOST_PAGES)
-    directory, first = paths().runs(here.dataset), (page - 1) * A_PAGE
+    name, page = of_runs(), whole("page", 1, MOST_PAGES)
+    directory, first = paths().runs(name), (page - 1) * A_PAGE
     total = len(list(directory.glob("*.jsonl")))
     if page > 1 and first >= total:
         abort(404, f"There is no page {page} of runs.")
     return render_template(
-        "runs.html", shown=here, runs=records.last_runs(directory, first + A_PAGE)[first:], total=total, page=page,
-        more=total > first + A_PAGE, luigid=_luigid(),
-    )  # fmt: skip
+        "runs.html",
+        name=name,
+        of={} if name in datasets() else {"dataset": name},
+        runs=records.last_runs(directory, first + A_PAGE)[first:],
+        total=total,
+        page=page,
+        more=total > first + A_PAGE,
+        luigid=_luigid(),
+    )
 
 
 def run(run_id: str) -> ResponseReturnValue:
