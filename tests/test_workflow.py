@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import luigi
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import QUICK, SMALL, Ran, Roots, configured
+from pipeline import PATIENCE_S, QUICK, SMALL, Ran, Roots, configured
 from pyspark.sql import SparkSession
 
 from config.durable import lock_of, locked, read_json, write_json
@@ -489,6 +491,28 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
     assert f"Generate waits for process {os.getpid()}" in said
     assert "found done" in said
     assert ran.statuses == {"Generate": "skipped"}
+
+
+def test_two_runs_at_once_share_what_they_have_in_common(pipeline: Roots) -> None:
+    directory, root, first = pipeline.data / "runs" / "synthetic", pipeline.models / "synthetic", pipeline.current()
+    before = {*directory.glob("*.jsonl")}
+    runs = [
+        subprocess.Popen(
+            pipeline.command("--local-scheduler", "--split-seed=7", f"--recommend-k={k}"),
+            cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for k in (17, 18)
+    ]  # fmt: skip
+    assert [(run.communicate(timeout=PATIENCE_S)[1], run.returncode) for run in runs] == [("", 0)] * 2
+    lines = [
+        json.loads(line) for file in {*directory.glob("*.jsonl")} - before for line in file.read_text().splitlines()
+    ]
+    made = Counter(line["stage"] for line in lines if line["event"] == "stage" and line["status"] == "done")
+    assert made["Split"] == 1
+    assert made["Recommend"] == made["Publish"] == 2
+    assert len(registry.versions(root)) == 3
+    assert pipeline.current() != first
+    assert all(registry.verify(root / version) == [] for version in registry.versions(root))
 
 
 @pytest.mark.parametrize(("meanwhile", "ending"), [(Recommend, "done"), (RecommendAll, "nothing_to_do")])
