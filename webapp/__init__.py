@@ -109,11 +109,15 @@ def create_app(
     app.jinja_env.globals.update(
         charts=charts,
         link=links.link,
+        navigation=links.navigation,
         user_link=links.user_link,
         static=links.static,
         track_name=rows.track_name,
         track_rows=rows.track_rows,
+        has_artists=rows.has_artists,
+        has_genres=rows.has_genres,
     )
+    app.jinja_env.globals["parts"] = app.jinja_env.get_template("_parts.html").module
     app.context_processor(_for_templates)
     errors.register(app)
     return app

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import g, request, url_for
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from webapp.routing import fits_in_path
+
+PAGES = {
+    "overview": ("Overview",),
+    "runs": ("Runs", "pages.run"),
+    "versions": ("Models", "pages.version"),
+    "leaderboard": ("Leaderboard",),
+    "data": ("Data",),
+    "users": ("Users", "pages.user"),
+    "tracks": ("Tracks", "pages.track"),
+    "try_it": ("Try it",),
+    "changes.pipeline": ("Pipeline", "changes.start"),
+    "api": ("API",),
+}
+"""What the header leads to: names, and further endpoints that belong there."""
 
 _IDS = ("user_id", "track_id")
 _GAP = "\x01"
@@ -21,14 +35,20 @@ def link(endpoint: str, **values: Any) -> str:
     dataset = _dataset()
     if not values:
         return _plain(endpoint, dataset, request.script_root)
-    if len(values) == 1:
-        ((name, value),) = values.items()
-        if name in _IDS:
+    for name in _IDS:
+        if name in values:
             before, after = _around(endpoint, name, dataset, request.script_root)
-            return f"{before}{quote(value, safe='')}{after}"
+            query = urlencode({key: value for key, value in values.items() if key != name})
+            sign = "" if not query else "&" if after else "?"
+            return f"{before}{quote(values[name], safe='')}{after}{sign}{query}"
     if dataset:
         values.setdefault("dataset", dataset)
     return url_for(_whole(endpoint), **values)
+
+
+def navigation() -> list[tuple[Markup, str, bool]]:
+    """The pages in the header: their addresses, their names, and whether the request is for one that belongs there."""
+    return _navigation(request.endpoint, _dataset(), request.script_root)
 
 
 def user_link(user_id: str, **values: Any) -> str:
@@ -64,6 +84,14 @@ def _whole(endpoint: str) -> str:
 
 
 # The routes are always the same, so an address hangs on nothing but these arguments.
+
+
+@lru_cache(1_000)
+def _navigation(here: str | None, dataset: str | None, script_root: str) -> list[tuple[Markup, str, bool]]:
+    return [
+        (escape(_plain(endpoint, dataset, script_root)), name, here in (_whole(endpoint), *others))
+        for endpoint, (name, *others) in PAGES.items()
+    ]
 
 
 @lru_cache(1_000)

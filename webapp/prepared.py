@@ -9,6 +9,7 @@ import orjson
 from markupsafe import escape
 
 from models.store import Track
+from webapp.routing import fits_in_path
 
 
 class Prepared(NamedTuple):
@@ -16,7 +17,7 @@ class Prepared(NamedTuple):
 
     json: orjson.Fragment
     in_path: str
-    """Its id as a part of an address."""
+    """Its id as a part of an address; empty where it cannot stand in one."""
     own_id: str
     title: str
     artist: str
@@ -32,7 +33,8 @@ def prepare(track: Track) -> Prepared:
     }  # fmt: skip
     written = (_html(text or "") for text in (track.track_id, track.title, track.artist, track.genre))
     json = bytes(memoryview(orjson.dumps(described)))  # a copy: what orjson makes keeps 4 kB for a hundred bytes
-    return Prepared(orjson.Fragment(json), quote(track.track_id, safe=""), *written)
+    in_path = quote(track.track_id, safe="") if fits_in_path(track.track_id) else ""
+    return Prepared(orjson.Fragment(json), in_path, *written)
 
 
 def of(track: Track) -> Prepared:

@@ -10,7 +10,6 @@ from models.store import Listed, Track
 from webapp import charts, formats, prepared
 from webapp.links import around_track, track_link
 from webapp.prepared import Prepared
-from webapp.routing import fits_in_path
 
 _UNKNOWN = '<span class="muted">—</span>'
 
@@ -18,6 +17,16 @@ _UNKNOWN = '<span class="muted">—</span>'
 def track_name(track: Track) -> Markup:
     """A track's title, or its id where it has none, as a link to its page."""
     return Markup(_name(prepared.of(track), around_track()))
+
+
+def has_artists(lines: Sequence[Listed]) -> bool:
+    """Whether the artist of any track is known."""
+    return any(line.track.artist for line in lines)
+
+
+def has_genres(lines: Sequence[Listed]) -> bool:
+    """Whether the genre of any track is known."""
+    return any(line.track.genre for line in lines)
 
 
 def track_rows(
@@ -53,8 +62,8 @@ def _word(text: str) -> str:
 
 
 def _name(ready: Prepared, around: tuple[str, str]) -> str:
-    own_id, title = ready.own_id, ready.title
+    _, in_path, own_id, title, *_ = ready
     name = f'<bdi title="id {own_id}">{title}</bdi>' if title else f'<code class="id">{own_id}</code>'
-    if not fits_in_path(ready.in_path):  # dots, which are themselves in a path, too
-        return f'<a href="{escape(track_link(ready.in_path))}">{name}</a>'
-    return f'<a href="{around[0]}{ready.in_path}{around[1]}">{name}</a>'
+    if not in_path:  # two dots at most, which are themselves in HTML
+        return f'<a href="{escape(track_link(own_id))}">{name}</a>'
+    return f'<a href="{around[0]}{in_path}{around[1]}">{name}</a>'

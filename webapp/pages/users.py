@@ -8,7 +8,7 @@ from flask import redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from config.rungs import RUNGS
-from models.store import Listed, User
+from models.store import Listed
 from webapp import charts
 from webapp.asked import whole, words
 from webapp.choosing import shown
@@ -29,30 +29,35 @@ def users() -> ResponseReturnValue:
     with here.store() as store:
         known = None if after else next(filter(None, map(store.user, ways)), None)
         found = [] if known else next(filter(None, (store.users(way, MATCHES + 1, after) for way in ways)), [])
-    if known:
-        return redirect(user_link(known.user_id)) if fits_in_path(known.user_id) else _page(here, known)
+    if known and fits_in_path(known.user_id):
+        return redirect(user_link(known.user_id))
+    if known and (page := _page(here, known.user_id)):
+        return page
     return render_template("users.html", shown=here, wanted=wanted, found=found, matches=MATCHES, after=after)
 
 
 def user(user_id: str) -> ResponseReturnValue:
     """A user: what they heard, and what they should hear next."""
     here = shown()
+    if page := _page(here, user_id):
+        return page
     with here.store() as store:
-        found = store.user(user_id)
-        popular = [] if found else store.popular(LISTED)
-    if found:
-        return _page(here, found)
+        popular = store.popular(LISTED)
     return render_template(
         "unknown_user.html", shown=here, user_id=user_id, popular=popular, highest=charts.highest(popular),
     ), 404  # fmt: skip
 
 
-def _page(here: Published, user: User) -> str:
+def _page(here: Published, user_id: str) -> str | None:
+    """A user's page; None where there is no such user."""
     k = whole("k", LISTED, MOST_LISTED)
     heard = whole("heard", HEARD, MOST_HEARD)
     with here.store() as store:
-        recommendations = store.recommendations(user.user_id, k + 1)
-        history = store.history(user.user_id, heard)
+        found = store.user_with_list(user_id, k + 1)
+        if found is None:
+            return None
+        history = store.history(user_id, heard)
+    user, recommendations = found
     return render_template(
         "user.html",
         shown=here,
