@@ -171,9 +171,9 @@ class TestLostProcess:
 
 def test_a_clock_that_was_set_back_stops_neither_runs_nor_pages(pipeline: Roots, spark: SparkSession) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    (record,) = (pipeline.data / "runs" / "synthetic").glob("*.jsonl")
     stamp = f"{tomorrow:%Y-%m-%dT%H:%M:%S.000Z}"
-    record.write_text(re.sub(r'"(at|started)": "[^"]+"', rf'"\1": "{stamp}"', record.read_text()))
+    for record in (pipeline.data / "runs" / "synthetic").glob("*.jsonl"):
+        record.write_text(re.sub(r'"(at|started)": "[^"]+"', rf'"\1": "{stamp}"', record.read_text()))
     for path in pipeline.root.rglob("*"):
         os.utime(path, (tomorrow.timestamp(), tomorrow.timestamp()))
     first = pipeline.current()
