@@ -1,6 +1,6 @@
 """`make faults`: kills a run, or fills its disk, at every step by which it changes the disk; and damages every output.
 
-python tests/faults/matrix.py [--only TEXT] [--at-once 2] [--sample N]
+python tests/faults/matrix.py [--only TEXT] [--at-once 2] [--every N]
 
 After each: whoever reads finds the old version or the new one, whole; the next run ends well, with what an undisturbed
 one has made; it repeats nothing that was finished; and nothing is left lying about. Prints the matrix, a line for each
