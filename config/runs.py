@@ -109,6 +109,12 @@ def last_runs(directory: Path, limit: int | None = None) -> list[Run]:
     return newest_first([read_run(record) for record in _records(directory)[:limit]])
 
 
+def page_of_runs(directory: Path, page: int, size: int) -> tuple[list[Run], int]:
+    """One page of the runs recorded there, the newest on page 1, and how many there are in all."""
+    records, first = _records(directory), size * (page - 1)
+    return newest_first([read_run(record) for record in records[first : first + size]]), len(records)
+
+
 def last_success(directory: Path) -> Run | None:
     """The last run recorded there that ended well; reads no more records than it must."""
     return next((run for record in _records(directory) if (run := read_run(record)).succeeded), None)

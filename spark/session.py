@@ -118,14 +118,10 @@ def open_session(options: SessionOptions) -> SparkSession:
     for key, value in settings.items():
         builder = builder.config(key, value)
     # A Java that already runs goes on printing to where it printed.
-    with output_to(options.log if is_new else None, options.prefix, own), _own_interrupts():
-        before = _descendants(os.getpid())
+    with output_to(options.log if is_new else None, options.prefix, own), _own_interrupts(), _leaving_no_java():
         try:
             session: SparkSession = builder.getOrCreate()
-        except BaseException as error:
-            if SparkContext._gateway is None:  # a Java that is only starting would wait for us for ever
-                with _uninterrupted():
-                    _kill(pid for pid in _descendants(os.getpid()) if pid not in before)
+        except Exception as error:
             if "JAVA_GATEWAY_EXITED" not in str(error):
                 raise
             raise UserError(
@@ -203,6 +199,19 @@ def _own_interrupts() -> Iterator[None]:
         # By default, a signal ends the process: a first interrupt has asked for that.
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_DFL:
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _leaving_no_java() -> Iterator[None]:
+    """Ends a Java that was only starting when something went wrong: it would wait for us for ever."""
+    before = _descendants(os.getpid())
+    try:
+        yield
+    except BaseException:
+        if SparkContext._gateway is None:
+            with _uninterrupted():
+                _kill(pid for pid in _descendants(os.getpid()) if pid not in before)
+        raise
 
 
 @contextmanager

@@ -25,40 +25,20 @@ PLAIN: list[dict[str, Any]] = [
     {"path": LIST, "base_url": "https://[::1]:8443/"},
 ]
 ODD: list[dict[str, Any]] = [
-    {"path": LIST, "query_string": "k=0"},
-    {"path": LIST, "query_string": "k=01"},
-    {"path": LIST, "query_string": "k=1000"},
-    {"path": LIST, "query_string": "k=1&k=2"},
-    {"path": LIST, "query_string": "k=%31"},
-    {"path": LIST, "query_string": "k=1 "},
-    {"path": LIST, "query_string": "k=\N{ARABIC-INDIC DIGIT ONE}"},
-    {"path": LIST, "query_string": "dataset=tiny"},
-    {"path": LIST, "query_string": "dataset=gone"},
-    {"path": LIST, "query_string": "x=1"},
-    {"path": LIST, "method": "HEAD"},
-    {"path": LIST, "method": "POST"},
-    {"path": LIST, "method": "OPTIONS"},
+    *({"path": LIST, "query_string": query} for query in (
+        "k=0", "k=01", "k=1000", "k=1&k=2", "k=%31", "k=1 ", "k=\N{ARABIC-INDIC DIGIT ONE}", "dataset=tiny",
+        "dataset=gone", "x=1",
+    )),
+    *({"path": LIST, "method": method} for method in ("HEAD", "POST", "OPTIONS")),
     {"path": LIST, "headers": {"If-None-Match": '"tiny-v1-0"'}},
-    {"path": LIST, "headers": {"Host": "elsewhere.example"}},
-    {"path": LIST, "headers": {"Host": "127.0.0.1:x"}},
-    {"path": LIST, "headers": {"Host": "[::2]"}},
-    {"path": LIST, "headers": {"Host": "[::1"}},
-    {"path": LIST, "headers": {"Host": "[::1]elsewhere.example"}},
-    {"path": LIST, "headers": {"Host": "[::1]:x"}},
-    {"path": LIST, "headers": {"Host": "x[::1]"}},
-    {"path": LIST, "headers": {"Host": ""}},
-    {"path": f"{LIST}.csv"},
-    {"path": f"{LIST}/"},
-    {"path": f"{LIST}%0A"},
-    {"path": f"/{LIST}"},
-    {"path": "/api/v1/users/nobody/recommendations"},
-    {"path": "/api/v1/users//recommendations"},
-    {"path": "/api/v1/users/../recommendations"},
-    {"path": "/api/v1/users/%2e%2e/recommendations"},
-    {"path": "/api/v1/users/a%2Fb/recommendations"},
-    {"path": "/api/v1/users/%F0%9F%8E%A7%20%C3%BC/recommendations"},
-    {"path": "/api/v1/users/u1/recommendations/recommendations"},
-]
+    *({"path": LIST, "headers": {"Host": host}} for host in (
+        "elsewhere.example", "127.0.0.1:x", "[::2]", "[::1", "[::1]elsewhere.example", "[::1]:x", "x[::1]", "",
+    )),
+    *({"path": path} for path in (f"{LIST}.csv", f"{LIST}/", f"{LIST}%0A", f"/{LIST}", f"{LIST}/recommendations")),
+    *({"path": f"/api/v1/users/{user}/recommendations"} for user in (
+        "nobody", "", "..", "%2e%2e", "a%2Fb", "%F0%9F%8E%A7%20%C3%BC",
+    )),
+]  # fmt: skip
 
 
 def told(answer: TestResponse) -> tuple[int, list[tuple[str, str]], bytes]:

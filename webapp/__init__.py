@@ -66,9 +66,7 @@ class _App(APIFlask):
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """See Flask, which would refuse all IPv6 addresses."""
-        if request is None or not security.is_trusted(
-            request.environ.get("HTTP_HOST"), tuple(self.config["TRUSTED_HOSTS"] or ())
-        ):
+        if request is None or not security.is_answered(self, request.environ):
             return super().create_url_adapter(request)
         return self.url_map.bind_to_environ(request.environ, subdomain="")
 
@@ -114,8 +112,7 @@ def create_app(
         static=links.static,
         track_name=rows.track_name,
         track_rows=rows.track_rows,
-        has_artists=rows.has_artists,
-        has_genres=rows.has_genres,
+        any_known=rows.any_known,
     )
     app.jinja_env.globals["parts"] = app.jinja_env.get_template("_parts.html").module
     app.context_processor(_for_templates)

@@ -183,11 +183,9 @@ def metrics(query_data: schemas.DatasetQuery) -> Response:
 @blueprint.output(schemas.RunsAnswer)
 def last_runs(query_data: schemas.RunsQuery) -> Response:
     """The last runs, the newest first."""
-    name, first = of_runs(), query_data.limit * (query_data.page - 1)
-    directory = paths().runs(name)
-    found = [schemas.run(each) for each in runs.last_runs(directory, first + query_data.limit)[first:]]
-    total = len(list(directory.glob("*.jsonl")))
-    return _as_json({"dataset": name, "runs": found, "total": total, "page": query_data.page})
+    name, page = of_runs(), query_data.page
+    found, total = runs.page_of_runs(paths().runs(name), page, query_data.limit)
+    return _as_json({"dataset": name, "runs": [schemas.run(each) for each in found], "total": total, "page": page})
 
 
 @blueprint.before_request

@@ -31,8 +31,12 @@ _GAP = "\x01"
 
 
 def link(endpoint: str, **values: Any) -> str:
-    """A page's address; the endpoint is that of a page, or with its blueprint's name."""
-    dataset = _dataset()
+    """A page's address; the endpoint is that of a page, or with its blueprint's name.
+
+    Args:
+        values: of what the address hangs on; a `dataset` among them is meant instead of the one that is shown.
+    """
+    dataset = values.pop("dataset", None) or _dataset()
     if not values:
         return _plain(endpoint, dataset, request.script_root)
     for name in _IDS:
@@ -41,9 +45,7 @@ def link(endpoint: str, **values: Any) -> str:
             query = urlencode({key: value for key, value in values.items() if key != name})
             sign = "" if not query else "&" if after else "?"
             return f"{before}{quote(values[name], safe='')}{after}{sign}{query}"
-    if dataset:
-        values.setdefault("dataset", dataset)
-    return url_for(_whole(endpoint), **values)
+    return url_for(_whole(endpoint), dataset=dataset, **values)
 
 
 def navigation() -> list[tuple[Markup, str, bool]]:

@@ -19,14 +19,9 @@ def track_name(track: Track) -> Markup:
     return Markup(_name(prepared.of(track), around_track()))
 
 
-def has_artists(lines: Sequence[Listed]) -> bool:
-    """Whether the artist of any track is known."""
-    return any(line.track.artist for line in lines)
-
-
-def has_genres(lines: Sequence[Listed]) -> bool:
-    """Whether the genre of any track is known."""
-    return any(line.track.genre for line in lines)
+def any_known(lines: Sequence[Listed], what: str) -> bool:
+    """Whether the `artist`, or the `genre`, of any track is known."""
+    return any(getattr(line.track, what) for line in lines)
 
 
 def track_rows(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from flask import Flask
 from werkzeug.sansio.utils import host_is_trusted
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _ALWAYS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -39,11 +44,15 @@ def hardened(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [*headers, *kept, *(_OF_PAGES if names.get("Content-Type", "").startswith("text/html") else _OF_DATA)]
 
 
-@lru_cache(100)
-def is_trusted(host: str | None, trusted: tuple[str, ...]) -> bool:
-    """Whether a request's `Host`, with its port or without, is among some names.
+def is_answered(app: Flask, environ: WSGIEnvironment) -> bool:
+    """Whether a request's `Host`, with its port or without, is one of `TRUSTED_HOSTS`.
 
     Werkzeug, which does the rest, compares no IPv6 addresses: it cuts them at their first colon.
     """
+    return _is_trusted(environ.get("HTTP_HOST"), tuple(app.config["TRUSTED_HOSTS"] or ()))
+
+
+@lru_cache(100)
+def _is_trusted(host: str | None, trusted: tuple[str, ...]) -> bool:
     address, bracket, _ = (host or "").partition("]")
     return host_is_trusted(host, None if f"{address}{bracket}" in trusted else trusted)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from webapp import api, schemas
-from webapp.security import is_trusted
+from webapp.security import is_answered
 from webapp.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def answer(app: Flask, environ: WSGIEnvironment) -> tuple[list[tuple[str, str]],
     path, query = _PATH.fullmatch(environ["PATH_INFO"]), _QUERY.fullmatch(environ.get("QUERY_STRING", ""))
     if path is None or query is None or environ["REQUEST_METHOD"] != "GET" or "HTTP_IF_NONE_MATCH" in environ:
         return None
-    if not app.config["READING_OPEN"] or not is_trusted(
-        environ.get("HTTP_HOST"), tuple(app.config["TRUSTED_HOSTS"] or ())
-    ):
+    if not app.config["READING_OPEN"] or not is_answered(app, environ):
         return None
     shelf: Shelf = app.extensions["shelf"]
     try:

@@ -25,18 +25,17 @@ PROBE_S = 0.2
 def runs() -> ResponseReturnValue:
     """The runs of a dataset, newest first."""
     name, page = of_runs(), whole("page", 1, MOST_PAGES)
-    directory, first = paths().runs(name), (page - 1) * A_PAGE
-    total = len(list(directory.glob("*.jsonl")))
-    if page > 1 and first >= total:
+    found, total = records.page_of_runs(paths().runs(name), page, A_PAGE)
+    if page > 1 and not found:
         abort(404, f"There is no page {page} of runs.")
     return render_template(
         "runs.html",
         name=name,
         of={} if name in datasets() else {"dataset": name},
-        runs=records.last_runs(directory, first + A_PAGE)[first:],
+        runs=found,
         total=total,
         page=page,
-        more=total > first + A_PAGE,
+        more=total > page * A_PAGE,
         luigid=_luigid(),
     )
 

@@ -14,10 +14,11 @@ from webapp.asked import whole, words
 from webapp.choosing import shown
 from webapp.links import user_link
 from webapp.routing import fits_in_path
+from webapp.schemas import LISTED
 from webapp.shelf import Published
 
 MATCHES = 20
-LISTED, MOST_LISTED = 10, 100
+MOST_LISTED = 100
 HEARD, MOST_HEARD = 25, 1000
 TASTES = 5
 
