@@ -55,10 +55,14 @@ def write_atomically(path: Path, text: str, *, forced: bool = True) -> None:
     Forced to the disk, unless it is worth nothing after a crash.
     """
     beside = path.with_name(path.name + STAGING)
-    beside.write_text(text, encoding="utf-8")
-    if forced:
-        fsync(beside)
-    beside.replace(path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        if forced:
+            fsync(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
     if forced:
         fsync(path.parent)
 

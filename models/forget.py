@@ -23,8 +23,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from config.durable import STAGING, lock_of, locked, now, replace_whole, sha256, sweep, write_json
+from config.durable import STAGING, lock_of, locked, now, replace_whole, sha256, sweep, tree_bytes, write_json
 from config.errors import StoreError
+from config.full_disk import FREE_SOME, is_full, told
 from config.paths import EVALUATION
 from models import registry
 from models.store import FILE
@@ -54,7 +55,7 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
     The version's manifest says that it happened, with what the id can be recognised by, if one has it: not the id.
 
     Raises:
-        StoreError: the version is not there any more, or does not know the user.
+        StoreError: the version is not there any more, or does not know the user; or the disk is full.
     """
     final = root / version
     with locked(lock_of(final)), locked(root / registry.LOCK):  # in the order in which publishing takes them
@@ -68,8 +69,10 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
             lines = _take_out(staging, user_id, int(facts[0]["index"]))
             changed = _seal_again(final, staging, user_id, (1, int(facts[0]["interactions"]), lines))
             replace_whole(final, staging)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(staging, ignore_errors=True)
+            if is_full(error):
+                raise StoreError(f"{told(error, root, tree_bytes(final))}. {FREE_SOME}") from error
             raise
         registry.note(root, "forgot a user", version=version, via=via)
     registry.refresh(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from flask.testing import FlaskClient
 from published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
 
+from config import durable
 from config.durable import read_json
 from config.errors import UserError
 from config.paths import PROJECT, Paths
@@ -154,6 +156,19 @@ class TestVersions:
         assert (answer.status_code, "does not verify" in answer.text) == (409, True)
         assert "does not verify" in client.get("/models/v1?verify=1").text
         assert "files are what was published" in client.get("/models/v2?verify=1").text
+
+    def test_a_full_disk_is_told(
+        self, roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(roots[0], version="v2")
+
+        def full(*paths: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(durable, "fsync", full)
+        answer = client.post("/models/v1/promote", data={"expected": "v2"}, headers=BEARER)
+        assert (answer.status_code, f"the disk of {roots[0]} is full: " in answer.text) == (507, True)
+        assert registry.current(roots[0] / "tiny") == "v2"
 
     def test_pruning_says_what_goes_and_keeps_what_is_served(
         self, roots: tuple[Path, Path], client: FlaskClient

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 
 from config import runs
 from config.errors import StoreError
+from config.full_disk import is_full, told
 from config.logs import LineFormatter
 from config.redaction import redact
 from webapp import api
@@ -71,9 +72,18 @@ def _failed(error: Exception) -> ResponseReturnValue:
     current_app.logger.error("Error %s", error_id, exc_info=error)
     if "shown" in g and (fault := shelf().fault(g.shown)):
         return _unreadable(StoreError(fault))
+    if is_full(error):
+        return _without_room(error)
     if api.is_asked():
         return api.problem(500, "Internal error", f"The server's log has the reason under {error_id}.")
     return render_template("error.html", error_id=error_id), 500
+
+
+def _without_room(error: Exception) -> ResponseReturnValue:
+    title, text = "No room is left", redact(f"{told(error, paths().models_root)}.")
+    if api.is_asked():
+        return api.problem(507, title, text)
+    return render_template("message.html", code=507, heading=title, text=text), 507
 
 
 def _another_serves(why: str) -> bool:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from config.durable import tree_bytes, write_atomically
 from config.errors import UserError
+from config.full_disk import FREE_SOME, is_full, told
 from config.paths import Paths
 from config.redaction import redact
 from config.runs import find_run, going_on, last_runs, newest_first, recorded
-from config.terminal import MISUSED, Parser, counted, size
+from config.terminal import MISUSED, REFUSED, Parser, counted, size
 from models import registry
 from workflow import retention
 from workflow.history import show_run, table_of_runs
@@ -37,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         return MISUSED
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        why = f"{told(error, asked.data)}. {FREE_SOME}" if is_full(error) else f"{error.filename}: {error.strerror}."
+        print(redact(f"Error: {why}"), file=sys.stderr)
+        return REFUSED
     return 0
 
 
@@ -93,10 +98,7 @@ def _graph(asked: argparse.Namespace) -> str:
 
     run = find_run(asked.data / "runs", asked.dataset, asked.id)
     file: Path = asked.data / "runs" / run.dataset / f"{run.run}.svg"
-    try:
-        write_atomically(file, draw(run))
-    except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}).") from error
+    write_atomically(file, draw(run))
     return str(file)
 
 

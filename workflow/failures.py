@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from config.errors import UserError
+from config.full_disk import FREE_SOME, is_full, told
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+if TYPE_CHECKING:
+    from workflow.stage import Stage
+
 _WORKER_LOST = ("Python worker exited unexpectedly", "reading the port number from pyspark.daemon")
 _LOST = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down", *_WORKER_LOST)
 _AGAIN_S = 5.0
-_JAVA_S_FULL = "No space left on device"
 
 
 def may_pass(error: BaseException) -> bool:
@@ -30,27 +30,15 @@ def may_pass(error: BaseException) -> bool:
     return "Py4JError" in kinds and any(sign in str(error) for sign in _LOST)
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether a disk had no room, for Python, SQLite or Java."""
-    if isinstance(error, OSError):
-        return error.errno in _FULL
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return "Py4JError" in {kind.__name__ for kind in type(error).__mro__} and _JAVA_S_FULL in str(error)
-
-
-def sentence(error: BaseException, log: Path) -> str:
-    """One sentence for whatever ended a stage."""
+def sentence(error: BaseException, log: Path, stage: Stage | None = None) -> str:
+    """One sentence for whatever ended a stage, or a run before its first."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted; the same command goes on from here."
     if is_full(error):
-        place = str(getattr(error, "filename", None) or log.parent)
-        return (
-            f"the disk of {place} is full: it needs more than the {_free(place):,} bytes that are free there. "
-            "Free some; the same command goes on from here."
-        )
+        full = told(error, stage.directory, stage.bytes_needed()) if stage else told(error, log)
+        return f"{full}. {FREE_SOME}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
     if any(sign in str(error) for sign in _WORKER_LOST):
@@ -61,12 +49,6 @@ def sentence(error: BaseException, log: Path) -> str:
     lines = [*str(error).strip().splitlines(), "no message"]
     first = lines[1].removeprefix(": ") if lines[0].startswith("An error occurred while calling") else lines[0]
     return f"{type(error).__name__}: {first} (the traceback is in {log})"
-
-
-def _free(place: str) -> int:
-    """Bytes that are free where a path is, or would be."""
-    path = Path(place)
-    return shutil.disk_usage(next(each for each in (path, *path.parents) if each.exists())).free
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from luigi.worker import worker
 from config.dataset import find_files, load_dataset
 from config.durable import now, read_json, sweep, sweep_scratch
 from config.errors import MissingInput, UserError
+from config.full_disk import is_full
 from config.logs import BETWEEN, Prefix
 from config.paths import SUCCESS, Paths
 from config.redaction import redact
@@ -29,7 +30,7 @@ from config.runs import new_run_id
 from models.gate import Comparison
 from workflow import interrupts, mail
 from workflow.console import Console
-from workflow.failures import is_full, sentence
+from workflow.failures import sentence
 from workflow.fingerprint import RawFiles
 from workflow.logs import redact_terminal, start_logging
 from workflow.luigid import Reporter, answers, outlive_luigid, schedule_alone, url_of_luigid
@@ -238,7 +239,7 @@ class Run:
                 with self.progress.shown_to(watchers):
                     yield line
         except BaseException as error:
-            line.status, line.error = "failed", redact(sentence(error, self.log))
+            line.status, line.error = "failed", redact(sentence(error, self.log, stage))
             self.errors[stage.label] = line.error
             raise
         finally:
@@ -294,7 +295,7 @@ class Run:
         """The run's session, opened when first asked for, and again if its JVM has died."""
         from spark.session import SessionOptions, open_session
 
-        small, standard = self._is_small(), Paths().compiled
+        small, standard = self.raw_bytes() < _SMALL_BYTES, Paths().compiled
         settings = {key: value for key, value in self.settings["spark_session"].items() if key != "stage_timeout"}
         on_cluster = not re.fullmatch(r"local(\[.*\])?", settings["master"])
         return open_session(
@@ -316,11 +317,12 @@ class Run:
         """The run's stage of that name; None where the run has none."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
-    def _is_small(self) -> bool:
+    def raw_bytes(self) -> int:
+        """Bytes of the raw files; about as many, where the run makes them itself."""
         if self.dataset.synthetic:
-            return bool(self.settings["synthetic"]["num_interactions"] * 24 < _SMALL_BYTES)
+            return int(self.settings["synthetic"]["num_interactions"] * 24)
         files = (file for table in self.dataset.tables.values() for file in find_files(self.raw_dir, table))
-        return sum(file.stat().st_size for file in files) < _SMALL_BYTES
+        return sum(file.stat().st_size for file in files)
 
     def _version(self) -> str | None:
         publish = self.stage("Publish")

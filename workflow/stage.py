@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import luigi
 
-from config.durable import describe, lock_of, locked, made_whole, now, write_json
+from config.durable import describe, lock_of, locked, made_whole, now, read_json, tree_bytes, write_json
 from config.errors import UserError
 from config.paths import SUCCESS
 from config.redaction import redact
@@ -203,6 +204,22 @@ class Stage(InRun):
     def _memory(self) -> Path:
         beside = self.in_run.paths.work(self.in_run.dataset.name) / self.name
         return beside / f"{self.fingerprint}{seams.CHECKED}"
+
+    def bytes_needed(self) -> int:
+        """About how many bytes the result takes: as the largest of its kind that is there, or else as what it reads.
+
+        0 where that cannot be found out.
+        """
+        with suppress(OSError, UserError):
+            alike = (marker.parent for marker in self.directory.parent.glob(f"*/{SUCCESS}") if self._is_alike(marker))
+            read = (tree_bytes(stage.directory) for stage in self.requires().values())
+            return max(map(tree_bytes, alike), default=0) or sum(read) or self.in_run.raw_bytes()
+        return 0
+
+    def _is_alike(self, marker: Path) -> bool:
+        with suppress(OSError, ValueError, KeyError):
+            return bool(read_json(marker)["stage"] == self.label)
+        return False
 
     def run(self) -> None:
         """Makes the result unless another run has just made it."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -246,13 +247,14 @@ def _refuse_too_large(plan: Plan) -> None:
     """Refuses factors that do not fit where they have to: both files of each side on the disk, the sides in memory."""
     width, rows = plan.objective.width, sum(len(rows_of(plan.blocks, side)) for side in (USER, TRACK))
     wanted = 4 * width * rows
-    free = shutil.disk_usage(plan.into).free
+    disk = shutil.disk_usage(plan.into)
+    free = disk.free if disk.total else sys.maxsize  # some file systems do not say
     places = ((2 * wanted, free, f"free below {plan.into}"), (wanted, memory(), "of memory here"))
     for needed, there, what in places:
         if needed > there:
             raise UserError(
-                f"Factors of rank {plan.objective.rank} for {rows:,} users and tracks take {needed / 2**30:.1f} GB, "
-                f"and {there / 2**30:.1f} GB are {what}: lower the rank."
+                f"Factors of rank {plan.objective.rank} for {rows:,} users and tracks take {needed:,} bytes, "
+                f"and {there:,} are {what}: bring more, or lower the rank."
             )
 
 
