@@ -188,8 +188,11 @@ def _marker(version: Path) -> dict[str, Any]:
 
 
 def is_pinned(root: Path) -> bool:
-    """Whether a rollback keeps runs from promoting."""
-    return (root / PINNED).exists()
+    """Whether a rollback keeps runs from promoting. What a crash has left, a pin to what is not served, does not."""
+    try:
+        return (root / PINNED).read_text(encoding="utf-8", errors="replace").strip() == current(root)
+    except FileNotFoundError:
+        return False
 
 
 def promote(
@@ -303,13 +306,28 @@ def refresh(root: Path) -> None:
 
 
 def audit(root: Path) -> list[dict[str, Any]]:
-    """What was promoted, rolled back, pruned and forgotten, oldest first; a line that was cut off is left out."""
+    """What was promoted, rolled back, pruned and forgotten, oldest first.
+
+    Lines come before what they say. One that was cut off is left out, and one of which a crash has prevented the rest.
+    """
     entries = []
     with suppress(FileNotFoundError):
         for line in (root / AUDIT).read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 entries.append(json.loads(line))
-    return [entry for entry in entries if isinstance(entry, dict)]
+    return _carried_out([entry for entry in entries if isinstance(entry, dict)], current(root))
+
+
+def _carried_out(entries: list[dict[str, Any]], served: str | None) -> list[dict[str, Any]]:
+    """Without the switches after which what had served before was served still."""
+    kept = []
+    for entry in reversed(entries):
+        if (version := entry.get("to")) is not None:
+            if served == entry.get("from") != version:
+                continue
+            served = entry.get("from")
+        kept.append(entry)
+    return kept[::-1]
 
 
 def _check(root: Path, version: str, expected: str | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import MakeVersion
 
-from config.durable import STAGING, sha256
+from config.durable import STAGING, sha256, write_atomically
 from config.errors import StoreError
 from models import registry
 
@@ -25,8 +25,7 @@ def root(tmp_path: Path, make_version: MakeVersion) -> Path:
 
 def audit(root: Path) -> list[tuple[str, str | None, str]]:
     """The audit's lines: action, from, to."""
-    lines = [json.loads(line) for line in (root / registry.AUDIT).read_text().splitlines()]
-    return [(line["action"], line["from"], line["to"]) for line in lines]
+    return [(line["action"], line["from"], line["to"]) for line in registry.audit(root)]
 
 
 def test_versions_come_in_the_order_of_their_making(root: Path) -> None:
@@ -146,6 +145,48 @@ def test_a_pinned_dataset_is_promoted_by_the_user_alone(root: Path) -> None:
     registry.promote(root, "a3", expected="m1", by="user")
     assert registry.current(root) == "a3"
     assert not registry.is_pinned(root)
+
+
+class TestAfterACrash:
+    """Each step of a switch is the last one that is taken."""
+
+    @pytest.fixture(autouse=True)
+    def promoted(self, root: Path) -> None:
+        for before, version in ((None, "m1"), ("m1", "m2")):
+            registry.promote(root, version, expected=before, by="run")
+
+    @pytest.mark.parametrize("missing", [registry.PINNED, registry.CURRENT])
+    def test_half_a_rollback_has_not_happened(self, missing: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def crashing(path: Path, text: str) -> None:
+            if path.name == missing:
+                raise InterruptedError
+            write_atomically(path, text)
+
+        before = audit(root)
+        monkeypatch.setattr(registry, "write_atomically", crashing)
+        with pytest.raises(InterruptedError):
+            registry.roll_back(root, "m1", expected="m2")
+        monkeypatch.undo()
+        assert registry.current(root) == "m2"
+        assert not registry.is_pinned(root)
+        assert audit(root) == before
+        assert registry.served_before(root) == "m1"
+        registry.promote(root, "a3", expected="m2", by="run")
+        assert audit(root) == [*before, ("promoted by the run", "m2", "a3")]
+
+    def test_a_promotion_has_ended_the_pin_when_it_has_happened(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def crashing(path: Path, **arguments: object) -> None:
+            raise InterruptedError
+
+        registry.roll_back(root, "m1", expected="m2")
+        monkeypatch.setattr(Path, "unlink", crashing)
+        with pytest.raises(InterruptedError):
+            registry.promote(root, "a3", expected="m1", by="user")
+        monkeypatch.undo()
+        assert registry.current(root) == "a3"
+        assert not registry.is_pinned(root)
 
 
 def test_a_refused_promotion_by_the_user_keeps_the_pin(root: Path) -> None:

@@ -1,7 +1,9 @@
-"""Runs luigi's command, and lists each step by which it changes the disk; or dies, or finds the disk full, at one.
+"""Runs a command, and lists each step by which it changes the disk; or dies, or finds the disk full, at one.
 
-python tests/faults/victim.py '{"root": …, "list": file}' ARGUMENTS-OF-LUIGI
-python tests/faults/victim.py '{"root": …, "at": [stage, step], "fault": "kill" or "full"}' ARGUMENTS-OF-LUIGI
+python tests/faults/victim.py '{"root": …, "list": file}' COMMAND ARGUMENTS
+python tests/faults/victim.py '{"root": …, "at": [stage, step], "fault": "kill" or "full"}' COMMAND ARGUMENTS
+
+COMMAND is `luigi`, or `models` or `workflow` with one of their verbs, which counts as a stage.
 
 A step is what the interpreter is about to do below `root`: to open a file for writing, to make, rename, link or remove
 something, to force it to the disk; or to begin or end the work of a stage, of which Java writes the most. Nothing in
@@ -23,8 +25,12 @@ from typing import Any
 
 from luigi.cmdline import luigi_run
 
+import models.__main__
+import workflow.__main__
 from config import durable
 from workflow import run, runlog, stage, tasks
+
+COMMANDS = {"luigi": luigi_run, "models": models.__main__.main, "workflow": workflow.__main__.main}
 
 NAMES = (
     (re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}"), "RUN"), (re.compile(r"[0-9a-f]{16}"), "FINGERPRINT"),
@@ -42,13 +48,13 @@ _FREEING = ("remove", "remove directory", "truncate", "stage")
 class Steps:
     """What happens below a directory, in its order; and what is to happen at one of them."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: dict[str, Any], stage: str) -> None:
         self._root = str(Path(plan["root"]).resolve())
         self._at = tuple(plan["at"]) if "at" in plan else None
         self._fault, self._list = plan.get("fault"), plan.get("list")
         self._is_full = False
         self._seen: dict[tuple[str, str], None] = {}
-        self.stage = "the beginning"
+        self.stage = stage
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """The interpreter's hook."""
@@ -95,8 +101,9 @@ def _general(what: str, path: str) -> str:
 
 
 def main() -> None:
-    """Runs luigi to its end, whichever that is."""
-    steps = Steps(json.loads(sys.argv.pop(1)))
+    """Runs the command to its end, whichever that is."""
+    plan, command, *arguments = sys.argv[1:]
+    steps = Steps(json.loads(plan), "the beginning" if command == "luigi" else arguments[0])
     fsync, exchange, at = os.fsync, durable._exchanged, run.Run._at
 
     def forced(handle: int) -> None:
@@ -128,7 +135,7 @@ def main() -> None:
             kind.make = bracketed(kind.make)  # type: ignore[method-assign]
     sys.addaudithook(steps.audit)
     try:
-        luigi_run(sys.argv[1:])
+        sys.exit(COMMANDS[command](arguments))
     finally:
         steps.write()
 
