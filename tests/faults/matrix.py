@@ -1,10 +1,11 @@
 """`make faults`: kills a run, or fills its disk, at every step by which it changes the disk; and damages every output.
 
-python tests/faults/matrix.py [--only TEXT] [--at-once 2] [--every N]
+python tests/faults/matrix.py [--only TEXT] [--at-once 2] [--every N] [--from N]
 
 After each: whoever reads finds the old version or the new one, whole; the next run ends well, with what an undisturbed
-one has made; it repeats nothing that was finished; and nothing is left lying about. Prints the matrix, a line for each
-stage and a sign for each cell, and what is wrong with those that did not come through.
+one has made; it repeats nothing that was finished; and nothing is left lying about, on the disk or running. What people
+do with versions by hand is killed, and finds its disk full, in the same way. Prints the matrix, a line for each stage,
+and what is wrong with the cells that did not come through.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,18 +32,33 @@ import pyarrow.parquet as pq
 from config.durable import STAGING, differing, read_json
 from config.paths import PROJECT, SUCCESS
 from models import registry
+from models.forget import knowing
 from models.recommender import recommend
 
 SETTINGS = (
     "--synthetic-num-users=60", "--synthetic-num-tracks=40", "--synthetic-num-interactions=900", "--als-rank=4",
-    "--als-max-iter=3", '--selection-candidates=["als"]', "--retry-wait-s=0", "--spark-session-master=local[1]",
+    "--als-max-iter=3", '--selection-candidates=["als"]', "--tune-trials=1", "--recommend-max-per-artist=2",
+    "--retry-wait-s=0", "--spark-session-master=local[1]",
 )  # fmt: skip
+"""What makes a run short in which every kind of stage takes part."""
+
 BEFORE, AFTER = "--synthetic-seed=1", "--synthetic-seed=2"
 """What the old version and the new one are made with."""
 
+RUN = "run"
 KILLED, FULL = "kill", "full"
 DAMAGES = ("truncate", "flip", "remove")
 PATIENCE_S = 300
+END_S = 30
+"""So long may take to end what a run has started."""
+
+FORGOTTEN = "2"
+BY_HAND = {
+    "promote": ("models", "promote", "1"), "rollback": ("models", "rollback", "1"),
+    "prune": ("workflow", "prune", "--keep=1"), "forget": ("models", "forget", FORGOTTEN),
+}  # fmt: skip
+"""The verbs by which people change versions; the old one has the number 1, and the new one is served."""
+
 _SCRATCH = shutil.ignore_patterns("scratch")  # it goes a moment after the run
 VICTIM = Path(__file__).with_name("victim.py")
 
@@ -79,7 +97,7 @@ class World:
         old = _current(root / "old")
         shutil.copytree(root / "old", root / "new", ignore=_SCRATCH)
         listed = root / "steps.json"
-        _ran(_victim(root / "new", {"list": str(listed)}))
+        _ran(_victim(root / "new", {"list": str(listed)}, RUN))
         record = _record(root / "new")
         stages = {_label(line): line for line in record if line["event"] == "stage"}
         outputs = {
@@ -88,12 +106,17 @@ class World:
             for label, line in stages.items()
             if line["stage"] != "Promote"
         }
-        steps = [(stage, step) for stage, step in read_json(listed)]
+        steps = read_json(listed)
+        for verb in BY_HAND:
+            shutil.copytree(root / "new", root / verb, ignore=_SCRATCH)
+            _ran(_victim(root / verb, {"list": str(listed)}, verb))
+            steps += read_json(listed)
+            shutil.rmtree(root / verb)
         world = cls(
             root,
             old,
             _current(root / "new"),
-            steps,
+            [(stage, step) for stage, step in steps],
             outputs,
             {label: line["requires"] for label, line in stages.items()},
         )
@@ -135,17 +158,23 @@ class World:
         """Lets it happen, in a root of its own; what is wrong afterwards."""
         try:
             faults = self._damaged(cell, root) if cell.fault in DAMAGES else self._struck(cell, root)
-            return [*faults, *self._repaired(root)]
+            faults += self._repeated(cell.stage, root) if cell.stage in BY_HAND else self._repaired(root)
+            faults += [f"{path} was left" for path in _left(root)]
+            return [*faults, *(f"{command} was left running" for command in _left_running(root))]
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
     def _struck(self, cell: Cell, root: Path) -> list[str]:
-        self.before(cell.stage, root)
-        ended = _victim(root, {"at": [cell.stage, cell.where], "fault": cell.fault})
+        if by_hand := cell.stage in BY_HAND:
+            shutil.copytree(self.root / "new", root, ignore=_SCRATCH)
+        else:
+            self.before(cell.stage, root)
+        what = cell.stage if by_hand else RUN
+        ended = _victim(root, {"at": [cell.stage, cell.where], "fault": cell.fault}, what)
         faults = []
         if cell.fault == KILLED and ended.returncode != -9:
             faults.append(f"was never there: the run ended with {ended.returncode}")
-        if cell.fault == FULL and ended.returncode == 0 and _current(root) != self.new:
+        if cell.fault == FULL and ended.returncode == 0 and (by_hand or _current(root) != self.new):
             faults.append("ended as if all were well")
         if cell.fault == FULL and ended.returncode != 0 and "full" not in ended.stderr:
             faults.append(f"said nothing of a full disk: {ended.stderr[-300:]!r}")
@@ -188,7 +217,21 @@ class World:
         for file, inode in finished.items():
             if not file.exists() or file.stat().st_ino != inode:
                 faults.append(f"{file.parent.relative_to(root)} was finished, and was made again")
-        faults += [f"{path} was left" for path in _left(root)]
+        return faults + self._readable(root)
+
+    def _repeated(self, verb: str, root: Path) -> list[str]:
+        """What is wrong after somebody has done the same again by hand, and a run has found nothing to do."""
+        again, run = _run(_by_hand(verb, root)), _luigi(root, AFTER)
+        faults = [f"ended with {each.returncode}: {each.stderr[-300:]!r}" for each in (again, run) if each.returncode]
+        versions, served = root / "models" / "synthetic", self.old if verb in ("promote", "rollback") else self.new
+        if _current(root) != served:
+            faults.append(f"{_current(root)} is served")
+        if registry.is_pinned(versions) != (verb == "rollback"):
+            faults.append("is pinned" if registry.is_pinned(versions) else "is not pinned")
+        if registry.versions(versions) != ([self.new] if verb == "prune" else [self.old, self.new]):
+            faults.append(f"left the versions {registry.versions(versions)}")
+        if verb == "forget" and (known := knowing(versions, FORGOTTEN)):
+            faults.append(f"{known} know the user")
         return faults + self._readable(root)
 
     @cached_property
@@ -235,9 +278,17 @@ def _luigi(root: Path, seed: str) -> subprocess.CompletedProcess[str]:
     return _run([str(Path(sys.executable).with_name("luigi")), *_arguments(root, seed)])
 
 
-def _victim(root: Path, plan: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def _victim(root: Path, plan: dict[str, Any], what: str) -> subprocess.CompletedProcess[str]:
+    """A run, or a verb by name, that something happens to."""
     plan = {"root": str(root)} | plan
-    return _run([sys.executable, str(VICTIM), json.dumps(plan), *_arguments(root, AFTER)])
+    command = ["luigi", *_arguments(root, AFTER)] if what == RUN else _by_hand(what, root)[2:]
+    return _run([sys.executable, str(VICTIM), json.dumps(plan), *command])
+
+
+def _by_hand(verb: str, root: Path) -> list[str]:
+    module, *words = BY_HAND[verb]
+    roots = [f"--models={root / 'models'}", *([f"--data={root / 'data'}"] if verb in ("prune", "forget") else [])]
+    return [sys.executable, "-m", module, *words, *roots]
 
 
 def _arguments(root: Path, seed: str) -> list[str]:
@@ -295,6 +346,23 @@ def _left(root: Path) -> list[str]:
     return found
 
 
+def _left_running(root: Path) -> list[str]:
+    """The commands that still name a root, some time after all that were started there have ended."""
+    for _ in range(10 * END_S):
+        found = [command for command in _commands() if f"{root}/" in command]
+        if not found:
+            break
+        time.sleep(0.1)
+    return found
+
+
+def _commands() -> Iterator[str]:
+    """The command line of every process."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            yield (directory / "cmdline").read_text(errors="replace").replace("\0", " ")
+
+
 def _is_whole(output: Path) -> bool:
     """Whether an output is what was written, by its own word."""
     try:
@@ -333,11 +401,12 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cells whose description has this text")
     parser.add_argument("--at-once", type=int, default=2, help="runs side by side (default: %(default)s)")
     parser.add_argument("--every", type=int, default=1, help="only every so manieth cell (default: %(default)s)")
+    parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them (default: %(default)s)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="encore-faults-") as directory:
         print("Making two versions undisturbed …", file=sys.stderr)
         world = World.make(Path(directory))
-        cells = [cell for cell in world.cells() if given.only in str(cell)][:: given.every]
+        cells = [cell for cell in world.cells() if given.only in str(cell)][given.first - 1 :: given.every]
         print(f"{len(cells)} cells.", file=sys.stderr)
         found = visit_all(world, cells, given.at_once, partial(_tell, len(cells)))
         print("\n" + _printed(world, found))
