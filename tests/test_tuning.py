@@ -85,6 +85,21 @@ def test_a_search_that_was_interrupted_goes_on_as_it_would_have(searched: Search
     assert len(searched.asked) == 6
 
 
+@pytest.mark.parametrize("how", ["cut off", "flipped", "no trial"])
+def test_a_search_goes_on_from_the_first_damaged_trial(searched: Searched, how: str) -> None:
+    found = searched(5).trials
+    *lines, fourth, last = searched.kept_in.read_bytes().splitlines(keepends=True)
+    damaged = {
+        "cut off": fourth[:-3],
+        "flipped": fourth.replace(b'"score": -', b'"score": ') + last,
+        "no trial": b"{}\n",
+    }
+    searched.kept_in.write_bytes(b"".join(lines) + damaged[how])
+    assert searched(5).trials == found
+    assert len(searched.asked) == 7, "the last two are tried again"
+    assert searched.kept_in.read_bytes().splitlines(keepends=True) == [*lines, fourth, last]
+
+
 def test_a_search_ends_with_its_time(searched: Searched) -> None:
     assert len(searched(9, minutes=0).trials) == 1
 

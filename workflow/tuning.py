@@ -2,12 +2,16 @@
 
 For a hybrid it is its weights, which are all tried at once.
 
-Trials are kept in a file beside the stage's outputs, named by what they depend on, and not by how many were asked for:
-a run that was killed goes on where it was, and twenty more trials are twenty more.
+Trials are kept in a file beside the stage's outputs, a line each. It is named by what they depend on, and not by how
+many were asked for: a run that was killed goes on where it was, and twenty more trials are twenty more. A line that is
+damaged, or was cut off, ends what is known: the search goes on from there.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from config.durable import locked
+from config.durable import append_line, locked
 
 if TYPE_CHECKING:
     import optuna
@@ -130,36 +134,50 @@ def search(
         kept_in: the file that trials are kept in.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study, space = optuna.create_study(direction="minimize" if lower_is_better else "maximize"), space_of(candidate)
     with locked(kept_in.with_suffix(".lock")):
-        storage = JournalStorage(JournalFileBackend(str(kept_in)))
-        study = optuna.create_study(
-            storage=storage, study_name=candidate, load_if_exists=True,
-            direction="minimize" if lower_is_better else "maximize",
-        )  # fmt: skip
-        space = space_of(candidate)
-        if not _complete(study):
-            study.enqueue_trial(_within(space, start), skip_if_exists=False)
-        ends = time.monotonic() + 60 * minutes
-        while (done := len(_complete(study))) < trials and (done == 0 or time.monotonic() < ends):
+        _recall(study, space, kept_in)
+        ends, done = time.monotonic() + 60 * minutes, len(study.trials)
+        if not done:
+            study.enqueue_trial(_within(space, start))
+        while done < trials and (done == 0 or time.monotonic() < ends):
             # Seeded by the number of trials, so that a search that was interrupted goes on as it would have.
             study.sampler = optuna.samplers.TPESampler(seed=seed + done)
             trial = study.ask(space)
-            study.tell(trial, measure(trial.params))
-            best = study.best_trial
-            report(f"trial {done + 1} of {trials}, best {best.value:.4f} at {best.number + 1}", (done + 1) / trials)
-        return Found(
-            dict(study.best_params), float(study.best_value or 0.0),
-            [{"settings": each.params, "score": each.value} for each in _complete(study)], _importance(study),
-        )  # fmt: skip
+            score = measure(trial.params)
+            study.tell(trial, score)
+            append_line(kept_in, _sealed({"settings": trial.params, "score": score}))
+            best, done = study.best_trial, done + 1
+            report(f"trial {done} of {trials}, best {best.value:.4f} at {best.number + 1}", done / trials)
+    return Found(
+        dict(study.best_params), float(study.best_value or 0.0),
+        [{"settings": each.params, "score": each.value} for each in study.trials], _importance(study),
+    )  # fmt: skip
 
 
-def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def _sealed(trial: dict[str, Any]) -> dict[str, Any]:
+    """A trial as it is kept, with what it can be recognised by."""
+    return trial | {"digest": hashlib.sha256(json.dumps(trial, sort_keys=True).encode()).hexdigest()[:16]}
+
+
+def _recall(study: optuna.Study, space: Mapping[str, Any], kept_in: Path) -> None:
+    """Gives a search the trials that are kept, up to the first that is damaged; that and what follows it goes."""
     import optuna
 
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    lines = kept_in.read_bytes().splitlines(keepends=True) if kept_in.exists() else []
+    for number, line in enumerate(lines):
+        try:
+            kept = json.loads(line)
+            trial = {"settings": kept["settings"], "score": kept["score"]}
+            if not line.endswith(b"\n") or kept != _sealed(trial):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            os.truncate(kept_in, sum(map(len, lines[:number])))
+            return
+        distributions, value = dict(space), float(kept["score"])
+        study.add_trial(optuna.trial.create_trial(params=kept["settings"], distributions=distributions, value=value))
 
 
 def _within(space: Mapping[str, Any], start: Mapping[str, Any]) -> Settings:
@@ -180,7 +198,7 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     """Watanabe, Bansal and Hutter 2023; nothing where all trials are alike or too few to tell."""
     import optuna
 
-    if len(_complete(study)) < 4:
+    if len(study.trials) < 4:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # the trials do not differ enough

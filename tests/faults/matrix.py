@@ -52,6 +52,8 @@ PATIENCE_S = 300
 END_S = 30
 """So long may take to end what a run has started."""
 
+TUNE = "Tune als"
+TRIALS = "data/work/synthetic/Tune/*.trials"
 FORGOTTEN = "2"
 BY_HAND = {
     "promote": ("models", "promote", "1"), "rollback": ("models", "rollback", "1"),
@@ -147,12 +149,12 @@ class World:
                 yield Cell(stage, step, FULL)
         for stage, output in self.outputs.items():
             largest = max(_files(self.root / "new" / output), key=lambda file: file.stat().st_size)
-            for name in (str(largest.relative_to(self.root / "new" / output)), SUCCESS):
-                yield from (Cell(stage, name, damage) for damage in DAMAGES)
-        for name in ("manifest.json", "metrics.json", "serving.sqlite"):
-            yield from (Cell("Publish", name, damage) for damage in DAMAGES)
-        for name in ("current", "audit.jsonl"):
-            yield from (Cell("Promote", name, damage) for damage in DAMAGES)
+            names = {str(largest.relative_to(self.root / "new" / output)), SUCCESS}
+            if stage == "Publish":
+                names |= {"manifest.json", "metrics.json", "serving.sqlite"}
+            yield from (Cell(stage, name, damage) for name in sorted(names) for damage in DAMAGES)
+        for stage, names in (("Promote", ("current", "audit.jsonl")), (TUNE, (TRIALS,))):
+            yield from (Cell(stage, name, damage) for name in names for damage in DAMAGES)
 
     def visit(self, cell: Cell, root: Path) -> list[str]:
         """Lets it happen, in a root of its own; what is wrong afterwards."""
@@ -183,7 +185,13 @@ class World:
         return faults + self._readable(root)
 
     def _damaged(self, cell: Cell, root: Path) -> list[str]:
-        if cell.stage in self.outputs and cell.stage != "Publish":
+        if cell.where == TRIALS:  # what a run that was killed has left
+            self.before(cell.stage, root)
+            (kept,) = self.root.glob(f"new/{TRIALS}")
+            file = root / kept.relative_to(self.root / "new")
+            file.parent.mkdir(exist_ok=True)
+            shutil.copy(kept, file)
+        elif cell.stage in self.outputs and cell.stage != "Publish":
             self.after(cell.stage, root)
             file = root / self.outputs[cell.stage] / cell.where
         else:

@@ -35,7 +35,8 @@ COMMANDS = {"luigi": luigi_run, "models": models.__main__.main, "workflow": work
 NAMES = (
     (re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}"), "RUN"), (re.compile(r"[0-9a-f]{16}"), "FINGERPRINT"),
     (re.compile(r"part-\d+[^/]*"), "PART"), (re.compile(r"\bscratch/[^/]+"), "scratch/OWN"),
-    (re.compile(r"\bscratch/OWN/.+"), "scratch/OWN/FILE"), (re.compile(r"\d{3,}"), "N"),
+    (re.compile(r"\bscratch/OWN/.+"), "scratch/OWN/FILE"), (re.compile(r"\btmp\w{8}\b"), "TMP"),
+    (re.compile(r"\d{3,}"), "N"),
 )  # fmt: skip
 """What is another name each time, and what it is called instead."""
 
@@ -97,6 +98,8 @@ def _general(what: str, path: str) -> str:
         path = pattern.sub(name, path)
     if what == "force" and (inside := path.partition(".staging/"))[1]:
         path = f"{inside[0]}.staging/FILE"  # one is like the other
+    if what == "link":
+        path = f"{path.partition('/FINGERPRINT/')[0]}/FINGERPRINT/FILE"
     return path
 
 
