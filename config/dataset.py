@@ -243,6 +243,8 @@ def find_files(raw_dir: Path, table: Table) -> list[Path]:
         return files
     if directories:
         raise MissingInput(f'{directories[0]} is a directory: name the files in it, as path = "{table.path}/*".')
+    if (link := raw_dir / table.path).is_symlink():
+        raise MissingInput(f"{link} is a link that leads to nothing, or to itself: let it lead to the file.")
     raise MissingInput(
         f"There is no {table.path} in {raw_dir}: put the raw files there, "
         "or name their directory with RAW= (--raw-dir)."

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults.matrix import FULL, KILLED, Cell, World
+from faults.matrix import BY_HAND, FULL, KILLED, TRIALS, TUNE, Cell, World
 
+import workflow
 from config.paths import SUCCESS
+from workflow.stage import Stage
 
 WORK = "data/work/synthetic"
 SAMPLE = (
@@ -19,6 +21,8 @@ SAMPLE = (
     Cell("Promote", "rename models/synthetic/current.staging", KILLED),
     Cell("Evaluate als", SUCCESS, "truncate"),
     Cell("Publish", "serving.sqlite", "flip"),
+    Cell(TUNE, TRIALS, "flip"),
+    Cell("rollback", "rename models/synthetic/current.staging", KILLED),
 )
 
 
@@ -36,9 +40,14 @@ def test_a_fault_loses_nothing(cell: Cell, world: World, tmp_path: Path) -> None
 
 def test_the_matrix_has_every_stage_and_every_kind_of_fault(world: World) -> None:
     found = {(cell.stage, cell.fault) for cell in world.cells()}
+    stages = {name for name in workflow.__all__ if issubclass(getattr(workflow, name), Stage)}
+    assert {stage.split()[0] for stage in world.requires} == stages
     for stage in world.requires:
         assert {(stage, KILLED), (stage, FULL), (stage, "flip")} <= found
-    assert len(set(world.cells())) > 400
+    for verb in BY_HAND:
+        assert {(verb, KILLED), (verb, FULL)} <= found
+    cells = list(world.cells())
+    assert len(cells) == len(set(cells)) > 600
 
 
 def test_a_fault_that_does_harm_is_seen(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

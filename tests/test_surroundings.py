@@ -274,11 +274,12 @@ class TestRawFile:
         assert caught.value.code == MISSING_DATA
         return capfd.readouterr().err
 
-    def test_that_is_a_link_to_itself_is_none(
+    def test_that_is_a_link_to_itself_is_named(
         self, asked: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "plays.csv").symlink_to(tmp_path / "plays.csv")
-        assert f"Error: There is no plays.csv in {tmp_path}: " in self.refused(Roots(tmp_path), asked, capfd)
+        told = f"Error: {tmp_path / 'plays.csv'} is a link that leads to nothing, or to itself: "
+        assert told in self.refused(Roots(tmp_path), asked, capfd)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
     def test_that_may_not_be_read_is_named(
