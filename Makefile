@@ -130,11 +130,12 @@ clean:  ## Removes stage outputs and caches; raw data, run records and models st
 	    || { echo "Error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=python3.12." >&2; exit 2; }
 	@$(PYTHON) -m venv .venv
 
-.venv/.installed: requirements.txt pyproject.toml | .venv/bin/python
+.venv/.installed: requirements.txt pyproject.toml spark/archive.py | .venv/bin/python
 	@echo "Installing into .venv, Spark and Java included; this takes a minute or two, once."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m spark.compiled
+	@$(BIN)/python -m spark.archive
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed

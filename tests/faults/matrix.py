@@ -228,9 +228,9 @@ class World:
         return faults + self._readable(root)
 
     def _repeated(self, verb: str, root: Path) -> list[str]:
-        """What is wrong after somebody has done the same again by hand, and a run has found nothing to do."""
-        again, run = _run(_by_hand(verb, root)), _luigi(root, AFTER)
-        faults = [f"ended with {each.returncode}: {each.stderr[-300:]!r}" for each in (again, run) if each.returncode]
+        """What is wrong after somebody has done the same again by hand; a run sweeps what is left of what is gone."""
+        again = _run(_by_hand(verb, root))
+        faults = [f"the same again ended with {again.returncode}: {again.stderr[-300:]!r}"] if again.returncode else []
         versions, served = root / "models" / "synthetic", self.old if verb in ("promote", "rollback") else self.new
         if _current(root) != served:
             faults.append(f"{_current(root)} is served")
@@ -240,6 +240,8 @@ class World:
             faults.append(f"left the versions {registry.versions(versions)}")
         if verb == "forget" and (known := knowing(versions, FORGOTTEN)):
             faults.append(f"{known} know the user")
+        if verb == "prune" and (run := _luigi(root, AFTER)).returncode:
+            faults.append(f"the next run ended with {run.returncode}: {run.stderr[-300:]!r}")
         return faults + self._readable(root)
 
     @cached_property
