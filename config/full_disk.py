@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
 FREE_SOME = "Free some; the same command goes on from here."
 
 _OF_SPARK = {"Py4JError", "PySparkException"}
-_JAVA_S = "No space left on device"
-"""What Java says, and Python where it works for Java."""
+_SAID = "No space left on device"
+"""What Java says, and Python where only the text comes through."""
 
 _FEW_FILES = 1_000
 """Fewer names than this may be what is short, where a file system has room for a number of files only."""
@@ -19,11 +20,13 @@ _FEW_FILES = 1_000
 
 def is_full(error: BaseException) -> bool:
     """Whether a disk had no room, for Python, SQLite or Spark."""
+    if isinstance(error, shutil.Error):  # of a tree that is copied: it has the texts of the errors
+        return _SAID in str(error)
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return bool({kind.__name__ for kind in type(error).__mro__} & _OF_SPARK) and _JAVA_S in str(error)
+    return bool({kind.__name__ for kind in type(error).__mro__} & _OF_SPARK) and _SAID in str(error)
 
 
 def told(error: BaseException, place: Path, needed: int = 0) -> str:

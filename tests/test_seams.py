@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -117,6 +118,14 @@ class TestFullDisk:
         assert is_full(full)
         assert may_pass(full)
         assert not is_full(ValueError("No space left on device"))
+
+    def test_is_one_where_a_tree_is_copied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "file").touch()
+        monkeypatch.setattr("shutil.copyfile", lambda *paths, **how: (_ for _ in ()).throw(FULL))
+        with pytest.raises(shutil.Error) as caught:
+            shutil.copytree(tmp_path / "tree", tmp_path / "copy")
+        assert is_full(caught.value)
 
     def test_that_was_freed_lets_the_stage_end_well(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
         attempts = []

@@ -178,8 +178,9 @@ class World:
             faults.append(f"was never there: the run ended with {ended.returncode}")
         if cell.fault == FULL and ended.returncode == 0 and (by_hand or _current(root) != self.new):
             faults.append("ended as if all were well")
-        if cell.fault == FULL and ended.returncode != 0 and "full" not in ended.stderr:
-            faults.append(f"said nothing of a full disk: {ended.stderr[-300:]!r}")
+        if cell.fault == FULL and ended.returncode != 0:
+            stopped = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")][:-1] or [ended.stderr]
+            faults += [f"said nothing of a full disk: {line[-300:]!r}" for line in stopped if " is full: " not in line]
         if "Traceback" in ended.stderr:
             faults.append(f"showed a traceback: {ended.stderr[-1500:]}")
         return faults + self._readable(root)
