@@ -284,6 +284,9 @@ class TestRuns:
 
         assert start(name="../x")[0] == 400
         assert start(settings="rank")[0] == 409
+        for day in ("tomorrow", "20260301", "2026-02-30", "2026-03-01 --workers=9"):
+            status, text = start(as_of=day)
+            assert (status, "is not a day such as 2026-03-01" in text) == (409, True)
         status, text = start(settings="[paths] data_root = /")
         assert (status, "There is no setting [paths] data_root" in text) == (409, True)
         client.application.config["MAY_RUN"] = False
@@ -315,7 +318,8 @@ class TestRuns:
         code = "import json, sys, luigi\nfrom luigi.cmdline_parser import CmdlineParser\nimport workflow\n"
         code += "from workflow.settings import resolve\n"
         code += "with CmdlineParser.global_instance(sys.argv[1:]): print(json.dumps(resolve()))"
-        flags = launch._command(paths, "synthetic", "20260101T000000-abcd", given)[3:]
+        flags = launch._command(paths, "synthetic", "20260101T000000-abcd", given, "2026-03-01")[3:]
+        assert "--as-of=2026-03-01" in flags
         told = subprocess.run([sys.executable, "-c", code, *flags], cwd=PROJECT, env=launch._environment(),
                               capture_output=True, text=True, check=True).stdout  # fmt: skip
         settings = json.loads(told)

@@ -134,7 +134,7 @@ def _known(version: str) -> Version:
 @blueprint.get("/pipeline")
 def pipeline() -> ResponseReturnValue:
     """Asks what to run."""
-    return _ask(written="")
+    return _ask()
 
 
 @blueprint.post("/pipeline")
@@ -142,23 +142,23 @@ def start() -> ResponseReturnValue:
     """Starts a run."""
     if not current_app.config["MAY_RUN"]:
         abort(403, "No run can be started from here: start the page with --allow-runs.")
-    written = request.form.get("settings", "")
+    written, as_of = request.form.get("settings", ""), request.form.get("as_of", "")
     dataset = request.form.get("name", "")
     if dataset not in shipped():
         abort(400, f"There is no description of a dataset {dataset[:40]!r}.")
     try:
-        run_id, process = launch.launch(paths(), dataset, launch.parse(written, _changeable()))
+        run_id, process = launch.launch(paths(), dataset, launch.parse(written, _changeable()), as_of)
     except UserError as error:
-        return _ask(written=written, chosen=dataset, error=redact(str(error))), 409
+        return _ask(written, as_of, dataset, redact(str(error))), 409
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
     return redirect(url_for("pages.run", run_id=run_id))
 
 
-def _ask(written: str, chosen: str | None = None, error: str | None = None) -> str:
+def _ask(written: str = "", as_of: str = "", chosen: str | None = None, error: str | None = None) -> str:
     for_the_header()
     return render_template(
         "pipeline.html", may=current_app.config["MAY_RUN"], known=shipped(), settings=_changeable(), written=written,
-        chosen=chosen, error=error, busy=launch.busy(paths()),
+        as_of=as_of, chosen=chosen, error=error, busy=launch.busy(paths()),
     )  # fmt: skip
 
 

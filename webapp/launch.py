@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date
 
 from config import runs
 from config.errors import UserError, did_you_mean
@@ -57,16 +59,21 @@ def busy(paths: Paths) -> runs.Run | None:
     return next((runs.read_run(record) for record in records if runs.goes_on(record)), None)
 
 
-def launch(paths: Paths, dataset: str, settings: Mapping[str, str]) -> tuple[str, subprocess.Popen[bytes]]:
+def launch(
+    paths: Paths, dataset: str, settings: Mapping[str, str], as_of: str = ""
+) -> tuple[str, subprocess.Popen[bytes]]:
     """Starts a run and returns its id, from which follows where it is recorded, and its process.
 
     Args:
         dataset: the name of a description that is shipped.
         settings: what is not as in luigi.cfg.
+        as_of: only what happened before this day counts, such as 2026-03-01; all if empty.
 
     Raises:
-        UserError: a run goes on already, or the process cannot be started.
+        UserError: that is no day, a run goes on already, or the process cannot be started.
     """
+    if as_of and not _is_day(as_of):
+        raise UserError(f"{as_of[:40]!r} is not a day such as 2026-03-01.")
     if other := busy(paths):
         raise UserError(f"Run {other.run} of {other.dataset} goes on: wait for its end.")
     run_id, directory = new_run_id(), paths.runs(dataset)
@@ -79,17 +86,24 @@ def launch(paths: Paths, dataset: str, settings: Mapping[str, str]) -> tuple[str
             except BlockingIOError:
                 raise UserError("A run that was started from here goes on: wait for its end.") from None
             process = subprocess.Popen(
-                _command(paths, dataset, run_id, settings), cwd=PROJECT, env=_environment(), stdin=subprocess.DEVNULL,
-                stdout=out, stderr=subprocess.STDOUT, start_new_session=True, pass_fds=(lock.fileno(),),
+                _command(paths, dataset, run_id, settings, as_of), cwd=PROJECT, env=_environment(),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                pass_fds=(lock.fileno(),),
             )  # fmt: skip
     except OSError as error:
         raise UserError(f"The run cannot be started: {error.filename or ''} {error.strerror}.") from error
     return run_id, process
 
 
-def _command(paths: Paths, dataset: str, run_id: str, settings: Mapping[str, str]) -> list[str]:
+def _is_day(text: str) -> bool:
+    with suppress(ValueError):
+        return date.fromisoformat(text).isoformat() == text
+    return False
+
+
+def _command(paths: Paths, dataset: str, run_id: str, settings: Mapping[str, str], as_of: str) -> list[str]:
     roots = [f"--paths-data-root={paths.data_root}", f"--paths-models-root={paths.models_root}"]
-    named = [f"--dataset={dataset}", f"--run-id={run_id}"]
+    named = [f"--dataset={dataset}", f"--run-id={run_id}", *([f"--as-of={as_of}"] if as_of else [])]
     changed = [f"--{re.sub(r'[^a-z]+', '-', name.strip('['))}={value}" for name, value in settings.items()]
     return [sys.executable, "-m", "luigi", "--module", "workflow", "RecommendAll", *named, *roots, *changed]
 
