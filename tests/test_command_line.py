@@ -70,6 +70,17 @@ def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path) -> None:
     assert BAD_SETTINGS[argument] in ran.stderr
 
 
+def test_a_candidate_that_there_is_not_gets_one_sentence(tmp_path: Path) -> None:
+    command = Roots(tmp_path).command("--local-scheduler", "--model=eases")
+    command[3] = "Evaluate"
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (SCHEDULING_ERROR, "")
+    assert ran.stderr.startswith(
+        "Error: --model: there is no candidate 'eases' (did you mean 'ease'?); known are als, "
+    )
+    assert ran.stderr.count("\n") == 1
+
+
 def test_a_run_may_be_given_its_id_but_not_twice(tmp_path: Path) -> None:
     roots, run_id = Roots(tmp_path), "20261125T101500-ab12"
     command = [*roots.command()[:3], "Generate", "--local-scheduler", f"--run-id={run_id}"]

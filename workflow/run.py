@@ -114,6 +114,7 @@ class Run:
     def __init__(self, top: InRun, console: Console) -> None:
         self.id = _checked(top.run_id)
         self.console = console
+        top.refuse()
         self.settings = resolve()
         self.dataset = load_dataset(top.dataset)
         if self.dataset.synthetic and top.raw_dir:

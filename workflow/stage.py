@@ -71,6 +71,13 @@ class InRun(luigi.Task):
         values["run_id"] = values["run_id"] or new_run_id()
         return [(name, values[name]) for name, _ in params]
 
+    def refuse(self) -> None:
+        """Looks at the task's own parameters, which Luigi would refuse with a traceback.
+
+        Raises:
+            UserError: one makes no sense.
+        """
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.in_run: Run

@@ -18,7 +18,7 @@ import luigi
 
 from config.dataset import find_files
 from config.durable import locked, read_json, write_json
-from config.errors import NotApplicable, UserError
+from config.errors import NotApplicable, UserError, did_you_mean, listed
 from config.paths import EVALUATION, SUCCESS
 from config.terminal import counted
 from models import registry
@@ -145,7 +145,12 @@ class Split(Stage):
 class _OfCandidate(Stage):
     """A stage that there is one of for each candidate."""
 
-    model = settings.OneOf("als", settings.CANDIDATES, "The candidate.")
+    model = luigi.Parameter(default="als", description=f"The candidate: one of {', '.join(settings.CANDIDATES)}.")
+
+    def refuse(self) -> None:
+        if self.model not in settings.CANDIDATES:
+            hint, known = did_you_mean(self.model, settings.CANDIDATES), listed(settings.CANDIDATES)
+            raise UserError(f"--model: there is no candidate {self.model!r}{hint}; known are {known}.")
 
     @property
     def candidate(self) -> str:
