@@ -37,7 +37,8 @@ def told(error: BaseException, place: Path, needed: int = 0) -> str:
         place: where something was to be written.
         needed: about how many bytes that has; at least a block of the disk, as even a name takes.
     """
-    place = Path(getattr(error, "filename", None) or place)
+    if isinstance(name := getattr(error, "filename", None), str):
+        place = Path(name)
     disk = os.statvfs(next(each for each in (place, *place.parents) if each.exists()))
     needed, free = max(needed, disk.f_frsize), disk.f_bavail * disk.f_frsize
     if getattr(error, "errno", None) == errno.EDQUOT:
