@@ -127,7 +127,7 @@ class World:
 
     def before(self, stage: str, into: Path) -> None:
         """The moment at which a stage begins: what it reads is there, and nothing that comes from it."""
-        shutil.copytree(self.root / "old", into, ignore=_SCRATCH)
+        shutil.copytree(self.root / ("new" if stage in BY_HAND else "old"), into, ignore=_SCRATCH)
         for label, output in self.outputs.items():
             if stage in self.requires and not self._needs(label, stage):
                 shutil.copytree(self.root / "new" / output, into / output)
@@ -167,12 +167,9 @@ class World:
             shutil.rmtree(root, ignore_errors=True)
 
     def _struck(self, cell: Cell, root: Path) -> list[str]:
-        if by_hand := cell.stage in BY_HAND:
-            shutil.copytree(self.root / "new", root, ignore=_SCRATCH)
-        else:
-            self.before(cell.stage, root)
-        what = cell.stage if by_hand else RUN
-        ended = _victim(root, {"at": [cell.stage, cell.where], "fault": cell.fault}, what)
+        self.before(cell.stage, root)
+        by_hand, plan = cell.stage in BY_HAND, {"at": [cell.stage, cell.where], "fault": cell.fault}
+        ended = _victim(root, plan, cell.stage if by_hand else RUN)
         faults = []
         if cell.fault == KILLED and ended.returncode != -9:
             faults.append(f"was never there: the run ended with {ended.returncode}")
