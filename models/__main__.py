@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.errors import StoreError, UserError
-from config.full_disk import FREE_SOME, is_full, told
+from config.full_disk import sentence
 from config.paths import Paths
 from config.terminal import MISUSED, REFUSED, Parser, table
 from models import operations
@@ -42,9 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):  # `| head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        if is_full(error):
-            return _refuse(UserError(f"{told(error, asked.models)}. {FREE_SOME}"), REFUSED)
-        return _refuse(UserError(f"{error.filename}: {error.strerror}."), REFUSED)
+        return _refuse(UserError(sentence(error, asked.models)), REFUSED)
     return 0
 
 

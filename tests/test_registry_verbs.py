@@ -264,13 +264,12 @@ def test_a_version_without_a_manifest_is_the_oldest_and_can_be_pruned(verbs: Ver
 )
 def test_make_passes_on_what_it_is_given(given: list[str], expected: list[str], tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / ".installed").touch()
+    (tmp_path / "spark").mkdir()
     python = tmp_path / ".venv" / "bin" / "python"
     python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     python.chmod(0o755)
-    for name in ("requirements.txt", "pyproject.toml"):
+    for name in ("requirements.txt", "pyproject.toml", "spark/archive.py", ".venv/.installed"):
         (tmp_path / name).touch()
-    (tmp_path / ".venv" / ".installed").touch()
     ran = subprocess.run(
         ["make", "-s", "-C", str(tmp_path), "-f", str(PROJECT / "Makefile"), "DATASET=d", *given],
         env={"PATH": "/usr/bin:/bin", "VERSION": "of something else"}, capture_output=True, text=True, check=True,

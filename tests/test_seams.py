@@ -17,7 +17,7 @@ from pipeline import Roots
 
 from config.durable import append_line, describe, made_whole
 from config.errors import UserError
-from config.full_disk import is_full
+from config.full_disk import is_full, told
 from config.paths import SUCCESS
 from models import registry
 from workflow import Split, Train, seams
@@ -118,6 +118,19 @@ class TestFullDisk:
         assert is_full(full)
         assert may_pass(full)
         assert not is_full(ValueError("No space left on device"))
+
+    def test_of_a_copy_is_that_of_the_target(self, tmp_path: Path) -> None:
+        assert told(OSError(errno.ENOSPC, "full", "/from", None, "/to"), tmp_path).startswith(
+            "the disk of /to is full: "
+        )
+
+    def test_may_be_a_quota(self, tmp_path: Path) -> None:
+        used_up = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/somewhere/else")
+        assert is_full(used_up)
+        assert is_full(shutil.Error([("from", "to", str(used_up))]))
+        assert told(used_up, tmp_path, 5_000_000) == (
+            "your quota of the disk of /somewhere/else is used up: about 5,000,000 bytes more are needed there"
+        )
 
     def test_is_one_where_a_tree_is_copied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "tree").mkdir()

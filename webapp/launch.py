@@ -13,6 +13,7 @@ from datetime import date
 
 from config import runs
 from config.errors import UserError, did_you_mean
+from config.full_disk import sentence
 from config.paths import PROJECT, Paths
 from config.runs import new_run_id
 from webapp.keys import TOKEN_VARIABLE
@@ -91,7 +92,7 @@ def launch(
                 pass_fds=(lock.fileno(),),
             )  # fmt: skip
     except OSError as error:
-        raise UserError(f"The run cannot be started: {error.filename or ''} {error.strerror}.") from error
+        raise UserError(f"The run cannot be started: {sentence(error, directory)}") from error
     return run_id, process
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from config.durable import tree_bytes, write_atomically
 from config.errors import UserError
-from config.full_disk import FREE_SOME, is_full, told
+from config.full_disk import sentence
 from config.paths import Paths
 from config.redaction import redact
 from config.runs import find_run, going_on, last_runs, newest_first, recorded
@@ -39,8 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        why = f"{told(error, asked.data)}. {FREE_SOME}" if is_full(error) else f"{error.filename}: {error.strerror}."
-        print(redact(f"Error: {why}"), file=sys.stderr)
+        print(redact(f"Error: {sentence(error, asked.data)}"), file=sys.stderr)
         return REFUSED
     return 0
 

@@ -224,7 +224,7 @@ class Stage(InRun):
         return 0
 
     def _is_alike(self, marker: Path) -> bool:
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             return bool(read_json(marker)["stage"] == self.label)
         return False
 

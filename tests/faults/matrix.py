@@ -355,20 +355,23 @@ def _left(root: Path) -> list[str]:
 
 
 def _left_running(root: Path) -> list[str]:
-    """The commands that still name a root, some time after all that were started there have ended."""
+    """The commands that still have to do with a root, when all that was started there should have ended."""
     for _ in range(10 * END_S):
-        found = [command for command in _commands() if f"{root}/" in command]
+        found = [command for command, environment in _processes() if f"{root}/" in f"{command} {environment}"]
         if not found:
             break
         time.sleep(0.1)
     return found
 
 
-def _commands() -> Iterator[str]:
-    """The command line of every process."""
+def _processes() -> Iterator[tuple[str, str]]:
+    """The command line and the environment of every process."""
     for directory in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            yield (directory / "cmdline").read_text(errors="replace").replace("\0", " ")
+        with suppress(OSError):  # it has just ended, or is somebody else's
+            yield (
+                (directory / "cmdline").read_text(errors="replace"),
+                (directory / "environ").read_text(errors="replace"),
+            )
 
 
 def _is_whole(output: Path) -> bool:
