@@ -185,10 +185,10 @@ class World:
     def _damaged(self, cell: Cell, root: Path) -> list[str]:
         if cell.where == TRIALS:  # what a run that was killed has left
             self.before(cell.stage, root)
-            (kept,) = self.root.glob(f"new/{TRIALS}")
-            file = root / kept.relative_to(self.root / "new")
+            new, old = ({file.name for file in self.root.glob(f"{each}/{TRIALS}")} for each in ("new", "old"))
+            file = (root / TRIALS).with_name(*(new - old))
             file.parent.mkdir(exist_ok=True)
-            shutil.copy(kept, file)
+            shutil.copy(self.root / "new" / file.relative_to(root), file)
         elif cell.stage in self.outputs and cell.stage != "Publish":
             self.after(cell.stage, root)
             file = root / self.outputs[cell.stage] / cell.where
