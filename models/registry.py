@@ -311,8 +311,8 @@ def refresh(root: Path) -> None:
 def audit(root: Path) -> list[dict[str, Any]]:
     """What was promoted, rolled back, pruned and forgotten, oldest first.
 
-    A promotion and a rollback are noted first: one that a crash has prevented then is left out, as is a line that was
-    cut off.
+    A promotion and a rollback are noted first, and one that a crash has prevented then is left out, as is a line that
+    was cut off. That a user was forgotten is noted last, as it must not be said too early: the manifest has it as well.
     """
     served, entries = current(root), []  # in this order: of what happens between the two, nothing is lost
     with suppress(FileNotFoundError):
