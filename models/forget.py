@@ -65,7 +65,7 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
         staging = final.with_name(final.name + STAGING)
         shutil.rmtree(staging, ignore_errors=True)
         try:
-            _double(final, staging)
+            shutil.copytree(final, staging, copy_function=_link)
             lines = _take_out(staging, user_id, int(facts[0]["index"]))
             changed = _seal_again(final, staging, user_id, (1, int(facts[0]["interactions"]), lines))
             replace_whole(final, staging)
@@ -201,16 +201,7 @@ def _beside(file: Path) -> Path:
     return file.with_name(file.name + STAGING)
 
 
-def _double(version: Path, into: Path) -> None:
-    """Makes a directory of the same files."""
-    for directory, _, names in os.walk(version):
-        beside = into / Path(directory).relative_to(version)
-        beside.mkdir()
-        for name in names:
-            _link(Path(directory) / name, beside / name)
-
-
-def _link(source: Path, target: Path) -> None:
+def _link(source: str, target: str) -> None:
     """Another name for a file, or a copy where the file system has no links."""
     try:
         os.link(source, target)

@@ -110,6 +110,13 @@ class TestDamagedOutput:
 
 
 class TestFullDisk:
+    def test_is_told_with_what_is_free(self, tmp_path: Path) -> None:
+        assert is_full(FULL)
+        assert may_pass(FULL)
+        said = sentence(FULL, tmp_path / "run.log")
+        assert said.startswith("the disk of /somewhere/else is full: more is needed than the ")
+        assert "bytes that are free there" in said
+
     def test_is_one_for_java_as_well(self) -> None:
         class Py4JError(Exception):
             """As py4j names it."""

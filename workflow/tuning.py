@@ -170,14 +170,13 @@ def _recall(study: optuna.Study, space: Mapping[str, Any], kept_in: Path) -> Non
     for number, line in enumerate(lines):
         try:
             kept = json.loads(line)
-            trial = {"settings": kept["settings"], "score": kept["score"]}
-            if not line.endswith(b"\n") or kept != _sealed(trial):
+            settings, score = kept["settings"], kept["score"]
+            if not line.endswith(b"\n") or kept != _sealed({"settings": settings, "score": score}):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
             os.truncate(kept_in, sum(map(len, lines[:number])))
             return
-        distributions, value = dict(space), float(kept["score"])
-        study.add_trial(optuna.trial.create_trial(params=kept["settings"], distributions=distributions, value=value))
+        study.add_trial(optuna.trial.create_trial(params=settings, distributions=dict(space), value=score))
 
 
 def _within(space: Mapping[str, Any], start: Mapping[str, Any]) -> Settings:
