@@ -36,7 +36,7 @@ backfill: .venv/.installed  ## Makes a version as of each day of a range that ha
 	@$(BIN)/python -m workflow backfill --dataset "$$DATASET" $(RAW_DIR) --from "$$FROM" --to "$$TO" $(SCHEDULED) $(CLUSTER) $(ARGS)
 
 preview: .venv/.installed  ## Shows what a description makes of the first rows: DATASET=name-or.toml [RAW=dir]
-	@$(BIN)/python -m spark.preview --dataset "$$DATASET" $(RAW_DIR)
+	@$(BIN)/python -m spark.ingest.preview --dataset "$$DATASET" $(RAW_DIR)
 
 test: .venv/.installed-dev  ## Runs the tests: [ARGS="-k split"]
 	$(BIN)/python -m pytest $(ARGS)
@@ -48,7 +48,7 @@ luigid: .venv/.installed  ## Starts Luigi's scheduler, whose page shows the task
 	@$(BIN)/python -m workflow luigid --port "$$LUIGID_PORT" --data "$$DATA"
 
 cluster: .venv/.installed  ## Starts a standalone Spark cluster here, two workers, on 127.0.0.1:7077: [ARGS="--workers 3"]
-	@$(BIN)/python -m spark.cluster $(ARGS)
+	@$(BIN)/python -m spark.runtime.local_cluster $(ARGS)
 
 runs: .venv/.installed  ## Lists the runs, newest first: [DATASET=name]
 	@$(BIN)/python -m workflow runs --data "$$DATA" $(ONLY)
@@ -130,12 +130,12 @@ clean:  ## Removes stage outputs and caches; raw data, run records and models st
 	    || { echo "Error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=python3.12." >&2; exit 2; }
 	@$(PYTHON) -m venv .venv
 
-.venv/.installed: requirements.txt pyproject.toml spark/archive.py | .venv/bin/python
+.venv/.installed: requirements.txt pyproject.toml spark/runtime/jvm_cds.py | .venv/bin/python
 	@echo "Installing into .venv, Spark and Java included; this takes a minute or two, once."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m spark.compiled
-	@$(BIN)/python -m spark.archive
+	@$(BIN)/python -m spark.runtime.precompile
+	@$(BIN)/python -m spark.runtime.jvm_cds
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed

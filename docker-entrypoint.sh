@@ -22,8 +22,8 @@ case $verb in
             --paths-data-root /srv/data --paths-models-root /srv/models "$@" ;;
     serve) exec python -m webapp --host 0.0.0.0 --data /srv/data --models /srv/models "$@" ;;
     luigid) exec python -m workflow luigid --address 0.0.0.0 --data /srv/data "$@" ;;
-    master) exec python -m spark.node master "$@" ;;
-    worker) exec python -m spark.node worker --directory /srv/data/cluster "$@" ;;
+    master) exec python -m spark.runtime.standalone master "$@" ;;
+    worker) exec python -m spark.runtime.standalone worker --directory /srv/data/cluster "$@" ;;
     health)
         case $(cat "$running") in
             serve) page=8000/healthz ;;

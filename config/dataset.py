@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from config.errors import MissingInput, UserError, did_you_mean, listed
+from common.errors import MissingInput, UserError, did_you_mean, join_sorted
 
 SHIPPED = Path(__file__).parent / "datasets"
 
@@ -32,7 +32,9 @@ def _encoding(name: str) -> str:
     try:
         return _ENCODINGS[codecs.lookup(name).name]
     except LookupError:
-        raise ValueError(f"is none that is read line by line; those are {listed(set(_ENCODINGS.values()))}") from None
+        raise ValueError(
+            f"is none that is read line by line; those are {join_sorted(set(_ENCODINGS.values()))}"
+        ) from None
 
 
 class Table(BaseModel):
@@ -89,7 +91,7 @@ TIME_FORMATS = ("epoch_s", "epoch_ms", "iso8601")
 def _time_format(name: str) -> str:
     if name not in TIME_FORMATS and "yy" not in name:
         raise ValueError(
-            f"is none of {listed(TIME_FORMATS)}{did_you_mean(name, TIME_FORMATS)}, "
+            f"is none of {join_sorted(TIME_FORMATS)}{did_you_mean(name, TIME_FORMATS)}, "
             "nor a pattern such as dd/MM/yyyy HH:mm"
         )
     return name
@@ -209,7 +211,7 @@ def load_dataset(name_or_path: str) -> Dataset:
         known = shipped()
         hint = did_you_mean(name_or_path, known)
         raise UserError(
-            f"There is no dataset {name_or_path!r}{hint}: name one of {listed(known)}, or the path of a TOML file."
+            f"There is no dataset {name_or_path!r}{hint}: name one of {join_sorted(known)}, or the path of a TOML file."
         )
     try:
         described: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -259,7 +261,9 @@ def _sentence(path: Path, error: ValidationError | TypeError) -> str:
     where = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         known = _fields(where[:-1])
-        return f"{path}: unknown key {'.'.join(where)!r}{did_you_mean(where[-1], known)}; known are {listed(known)}."
+        return (
+            f"{path}: unknown key {'.'.join(where)!r}{did_you_mean(where[-1], known)}; known are {join_sorted(known)}."
+        )
     if first["type"] == "missing":
         return f"{path}: the key {'.'.join(where)!r} is missing."
     reason = str(first["msg"]).removeprefix("Value error, ")

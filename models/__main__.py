@@ -1,4 +1,4 @@
-"""`python -m models VERB`: one user's list; and what a person does with the versions, see `models.operations`."""
+"""`python -m models VERB`: one user's list; and what a person does with the versions, see `models.version_commands`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.errors import StoreError, UserError
-from config.full_disk import sentence
+from common.errors import StoreError, UserError
+from common.full_disk import os_error_message
+from common.terminal import EXIT_REFUSED, EXIT_USAGE, CommandParser, text_table
 from config.paths import Paths
-from config.terminal import MISUSED, REFUSED, Parser, table
-from models import operations
+from models import version_commands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,19 +35,19 @@ def main(arguments: list[str] | None = None) -> int:
         for text in _answer(asked):
             print(text, flush=True)
     except StoreError as error:
-        return _refuse(error, REFUSED)
+        return _refuse(error, EXIT_REFUSED)
     except UserError as error:
-        return _refuse(error, MISUSED)
+        return _refuse(error, EXIT_USAGE)
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `| head` has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        return _refuse(UserError(sentence(error, asked.models)), REFUSED)
+        return _refuse(UserError(os_error_message(error, asked.models)), EXIT_REFUSED)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m models", description="Looks at the published versions.", allow_abbrev=False)
+    parser = CommandParser(prog="python -m models", description="Looks at the published versions.", allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, dest="verb", metavar="VERB")
     for name, text in _VERBS.items():
         verb = verbs.add_parser(name, help=text, allow_abbrev=False)
@@ -71,16 +71,16 @@ def _answer(asked: argparse.Namespace) -> Iterable[str]:
     if asked.verb == "recommend":
         return _recommend(asked)
     paths = Paths(getattr(asked, "data", Paths().data_root), asked.models)
-    root = operations.root_of(paths, asked.dataset)
+    root = version_commands.root_of(paths, asked.dataset)
     if asked.verb == "versions":
-        return [operations.versions(root)]
+        return [version_commands.versions(root)]
     if asked.verb == "promote":
-        return [operations.promote(root, asked.version)]
+        return [version_commands.promote(root, asked.version)]
     if asked.verb == "rollback":
-        return [operations.roll_back(root, asked.version)]
+        return [version_commands.roll_back(root, asked.version)]
     if asked.verb == "verify":
-        return operations.verify(root, asked.version)
-    return [operations.forget(paths, root, asked.user_id)]
+        return version_commands.verify(root, asked.version)
+    return [version_commands.forget(paths, root, asked.user_id)]
 
 
 def _recommend(asked: argparse.Namespace) -> list[str]:
@@ -106,7 +106,7 @@ def as_table(frame: pd.DataFrame) -> str:
     shown: pd.DataFrame = frame.astype({"rank": str}).assign(score=frame["score"].map(_number))
     shown = shown.astype(object).where(frame.notna(), "–").loc[:, ["rank", "title", "artist", "score", "track_id"]]
     rows = [list(shown.columns), *shown.to_numpy().tolist()]
-    return table([[str(cell) for cell in row] for row in rows], numbers={0, 3})
+    return text_table([[str(cell) for cell in row] for row in rows], numbers={0, 3})
 
 
 def _number(score: float) -> str:

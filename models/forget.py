@@ -23,23 +23,33 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from config.durable import STAGING, lock_of, locked, now, replace_whole, sha256, sweep, tree_bytes, write_json
-from config.errors import StoreError
-from config.full_disk import FREE_SOME, is_full, told
+from common.durable import (
+    STAGING,
+    directory_size,
+    exclusive_lock,
+    lock_path,
+    remove_leftovers,
+    sha256,
+    swap_directory,
+    utc_now,
+    write_json,
+)
+from common.errors import StoreError
+from common.full_disk import FREE_SPACE_HINT, describe_full_disk, is_disk_full
 from config.paths import EVALUATION
 from models import registry
-from models.store import FILE
+from models.serving_store import FILE
 
 _USERS = "users.parquet"
 
 
-def knowing(root: Path, user_id: str) -> list[str]:
+def versions_with_user(root: Path, user_id: str) -> list[str]:
     """The versions of `models/<dataset>` that know the user, oldest first.
 
     Raises:
         StoreError: one of all the versions does not verify, so nothing is certain about it.
     """
-    sweep(root, "*")
+    remove_leftovers(root, "*")
     versions = registry.versions(root)
     for version in versions:
         if faults := registry.verify(root / version):
@@ -58,7 +68,10 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
         StoreError: the version is not there any more, or does not know the user; or the disk is full.
     """
     final = root / version
-    with locked(lock_of(final)), locked(root / registry.LOCK):  # in the order in which publishing takes them
+    with (
+        exclusive_lock(lock_path(final)),
+        exclusive_lock(root / registry.LOCK),
+    ):  # in the order in which publishing takes them
         facts = _facts(final, user_id) if registry.is_version(root, version) else []
         if not facts:
             raise StoreError(f"{final} knows no such user, or is gone.")
@@ -68,18 +81,20 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
             shutil.copytree(final, staging, copy_function=_link)
             lines = _take_out(staging, user_id, int(facts[0]["index"]))
             changed = _seal_again(final, staging, user_id, (1, int(facts[0]["interactions"]), lines))
-            replace_whole(final, staging)
+            swap_directory(final, staging)
         except BaseException as error:
             shutil.rmtree(staging, ignore_errors=True)
-            if is_full(error):
-                raise StoreError(f"{told(error, root, tree_bytes(final))}. {FREE_SOME}") from error
+            if is_disk_full(error):
+                raise StoreError(
+                    f"{describe_full_disk(error, root, directory_size(final))}. {FREE_SPACE_HINT}"
+                ) from error
             raise
-        registry.note(root, "forgot a user", version=version, via=via)
+        registry.append_audit(root, "forgot a user", version=version, via=via)
     registry.refresh(root)
     return changed
 
 
-def recognises(forgotten: dict[str, Any], user_id: str) -> bool:
+def matches_erased_user(forgotten: dict[str, Any], user_id: str) -> bool:
     """Whether an entry under `forgotten` in a manifest is about a user."""
     return _digest(user_id, bytes.fromhex(forgotten["salt"])) == str(forgotten["user"])
 
@@ -175,11 +190,11 @@ def _seal_again(final: Path, staging: Path, user_id: str, less: tuple[int, int, 
         if what in counts:
             counts[what] -= fewer
     salt = secrets.token_bytes(16)
-    entry = {"at": now(), "user": _digest(user_id, salt), "salt": salt.hex(), "files": changed}
+    entry = {"at": utc_now(), "user": _digest(user_id, salt), "salt": salt.hex(), "files": changed}
     forgotten = [*sealed.get("forgotten", ()), entry]
     (staging / registry.MANIFEST).unlink()  # it is a link to the present one
     write_json(staging / registry.MANIFEST, sealed | {"counts": counts, "forgotten": forgotten, "files": files})
-    registry.mark(staging)
+    registry.update_marker(staging)
     return changed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from models.registry import current
-from models.store import Listed, Store
+from models.serving_store import ScoredTrack, ServingStore
 
 COLUMNS = ["rank", "track_id", "title", "artist", "score"]
 
@@ -49,7 +49,7 @@ def recommend(model_path: str | Path, user_id: str | int, k: int = 10) -> pd.Dat
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}.")
     version = resolve(model_path)
-    with Store(version) as store:
+    with ServingStore(version) as store:
         known = store.user(str(user_id)) is not None
         listed = store.recommendations(str(user_id), k) if known else store.popular(k)
     frame = _framed(listed, version)
@@ -77,13 +77,13 @@ def similar(model_path: str | Path, track_id: str | int, k: int = 10) -> pd.Data
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}.")
     version = resolve(model_path)
-    with Store(version) as store:
+    with ServingStore(version) as store:
         if store.track(str(track_id)) is None:
             raise ValueError(f"Track {str(track_id)!r} is not in version {version.name}.")
         return _framed(store.similar(str(track_id), k), version)
 
 
-def _framed(listed: list[Listed], version: Path) -> pd.DataFrame:
+def _framed(listed: list[ScoredTrack], version: Path) -> pd.DataFrame:
     """A list as a frame."""
     rows = [
         (rank, line.track.track_id, line.track.title, line.track.artist, line.number)

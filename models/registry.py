@@ -12,28 +12,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from config.durable import (
+from common.durable import (
     REPLACED,
     STAGING,
     append_line,
-    describe,
-    differing,
+    changed_files,
+    exclusive_lock,
+    file_checksums,
     fsync,
-    locked,
-    now,
     read_json,
-    remove_whole,
+    remove_directory,
+    utc_now,
     write_atomically,
     write_json,
 )
-from config.errors import StoreError, UserError
+from common.errors import StoreError, UserError
 from config.paths import CURRENT, SUCCESS
 
 AUDIT = "audit.jsonl"
 ROLLED_BACK = "rolled back"
 PINNED = "pinned"
 MANIFEST = "manifest.json"
-Sealed = tuple[int, int]
+ManifestStamp = tuple[int, int]
 """The inode and the time of a manifest."""
 
 LOCK = "registry.lock"
@@ -94,7 +94,7 @@ def manifest(version: Path) -> dict[str, Any]:
     return found
 
 
-def sealed(version: Path) -> Sealed:
+def manifest_stamp(version: Path) -> ManifestStamp:
     """What tells whether the version was changed since: nothing does that but forgetting a user.
 
     Raises:
@@ -123,28 +123,28 @@ def find(root: Path, asked: str) -> str:
     found = [asked] if asked in known else numbered or begun
     if len(found) == 1:
         return found[0]
-    there = ", ".join(named(root, version) for version in reversed(found or known)) or "none"
+    there = ", ".join(display_name(root, version) for version in reversed(found or known)) or "none"
     if not asked:
         raise UserError(f"Name a version of {root.name} with VERSION=; there are: {there}.")
     raise UserError(f"{root.name} has {'several versions' if found else 'no version'} {asked!r}; there are: {there}.")
 
 
-def named(root: Path, version: str) -> str:
+def display_name(root: Path, version: str) -> str:
     """A version as people call it: its number, and as much of its id as tells it apart."""
     number = _made(root / version)[0]
     return f"#{number} {version[:12]}" if number else version[:12]
 
 
-def seal(version: Path, root: Path, facts: dict[str, Any]) -> None:
+def write_manifest(version: Path, root: Path, facts: dict[str, Any]) -> None:
     """Writes the manifest of a version that is being made: the given facts, its number, every file's digest.
 
     Versions that are being made at the same time get different numbers: one is taken under the registry's lock, and
     those in staging count.
     """
-    files = describe(version)
-    with locked(root / LOCK):
+    files = file_checksums(version)
+    with exclusive_lock(root / LOCK):
         number = max((_made(file.parent)[0] for file in root.glob(f"*/{MANIFEST}")), default=0) + 1
-        opening = {"schema_version": 1, "sequence": number, "created_at": now()}
+        opening = {"schema_version": 1, "sequence": number, "created_at": utc_now()}
         write_json(version / MANIFEST, opening | facts | {"files": files})
 
 
@@ -164,7 +164,7 @@ def verify(version: Path, *, digests: bool = True) -> list[str]:
         return [f"{MANIFEST} is missing."]
     except (ValueError, KeyError, TypeError):
         return [f"{MANIFEST} is damaged."]
-    return [f"{name} {_wrong(error)}." for name, error in differing(version, promises, digests=digests)]
+    return [f"{name} {_wrong(error)}." for name, error in changed_files(version, promises, digests=digests)]
 
 
 def _wrong(error: OSError | None) -> str:
@@ -173,11 +173,11 @@ def _wrong(error: OSError | None) -> str:
     return "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
 
 
-def mark(version: Path) -> None:
+def update_marker(version: Path) -> None:
     """Lets the marker of a version that is being changed say what its manifest has become."""
     if "files" in (marker := _marker(version)):
         (version / SUCCESS).unlink()  # it may be a link to that of the version as it was
-        write_json(version / SUCCESS, marker | {"files": describe(version, [MANIFEST])})
+        write_json(version / SUCCESS, marker | {"files": file_checksums(version, [MANIFEST])})
 
 
 def _marker(version: Path) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def promote(
         StoreError: there is no such version, it does not verify (a run has just made its own, a user's may be old),
             another promotion came first, or the dataset is pinned.
     """
-    with locked(root / LOCK):
+    with exclusive_lock(root / LOCK):
         if by == "run" and is_pinned(root):
             raise StoreError(f"{root.name} is pinned to {current(root)} by a rollback; promote it by hand.")
         _check(root, version, expected)
@@ -236,7 +236,7 @@ def roll_back(root: Path, version: str, *, expected: str | None, via: str | None
     Raises:
         StoreError: the version does not verify, does not exist, or another promotion came first.
     """
-    with locked(root / LOCK):
+    with exclusive_lock(root / LOCK):
         _check(root, version, expected)
         _check_files(root / version)
         before = [expected] if is_pinned(root) else []
@@ -288,11 +288,11 @@ def prune(root: Path, keep: int, *, spared: Collection[str | None] = (), via: st
     Raises:
         ValueError: `keep` is below 1.
     """
-    with locked(root / LOCK):
+    with exclusive_lock(root / LOCK):
         removed = [version for version in prunable(root, keep) if version not in spared]
         for version in removed:
-            note(root, "pruned", version=version, via=via)
-            remove_whole(root / version)
+            append_audit(root, "pruned", version=version, via=via)
+            remove_directory(root / version)
     return removed
 
 
@@ -301,7 +301,7 @@ def refresh(root: Path) -> None:
 
     It is still the dataset that was promoted when it was: the file's time differs by a millionth of a second.
     """
-    with locked(root / LOCK):
+    with exclusive_lock(root / LOCK):
         if (served := current(root)) is not None:
             before = (root / CURRENT).stat()
             write_atomically(root / CURRENT, f"{served}\n")
@@ -351,14 +351,14 @@ def _check_files(version: Path) -> None:
 
 
 def _switch(root: Path, version: str, action: str, more: dict[str, Any]) -> None:
-    note(root, action, **{"from": current(root)}, to=version, **more)
+    append_audit(root, action, **{"from": current(root)}, to=version, **more)
     write_atomically(root / CURRENT, f"{version}\n")
 
 
-def note(root: Path, action: str, **facts: Any) -> None:
+def append_audit(root: Path, action: str, **facts: Any) -> None:
     """Adds a line to the audit; what is not known of it is left out, but for what served before."""
     known = {key: value for key, value in facts.items() if value is not None or key == "from"}
-    append_line(root / AUDIT, {"at": now(), "action": action, **known})
+    append_line(root / AUDIT, {"at": utc_now(), "action": action, **known})
 
 
 def _made(version: Path) -> tuple[int, str]:

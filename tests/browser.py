@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from config.paths import PROJECT
-from webapp.keys import TOKEN_VARIABLE
+from webapp.security.secret_files import TOKEN_VARIABLE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 """The browser that this machine has; playwright's own would have to be downloaded from elsewhere than Debian."""

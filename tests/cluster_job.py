@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark.algorithms.als import training
-from spark.session import SessionOptions, close_session, open_session
+from spark.runtime.session import SessionOptions, close_session, open_session
 
 OBJECTIVE = training.Objective(5, 0.5, 0.5, "binary", alpha=8.0)
 TASK_COST = 300
@@ -46,7 +46,7 @@ def _kill_one(mark: Path) -> None:
     """Makes the task that first finds no mark kill its executor, when it has written a half of its rows wrongly."""
     solve = training.solve_rows
 
-    def solve_or_die(job: training.Job, task: tuple[int, int]) -> NDArray[np.float64]:
+    def solve_or_die(job: training.HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
         # The third half-iteration, and not its first task.
         if job.side == "user" and job.own.name == "user-1" and task[0] > 0 and not mark.exists():
             mark.touch()
@@ -61,7 +61,7 @@ def _note_workers(seen: Path) -> None:
     """Makes each Python worker leave a file of its name."""
     solve = training.solve_rows
 
-    def solve_and_note(job: training.Job, task: tuple[int, int]) -> NDArray[np.float64]:
+    def solve_and_note(job: training.HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
         (seen / str(_executor())).touch()
         return solve(job, task)
 

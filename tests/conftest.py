@@ -20,11 +20,11 @@ from flask.testing import FlaskClient
 from pipeline import Ran, Roots, eventually, unused_port
 from pyspark.sql import SparkSession
 
-from config.durable import write_json
+from common.durable import write_json
 from config.paths import PROJECT, SUCCESS, Paths
-from models.registry import seal
-from models.store_build import build_store
-from spark.session import SessionOptions, close_session, open_session
+from models.registry import write_manifest
+from models.serving_store_writer import build_store
+from spark.runtime.session import SessionOptions, close_session, open_session
 from webapp import create_app
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))  # compiled when the project was installed
@@ -130,7 +130,7 @@ def _make_version(root: Path, name: str) -> Path:
         version / "users.parquet",
         user_rows,
         {"index": pa.int32(), "user_id": pa.string(), "age": pa.int32(), "country": pa.string()}
-        | {"interactions": pa.int64(), "rung": pa.string()},
+        | {"interactions": pa.int64(), "tier": pa.string()},
     )
     _write(
         version / "recommendations" / "part-0.parquet",
@@ -148,7 +148,7 @@ def _make_version(root: Path, name: str) -> Path:
         _write(interactions / "part-0.parquet", pairs, {"user": pa.int32(), "track": pa.int32(), "value": pa.float64()})
         build_store(version, interactions)
     counts = {"users": len(HEARD), "tracks": len(TRACKS), "interactions": len(pairs)}
-    seal(version, root, {"version": name, "dataset": root.name, "counts": counts})
+    write_manifest(version, root, {"version": name, "dataset": root.name, "counts": counts})
     write_json(version / SUCCESS, {"rows": len(lists)})
     return version
 

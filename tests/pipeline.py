@@ -17,10 +17,10 @@ from typing import Any
 import luigi
 from luigi.configuration import get_config
 
-from config.durable import read_json
+from common.durable import read_json
 from config.paths import PROJECT
 from workflow import RecommendAll
-from workflow.stage import InRun
+from workflow.stage import PipelineTask
 
 SMALL = {"num_users": 60, "num_tracks": 40, "num_interactions": 900}
 QUICK = {
@@ -85,12 +85,14 @@ class Roots:
     def paths(self) -> Sections:
         return {"paths": {"data_root": self.data, "models_root": self.models}}
 
-    def run(self, top: type[InRun] = RecommendAll, *, settings: Sections | None = None, **parameters: str) -> Ran:
+    def run(
+        self, top: type[PipelineTask] = RecommendAll, *, settings: Sections | None = None, **parameters: str
+    ) -> Ran:
         """Runs a task in this process."""
         with configured(QUICK, self.paths, settings or {}):
             task = top(**parameters)
             succeeded = luigi.build([task], local_scheduler=True)
-        record = self.data / "runs" / task.in_run.dataset.name / f"{task.run_id}.jsonl"
+        record = self.data / "runs" / task.context.dataset.name / f"{task.run_id}.jsonl"
         return Ran(succeeded, [json.loads(line) for line in record.read_text().splitlines()])
 
     def command(self, *arguments: str) -> list[str]:

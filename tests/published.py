@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from config.durable import write_json
+from common.durable import write_json
 from models import registry
-from models.store_build import build_store
+from models.serving_store_writer import build_store
 
 TOKEN = "a token for these tests"
 HOSTILE = "<script>alert('x')</script>"
@@ -49,7 +49,7 @@ def publish(
     users: dict[str, Any] = {
         "index": pa.array(numbers, pa.int32()), "user_id": USERS, "age": [31, *[None] * (len(USERS) - 1)],
         "country": ["NO"] * len(USERS), "interactions": [1] * len(USERS),
-        "rung": ["model", *["content"] * (len(USERS) - 1)],
+        "tier": ["model", *["content"] * (len(USERS) - 1)],
     }  # fmt: skip
     tracks: dict[str, Any] = {
         "index": pa.array(range(3), pa.int32()), "track_id": ids, "title": TITLES,
@@ -93,7 +93,7 @@ def publish(
             write_json(made / f"{name}.json", facts.pop(name))
     counts = {"users": 12345, "tracks": 3, "interactions": 12, "recommendations": 24}
     about = {"version": version, "dataset": dataset, "title": "Tiny & small", "item_label": "song", "counts": counts}
-    registry.seal(made, root, about | facts)
+    registry.write_manifest(made, root, about | facts)
     (made / "_SUCCESS").touch()
     registry.promote(root, version, expected=registry.current(root), by="user")
     return made

@@ -18,8 +18,8 @@ import browser
 from playwright.sync_api import Browser
 
 from config.paths import PROJECT, Paths
-from config.runs import last_runs
 from models import registry
+from run_records.reader import last_runs
 
 USUAL, TELEPHONE = (1200, 880), (390, 844)
 MOST_KB = 200

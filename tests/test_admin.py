@@ -17,14 +17,16 @@ import pytest
 from flask.testing import FlaskClient
 from published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
 
-from config import durable
-from config.durable import read_json
-from config.errors import UserError
+from common import durable
+from common.durable import read_json
+from common.errors import UserError
 from config.paths import PROJECT, Paths
 from models import registry
-from models.store import FILE
-from webapp import access, create_app, keys, launch
-from webapp.as_csv import harmless
+from models.serving_store import FILE
+from webapp import create_app
+from webapp.api.csv_export import harmless
+from webapp.security import access, secret_files
+from webapp.serving import run_launcher
 
 PAGES = ("/", "/runs", "/models", "/models/v1", "/leaderboard", "/data", "/users", "/tracks", "/try", "/api")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -112,18 +114,18 @@ class TestAccess:
 
     def test_secrets_are_made_once_and_only_their_owner_can_read_them(self, tmp_path: Path) -> None:
         file = tmp_path / "web" / "token"
-        made = keys.kept(file)
+        made = secret_files.load_or_create_secret(file)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert keys.kept(file) == made
+        assert secret_files.load_or_create_secret(file) == made
         assert len(made) > 30
         file.chmod(0o644)
         with pytest.raises(UserError, match="Others may read"):
-            keys.kept(file)
+            secret_files.load_or_create_secret(file)
 
     def test_a_short_token_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv(keys.TOKEN_VARIABLE, "short")
+        monkeypatch.setenv(secret_files.TOKEN_VARIABLE, "short")
         with pytest.raises(UserError, match="too short"):
-            keys.given_token()
+            secret_files.given_token()
 
 
 class TestVersions:
@@ -298,15 +300,15 @@ class TestRuns:
     ) -> None:
         go = tmp_path / "go"
         script = f"import pathlib, time\np = pathlib.Path({str(go)!r})\nwhile not p.exists(): time.sleep(0.01)"
-        monkeypatch.setattr(launch, "_command", lambda *_: [sys.executable, "-c", script])
+        monkeypatch.setattr(run_launcher, "_command", lambda *_: [sys.executable, "-c", script])
         paths = Paths(roots[1], roots[0])
-        run_id, process = launch.launch(paths, "synthetic", {})
+        run_id, process = run_launcher.launch(paths, "synthetic", {})
         with pytest.raises(UserError, match="goes on"):
-            launch.launch(paths, "synthetic", {})
+            run_launcher.launch(paths, "synthetic", {})
         go.touch()
         process.wait(20)
         assert "has not begun its record" in client.get(f"/runs/{run_id}").text
-        launch.launch(paths, "synthetic", {})[1].wait(20)
+        run_launcher.launch(paths, "synthetic", {})[1].wait(20)
 
     def test_its_settings_are_luigi_s_and_the_owner_s_luigi_cfg_counts(
         self, roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -316,11 +318,11 @@ class TestRuns:
         given = {"[als] rank": "8", "[split] test_fraction": "0.3", "[selection] candidates": '["als", "popularity"]'}
         paths = Paths(roots[1], roots[0])
         code = "import json, sys, luigi\nfrom luigi.cmdline_parser import CmdlineParser\nimport workflow\n"
-        code += "from workflow.settings import resolve\n"
+        code += "from config.settings import resolve\n"
         code += "with CmdlineParser.global_instance(sys.argv[1:]): print(json.dumps(resolve()))"
-        flags = launch._command(paths, "synthetic", "20260101T000000-abcd", given, "2026-03-01")[3:]
+        flags = run_launcher._command(paths, "synthetic", "20260101T000000-abcd", given, "2026-03-01")[3:]
         assert "--as-of=2026-03-01" in flags
-        told = subprocess.run([sys.executable, "-c", code, *flags], cwd=PROJECT, env=launch._environment(),
+        told = subprocess.run([sys.executable, "-c", code, *flags], cwd=PROJECT, env=run_launcher._environment(),
                               capture_output=True, text=True, check=True).stdout  # fmt: skip
         settings = json.loads(told)
         assert (settings["als"]["rank"], settings["als"]["alpha"]) == (8, 7.5)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
 
-from config.errors import NotApplicable
-from spark.algorithms import Scorer, Training, fit, label_of, load
+from common.errors import NotApplicable
+from spark.algorithms.base import Scorer, TrainingData, fit_model, load_scorer, model_info
 from spark.algorithms.content import ContentScorer
-from spark.algorithms.factors import FactorScorer
+from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.item_knn import NeighbourScorer
-from spark.blocks import Rows, build
+from spark.storage.interaction_matrix import CSRMatrix, build_interaction_matrix
 
 NUM_USERS, NUM_TRACKS = 24, 16
 SILENT, UNHEARD = 7, 5
@@ -68,17 +68,19 @@ RATINGS = random_ratings()
 POPULARITY = np.bincount(RATINGS["track"], minlength=NUM_TRACKS)
 
 
-def training(spark: SparkSession, ratings: pd.DataFrame, num_users: int, num_tracks: int, directory: Path) -> Training:
+def training(
+    spark: SparkSession, ratings: pd.DataFrame, num_users: int, num_tracks: int, directory: Path
+) -> TrainingData:
     """The ratings, ready to be trained on; they are written to the directory."""
     (directory / "interactions").mkdir(parents=True)
     ordered = ratings.sort_values(["user", "track"])
     ordered.to_parquet(directory / "interactions" / "part-0.parquet", index=False)
-    build(spark, [directory / "interactions"], num_users, num_tracks, directory / "blocks")
+    build_interaction_matrix(spark, [directory / "interactions"], num_users, num_tracks, directory / "blocks")
     catalogue = pd.DataFrame({"index": range(num_tracks), "artist": [f"a{track % 4}" for track in range(num_tracks)]})
     (directory / "tracks").mkdir()
     catalogue.astype({"index": "int32"}).to_parquet(directory / "tracks" / "part-0.parquet", index=False)
     parts = ((directory / "interactions",), directory / "blocks")
-    return Training(spark, *parts, num_users, num_tracks, (1.0, 5.0), directory / "tracks")
+    return TrainingData(spark, *parts, num_users, num_tracks, (1.0, 5.0), directory / "tracks")
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +89,11 @@ def models(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dic
     into = tmp_path_factory.mktemp("models")
     learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, into / "training")
     for name, settings in SETTINGS.items():
-        fit(algorithm(name), learned, settings, into / name)
+        fit_model(algorithm(name), learned, settings, into / name)
     return {name: into / name for name in SETTINGS}
 
 
-HEARD = Rows(
+HEARD = CSRMatrix(
     np.concatenate([[0], np.cumsum(np.bincount(RATINGS["user"], minlength=NUM_USERS))]),
     RATINGS["track"].to_numpy(np.int32),
     np.ones(len(RATINGS), np.float32),
@@ -107,7 +109,7 @@ class TestEveryAlgorithm:
     @pytest.fixture
     def scorer(self, models: dict[str, Path], name: str) -> Scorer:
         """The saved model, opened."""
-        return load(models[name])
+        return load_scorer(models[name])
 
     def test_scores_are_finite_for_every_user_and_track(self, scorer: Scorer) -> None:
         scores = scorer.scores(EVERYONE, HEARD)
@@ -128,8 +130,10 @@ class TestEveryAlgorithm:
         self, spark: SparkSession, scorer: Scorer, name: str, tmp_path: Path
     ) -> None:
         learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
-        fit(algorithm(name), learned, SETTINGS[name], tmp_path / "again")
-        np.testing.assert_array_equal(load(tmp_path / "again").scores(EVERYONE, HEARD), scorer.scores(EVERYONE, HEARD))
+        fit_model(algorithm(name), learned, SETTINGS[name], tmp_path / "again")
+        np.testing.assert_array_equal(
+            load_scorer(tmp_path / "again").scores(EVERYONE, HEARD), scorer.scores(EVERYONE, HEARD)
+        )
 
     def test_a_user_without_a_history_gets_the_order_of_popularity(self, scorer: Scorer) -> None:
         scores = scorer.scores(np.array([SILENT], np.int32), HEARD)[0]
@@ -143,7 +147,7 @@ class TestEveryAlgorithm:
         assert below(scores[:, [UNHEARD]], np.delete(scores, UNHEARD, axis=1)).all()
 
     def test_the_model_says_what_it_is(self, models: dict[str, Path], name: str) -> None:
-        label = label_of(models[name])
+        label = model_info(models[name])
         assert label["name"] == algorithm(name)
         assert label["num_users"] == NUM_USERS
 
@@ -151,14 +155,14 @@ class TestEveryAlgorithm:
         assert scorer.predicts_ratings == (algorithm(name) == "als_explicit")
 
     def test_a_process_that_asks_again_gets_the_same_object(self, models: dict[str, Path], name: str) -> None:
-        assert load(models[name]) is load(models[name])
+        assert load_scorer(models[name]) is load_scorer(models[name])
 
 
 @pytest.mark.parametrize("name", OF_FACTORS)
 def test_spark_opens_the_saved_model_and_predicts_what_we_do(
     spark: SparkSession, models: dict[str, Path], name: str
 ) -> None:
-    scorer = load(models[name])
+    scorer = load_scorer(models[name])
     assert isinstance(scorer, FactorScorer)
     pairs = pd.DataFrame({"user": np.repeat(EVERYONE, NUM_TRACKS), "track": np.tile(np.arange(NUM_TRACKS), NUM_USERS)})
     theirs = ALSModel.load(str(models[name])).transform(spark.createDataFrame(pairs)).toPandas()
@@ -176,14 +180,14 @@ def test_spark_opens_the_saved_model_and_predicts_what_we_do(
 @pytest.mark.parametrize("name", OF_FACTORS)
 def test_of_users_that_are_all_silent_nothing_is_known(models: dict[str, Path], name: str) -> None:
     users = np.array([SILENT], np.int32)
-    scorer = load(models[name])
+    scorer = load_scorer(models[name])
     assert isinstance(scorer, FactorScorer)
     assert not scorer.user_factors(users)[1].any()
     np.testing.assert_array_equal(scorer.scores(users, HEARD)[0].argsort(), POPULARITY.argsort())
 
 
 def test_only_the_factors_of_the_users_asked_for_are_read(models: dict[str, Path]) -> None:
-    scorer = load(models["als"])
+    scorer = load_scorer(models["als"])
     assert isinstance(scorer, FactorScorer)
     asked: list[tuple[int, int]] = []
 
@@ -196,7 +200,7 @@ def test_only_the_factors_of_the_users_asked_for_are_read(models: dict[str, Path
 
 
 def test_predicted_ratings_stay_within_the_range(models: dict[str, Path]) -> None:
-    scorer = load(models["als_explicit"])
+    scorer = load_scorer(models["als_explicit"])
     assert isinstance(scorer, FactorScorer)
     users, tracks = RATINGS["user"].to_numpy(), RATINGS["track"].to_numpy()
     unclamped = replace(scorer, rating_range=(-np.inf, np.inf)).ratings(users, tracks)
@@ -206,29 +210,29 @@ def test_predicted_ratings_stay_within_the_range(models: dict[str, Path]) -> Non
 
 def test_a_pair_with_an_unknown_side_is_predicted_the_mean(models: dict[str, Path]) -> None:
     users, tracks = np.array([SILENT, 0, SILENT], np.int32), np.array([0, UNHEARD, UNHEARD], np.int32)
-    found = load(models["als_explicit"]).ratings(users, tracks)
+    found = load_scorer(models["als_explicit"]).ratings(users, tracks)
     np.testing.assert_allclose(found, RATINGS["value"].mean(), rtol=1e-6)
 
 
 def test_popularity_refuses_to_predict_a_rating(models: dict[str, Path]) -> None:
     with pytest.raises(NotImplementedError):
-        load(models["popularity"]).ratings(EVERYONE, EVERYONE)
+        load_scorer(models["popularity"]).ratings(EVERYONE, EVERYONE)
 
 
 def test_how_often_somebody_listened_does_not_change_the_implicit_model(
     spark: SparkSession, models: dict[str, Path], tmp_path: Path
 ) -> None:
     louder = RATINGS.assign(value=RATINGS["value"] ** 3)
-    fit("als", training(spark, louder, NUM_USERS, NUM_TRACKS, tmp_path), SETTINGS["als"], tmp_path / "model")
+    fit_model("als", training(spark, louder, NUM_USERS, NUM_TRACKS, tmp_path), SETTINGS["als"], tmp_path / "model")
     np.testing.assert_array_equal(
-        load(tmp_path / "model").scores(EVERYONE, HEARD), load(models["als"]).scores(EVERYONE, HEARD)
+        load_scorer(tmp_path / "model").scores(EVERYONE, HEARD), load_scorer(models["als"]).scores(EVERYONE, HEARD)
     )
 
 
 def test_another_seed_gives_another_model(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     settings = SETTINGS["als"] | {"seed": 2}
-    fit("als", training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path), settings, tmp_path / "model")
-    found, before = (load(model).scores(KNOWN_USERS, HEARD) for model in (tmp_path / "model", models["als"]))
+    fit_model("als", training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path), settings, tmp_path / "model")
+    found, before = (load_scorer(model).scores(KNOWN_USERS, HEARD) for model in (tmp_path / "model", models["als"]))
     assert not np.allclose(found, before, rtol=1e-3)
 
 
@@ -246,17 +250,17 @@ def test_implicit_als_finds_the_diagonal_of_a_checkerboard(spark: SparkSession, 
     ratings = checkerboard()
     liked = ratings[ratings["value"] == 5.0]
     settings = IMPLICIT | {"rank": 4, "max_iter": 15, "reg_param": 0.01, "seed": 3}
-    fit("als", training(spark, liked, SIDE, SIDE, tmp_path), settings, tmp_path / "model")
-    scores = load(tmp_path / "model").scores(np.arange(SIDE, dtype=np.int32), HEARD)
+    fit_model("als", training(spark, liked, SIDE, SIDE, tmp_path), settings, tmp_path / "model")
+    scores = load_scorer(tmp_path / "model").scores(np.arange(SIDE, dtype=np.int32), HEARD)
     scores[liked["user"], liked["track"]] = -np.inf
     assert scores.argmax(axis=1).tolist() == list(range(SIDE))
 
 
 def test_explicit_als_predicts_the_diagonal_of_a_checkerboard(spark: SparkSession, tmp_path: Path) -> None:
     settings = EXPLICIT | {"rank": 4, "max_iter": 6, "reg_param": 0.01, "seed": 3}
-    fit("als_explicit", training(spark, checkerboard(), SIDE, SIDE, tmp_path), settings, tmp_path / "model")
+    fit_model("als_explicit", training(spark, checkerboard(), SIDE, SIDE, tmp_path), settings, tmp_path / "model")
     diagonal = np.arange(SIDE, dtype=np.int32)
-    np.testing.assert_allclose(load(tmp_path / "model").ratings(diagonal, diagonal), 5.0, atol=0.3)
+    np.testing.assert_allclose(load_scorer(tmp_path / "model").ratings(diagonal, diagonal), 5.0, atol=0.3)
 
 
 MATRIX = np.zeros((NUM_USERS, NUM_TRACKS))
@@ -275,7 +279,7 @@ def test_ease_is_the_closed_form(models: dict[str, Path]) -> None:
     inverse = np.linalg.inv(heard.T @ heard + 10.0 * np.eye(known.sum()))
     weights = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    scores = load(models["ease"]).scores(KNOWN_USERS, HEARD)
+    scores = load_scorer(models["ease"]).scores(KNOWN_USERS, HEARD)
     np.testing.assert_allclose(scores[:, known], (heard @ weights)[KNOWN_USERS], atol=1e-4)
     assert ranks_below(scores, known)
 
@@ -284,13 +288,13 @@ def test_ease_leaves_out_rare_tracks_and_says_what_it_cannot_hold(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
-    fit("ease", learned, {"reg_param": 10.0, "min_listeners": 9}, tmp_path / "model")
-    assert ranks_below(load(tmp_path / "model").scores(KNOWN_USERS, HEARD), POPULARITY >= 9)
+    fit_model("ease", learned, {"reg_param": 10.0, "min_listeners": 9}, tmp_path / "model")
+    assert ranks_below(load_scorer(tmp_path / "model").scores(KNOWN_USERS, HEARD), POPULARITY >= 9)
     with pytest.raises(NotApplicable, match=r"no track has 99 listeners"):
-        fit("ease", learned, {"reg_param": 10.0, "min_listeners": 99}, tmp_path / "none")
+        fit_model("ease", learned, {"reg_param": 10.0, "min_listeners": 99}, tmp_path / "none")
     monkeypatch.setattr("os.sysconf", lambda name: 10)
     with pytest.raises(NotApplicable, match=r"15 tracks have 1 listeners or more; their matrices .* raise \[ease\]"):
-        fit("ease", learned, {"reg_param": 10.0, "min_listeners": 1}, tmp_path / "large")
+        fit_model("ease", learned, {"reg_param": 10.0, "min_listeners": 1}, tmp_path / "large")
 
 
 def assert_cosines_add_up(model: Path, weighted: NDArray[np.float64], rtol: float) -> None:
@@ -299,7 +303,7 @@ def assert_cosines_add_up(model: Path, weighted: NDArray[np.float64], rtol: floa
     similar = weighted.T @ weighted / np.maximum(np.outer(lengths, lengths), 1e-9)
     np.fill_diagonal(similar, 0)
     known = POPULARITY > 0
-    scores = load(model).scores(KNOWN_USERS, HEARD)
+    scores = load_scorer(model).scores(KNOWN_USERS, HEARD)
     np.testing.assert_allclose(scores[:, known], (MATRIX @ similar)[KNOWN_USERS][:, known], rtol=rtol)
 
 
@@ -324,9 +328,11 @@ def neighbours_of(scorer: Scorer, track: int) -> dict[int, float]:
 
 def test_a_track_keeps_its_nearest(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
-    fit("item-knn", learned, {"similarity": "cosine", "neighbours": 3}, tmp_path / "few")
+    fit_model("item-knn", learned, {"similarity": "cosine", "neighbours": 3}, tmp_path / "few")
     for track in range(NUM_TRACKS):
-        mine, whole = (neighbours_of(load(model), track) for model in (tmp_path / "few", models["item-knn by cosine"]))
+        mine, whole = (
+            neighbours_of(load_scorer(model), track) for model in (tmp_path / "few", models["item-knn by cosine"])
+        )
         nearest = sorted(whole, key=lambda other: (-whole[other], other))[:3]
         assert mine == {other: whole[other] for other in nearest}
 
@@ -336,8 +342,10 @@ def test_the_number_of_tasks_changes_no_neighbour(
 ) -> None:
     monkeypatch.setattr("spark.algorithms.item_knn._COST_PER_TASK", 100)
     learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
-    fit("item-knn", learned, SETTINGS["item-knn by bm25"], tmp_path / "cut")
-    found, expected = (load(model).scores(EVERYONE, HEARD) for model in (tmp_path / "cut", models["item-knn by bm25"]))
+    fit_model("item-knn", learned, SETTINGS["item-knn by bm25"], tmp_path / "cut")
+    found, expected = (
+        load_scorer(model).scores(EVERYONE, HEARD) for model in (tmp_path / "cut", models["item-knn by bm25"])
+    )
     np.testing.assert_array_equal(found, expected)
 
 
@@ -350,13 +358,13 @@ def test_content_is_the_cosine_of_what_is_known(spark: SparkSession, tmp_path: P
         "genre": ["folk", "pop", "pop", "folk", None], "tags": [["x"], ["x", "y"], None, ["y", "y"], None],
     }  # fmt: skip
     pq.write_table(pa.table(catalogue), tmp_path / "tracks" / "part-0.parquet")
-    fit("content", learned, {}, tmp_path / "model")
+    fit_model("content", learned, {}, tmp_path / "model")
     rarity = dict.fromkeys(("a", "folk", "pop", "x", "y"), np.log(5 / 2)) | {"b": np.log(5)}
     of: list[tuple[str, ...]] = [("a", "folk", "x"), ("a", "pop", "x", "y"), ("b", "pop"), ("folk", "y"), ()]
     table = np.array([[rarity[word] * (word in words) for word in rarity] for words in of])
     unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
-    heard = Rows(np.array([0, 1, 2]), np.array([0, 3], np.int32), np.ones(2, np.float32))
-    scores = load(tmp_path / "model").scores(np.arange(2, dtype=np.int32), heard)
+    heard = CSRMatrix(np.array([0, 1, 2]), np.array([0, 3], np.int32), np.ones(2, np.float32))
+    scores = load_scorer(tmp_path / "model").scores(np.arange(2, dtype=np.int32), heard)
     np.testing.assert_allclose(scores[:, :4], (unit @ unit.T)[[0, 3], :4], atol=1e-6)
     assert scores[0, :4].argsort().tolist()[::-1][:2] == [0, 1]
     assert (scores[:, 4] < scores[:, :4].min(axis=1)).all()
@@ -366,17 +374,17 @@ def test_content_without_anything_known_of_the_tracks_is_not_applicable(spark: S
     learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
     pq.write_table(pa.table({"index": pa.array(range(NUM_TRACKS), pa.int32())}), tmp_path / "tracks" / "part-0.parquet")
     with pytest.raises(NotApplicable, match="tracks have neither tags nor genre nor artist"):
-        fit("content", learned, {}, tmp_path / "model")
+        fit_model("content", learned, {}, tmp_path / "model")
 
 
 def test_a_hybrid_adds_standardised_scores(models: dict[str, Path]) -> None:
     def of(name: str) -> NDArray[np.float64]:
-        scores = load(models[name]).scores(KNOWN_USERS, HEARD).astype(float)
+        scores = load_scorer(models[name]).scores(KNOWN_USERS, HEARD).astype(float)
         standard: NDArray[np.float64] = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(
             axis=1, keepdims=True
         )
         return standard
 
-    found = load(models["hybrid"]).scores(KNOWN_USERS, HEARD)
+    found = load_scorer(models["hybrid"]).scores(KNOWN_USERS, HEARD)
     np.testing.assert_allclose(found, 0.7 * of("als") + 0.3 * of("ease"), atol=1e-4)
     assert not (models["hybrid"] / "content").exists(), "what has no weight is not trained"

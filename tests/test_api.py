@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage, started
 from pydantic import BaseModel
 
-from models.store import FILE
-from webapp import schemas
+from models.serving_store import FILE
+from webapp.api import schemas
 
 PLAIN = {"track_id": "plain", "title": "Plain song", "artist": "Somebody", "genre": "folk", "listeners": 9}
 
@@ -36,7 +36,7 @@ def refusal(client: FlaskClient, status: int, path: str, **query: Any) -> Any:
 class TestUsers:
     def test_a_user_s_list_has_titles_scores_and_reasons(self, client: FlaskClient) -> None:
         found = ask(client, "users/u1/recommendations")
-        assert found["user"] == {"user_id": "u1", "age": None, "country": "NO", "heard": 1, "rung": "content"}
+        assert found["user"] == {"user_id": "u1", "age": None, "country": "NO", "heard": 1, "tier": "content"}
         assert (found["dataset"], found["version"]) == ("tiny", "v1")
         first, second = found["recommendations"]
         assert (first["rank"], first["track"]["track_id"], first["score"]) == (1, "untitled", 0.75)
@@ -216,7 +216,7 @@ class TestDescription:
             ("users", schemas.UsersAnswer), ("users/u1", schemas.UserAnswer), ("tracks/plain", schemas.TrackAnswer),
             ("users/u1/recommendations", schemas.RecommendationsAnswer), ("tracks", schemas.TracksAnswer),
             ("tracks/plain/similar", schemas.SimilarAnswer), ("versions", schemas.VersionsAnswer),
-            ("versions/v1", schemas.Version), ("metrics", schemas.MetricsAnswer), ("runs", schemas.RunsAnswer),
+            ("versions/v1", schemas.VersionSchema), ("metrics", schemas.MetricsAnswer), ("runs", schemas.RunsAnswer),
         ],
     )  # fmt: skip
     def test_answers_are_what_it_says(self, client: FlaskClient, path: str, kind: type[BaseModel]) -> None:

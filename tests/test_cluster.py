@@ -20,8 +20,8 @@ from test_engine import MATRIX, TRACKS, USERS, written
 
 from config.paths import PROJECT, SUCCESS
 from spark.algorithms.als import training
-from spark.blocks import build
-from spark.cluster import cluster
+from spark.runtime.local_cluster import cluster
+from spark.storage.interaction_matrix import build_interaction_matrix
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
+    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
     return directory / "blocks"
 
 

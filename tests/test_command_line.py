@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from pipeline import PATIENCE_S, Ran, Roots, eventually
 
-from config.durable import locked
+from common.durable import exclusive_lock
 from config.paths import PROJECT, SUCCESS
-from config.runs import find_run
-from spark.session import active_tasks
+from run_records.reader import find_run
+from spark.runtime.session import active_tasks
 from workflow import Generate, Ingest
 
 MISSING_DATA, TASK_FAILED, SCHEDULING_ERROR = 20, 30, 35
@@ -217,7 +217,7 @@ def test_two_runs_that_promote_the_same_version_agree(pipeline: Roots) -> None:
     version = pipeline.current()
     assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded
     command = pipeline.command("--local-scheduler")
-    with locked(pipeline.models / "synthetic" / "promoting.lock"):
+    with exclusive_lock(pipeline.models / "synthetic" / "promoting.lock"):
         both = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         for process in both:
             assert process.stdout is not None

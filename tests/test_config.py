@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import MissingInput, UserError, did_you_mean
 from config.dataset import SHIPPED, Interactions, find_files, load_dataset
-from config.errors import MissingInput, UserError, did_you_mean
 
 PLAYS = """
 title = "Mine"

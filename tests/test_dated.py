@@ -14,13 +14,13 @@ from pipeline import QUICK, Roots, configured, unused_port
 from pyspark.sql import SparkSession
 from test_ingest import RATINGS, Outcome, described, put
 
-from config.durable import read_json
-from config.errors import UserError
+from common.durable import read_json
+from common.errors import UserError
 from config.paths import PROJECT, SUCCESS
-from config.runs import last_runs
 from models import registry
-from spark.ingest import ingest
-from spark.profile import profile
+from run_records.reader import last_runs
+from spark.ingest.data_profile import profile_interactions
+from spark.ingest.ingest import ingest
 from workflow import Ingest, RecommendAsOf
 from workflow.__main__ import main
 from workflow.run import _runs
@@ -81,7 +81,7 @@ class TestWhatCounts:
         assert outcome.pairs().keys() == {tuple(pair.split()) for pair in inside.split(", ")}
         assert counted.rejected == {"out_of_range": 1, "bad_time": 2}
         assert counted.outside == outside
-        rows = profile(spark, outcome.into, described(ABOUT), counted)
+        rows = profile_interactions(spark, outcome.into, described(ABOUT), counted)
         assert (
             sum(rows["rows"][fate] for fate in ("kept", "merged", "rejected", "outside")) == rows["rows"]["read"] == 10
         )

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from common.errors import MissingInput, UserError
 from config.dataset import Dataset
-from config.errors import MissingInput, UserError
-from spark.ingest import REASONS, Ingested, ingest
+from spark.ingest.ingest import REASONS, IngestCounts, ingest
 
 RATINGS: dict[str, Any] = {
     "path": "ratings.csv", "user": "user", "track": "track", "value": "rating", "time": "time",
@@ -38,7 +38,7 @@ def described(interactions: dict[str, Any], **tables: dict[str, Any]) -> Dataset
 
 def read(
     spark: SparkSession, directory: Path, about: dict[str, Any], content: bytes, most_rejects: float = 1.0
-) -> Ingested:
+) -> IngestCounts:
     """Ingests a file of this content."""
     (directory / about["path"]).write_bytes(content)
     (directory / "out").mkdir()

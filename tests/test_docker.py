@@ -16,9 +16,9 @@ import yaml
 from luigi.cmdline_parser import CmdlineParser
 from pipeline import eventually, unused_port
 
-from config.errors import UserError
+from common.errors import UserError
 from config.paths import PROJECT
-from spark import node
+from spark.runtime import standalone
 from webapp import __main__ as page
 from webapp import create_app
 from workflow import __main__ as runs
@@ -114,10 +114,10 @@ def test_luigid_s_command_is_one_that_there_is(tmp_path: Path) -> None:
 
 def test_the_workers_and_the_run_know_where_the_master_is(tmp_path: Path) -> None:
     command = given("master", tmp_path)
-    assert command[:3] == ["python", "-m", "spark.node"]
-    master = node.parser().parse_args(command[3:])
+    assert command[:3] == ["python", "-m", "spark.runtime.standalone"]
+    master = standalone.parser().parse_args(command[3:])
     assert (master.role, master.host, master.page) == ("master", "master", 8080)
-    worker = node.parser().parse_args(given("worker", tmp_path)[3:])
+    worker = standalone.parser().parse_args(given("worker", tmp_path)[3:])
     assert (worker.role, worker.address, worker.page) == ("worker", f"spark://{master.host}:{master.port}", 8081)
     assert SERVICES["pipeline"]["environment"]["SPARK_MASTER"] == worker.address
     assert f"{worker.directory}/".startswith("/srv/data/")
@@ -178,7 +178,7 @@ def test_the_entrypoint_knows_its_verbs(tmp_path: Path) -> None:
         "--data",
         "/srv/data",
     ]
-    node = ["python", "-m", "spark.node"]
+    node = ["python", "-m", "spark.runtime.standalone"]
     assert called(tmp_path, "master", "--host", "master") == [*node, "master", "--host", "master"]
     assert called(tmp_path, "worker", "spark://m:1") == [
         *node,
@@ -233,10 +233,10 @@ def test_the_health_check_asks_master_and_worker(tmp_path: Path) -> None:
     port, *pages = unused_port(), unused_port(), unused_port()
     master = ["master", "--host", "127.0.0.1", "--port", str(port), "--page", str(pages[0])]
     worker = ["worker", "--host", "127.0.0.1", "--page", str(pages[1]), "--directory", str(tmp_path / "work")]
-    with started(["-m", "spark.node", *master]):
+    with started(["-m", "spark.runtime.standalone", *master]):
         eventually(lambda: healthy(tmp_path, "master", pages[0]))
         assert not healthy(tmp_path, "worker", pages[1])
-        with started(["-m", "spark.node", *worker, f"spark://127.0.0.1:{port}"]):
+        with started(["-m", "spark.runtime.standalone", *worker, f"spark://127.0.0.1:{port}"]):
             eventually(lambda: healthy(tmp_path, "worker", pages[1]))
 
 

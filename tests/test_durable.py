@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from config import durable
+from common import durable
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from config.durable import locked
-with locked(Path(sys.argv[1])):
+from common.durable import exclusive_lock
+with exclusive_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -65,7 +65,7 @@ def test_a_crash_before_the_rename_leaves_the_old_text(tmp_path: Path, monkeypat
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "output"
-    with durable.made_whole(final) as staging:
+    with durable.atomic_directory(final) as staging:
         (staging / "part").write_text("rows")
         assert not final.exists()
     assert (final / "part").read_text() == "rows"
@@ -74,7 +74,7 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_failure_while_making_leaves_neither_output_nor_staging(tmp_path: Path) -> None:
     final = tmp_path / "output"
-    with pytest.raises(KeyboardInterrupt), durable.made_whole(final) as staging:
+    with pytest.raises(KeyboardInterrupt), durable.atomic_directory(final) as staging:
         (staging / "part").write_text("half of it")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -84,7 +84,7 @@ def test_making_starts_from_an_empty_directory(tmp_path: Path) -> None:
     debris = tmp_path / f"output{durable.STAGING}"
     debris.mkdir()
     (debris / "part").write_text("of a killed run")
-    with durable.made_whole(tmp_path / "output") as staging:
+    with durable.atomic_directory(tmp_path / "output") as staging:
         assert list(staging.iterdir()) == []
     assert list((tmp_path / "output").iterdir()) == []
 
@@ -114,7 +114,7 @@ def test_a_lock_excludes_another_process_and_names_its_holder(tmp_path: Path) ->
             told.append(who)
             print(file=holder.stdin, flush=True)
 
-        with durable.locked(lock, waiting_for=let_go):
+        with durable.exclusive_lock(lock, waiting_for=let_go):
             assert holder.wait(timeout=10) == 0
     assert len(told) == 1
     assert told[0].startswith(f"process {holder.pid} on ")
@@ -122,7 +122,9 @@ def test_a_lock_excludes_another_process_and_names_its_holder(tmp_path: Path) ->
 
 
 def test_a_free_lock_is_taken_without_waiting(tmp_path: Path) -> None:
-    with durable.locked(tmp_path / "deep" / "output.lock", waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+    with durable.exclusive_lock(
+        tmp_path / "deep" / "output.lock", waiting_for=lambda who: pytest.fail(f"waited for {who}")
+    ):
         assert (tmp_path / "deep" / "output.lock").exists()
 
 
@@ -131,23 +133,23 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     with held_by_another_process(lock) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait(timeout=10)
-        with durable.locked(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+        with durable.exclusive_lock(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
             pass
 
 
 def test_a_lock_is_released_when_its_block_raises(tmp_path: Path) -> None:
     lock = tmp_path / "output.lock"
-    with pytest.raises(RuntimeError), durable.locked(lock):
+    with pytest.raises(RuntimeError), durable.exclusive_lock(lock):
         raise RuntimeError
-    with durable.locked(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+    with durable.exclusive_lock(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
         pass
 
 
 def test_sweep_removes_only_staging_that_no_lock_protects(tmp_path: Path) -> None:
     for name in ("finished", f"making{durable.STAGING}", f"debris{durable.STAGING}"):
         (tmp_path / "train" / name).mkdir(parents=True)
-    with held_by_another_process(durable.lock_of(tmp_path / "train" / "making")):
-        swept = durable.sweep(tmp_path, "*/*")
+    with held_by_another_process(durable.lock_path(tmp_path / "train" / "making")):
+        swept = durable.remove_leftovers(tmp_path, "*/*")
     assert swept == [tmp_path / "train" / f"debris{durable.STAGING}"]
     left = {path.name for path in (tmp_path / "train").iterdir() if path.is_dir()}
     assert left == {"finished", f"making{durable.STAGING}"}
@@ -156,7 +158,7 @@ def test_sweep_removes_only_staging_that_no_lock_protects(tmp_path: Path) -> Non
 def test_sweep_is_not_stopped_by_the_file_that_a_crashed_write_left(tmp_path: Path) -> None:
     (tmp_path / f"current{durable.STAGING}").write_text("half a ver")
     (tmp_path / f"version{durable.STAGING}").mkdir()
-    durable.sweep(tmp_path, "*")
+    durable.remove_leftovers(tmp_path, "*")
     assert not (tmp_path / f"version{durable.STAGING}").exists()
 
 
@@ -174,7 +176,7 @@ def test_a_directory_takes_the_place_of_another(tmp_path: Path, monkeypatch: pyt
     final, staging = two_directories(tmp_path)
     if not able:
         monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
-    durable.replace_whole(final, staging)
+    durable.swap_directory(final, staging)
     assert (final / "file").read_text() == "new"
     assert list(tmp_path.iterdir()) == [final]
 
@@ -182,7 +184,7 @@ def test_a_directory_takes_the_place_of_another(tmp_path: Path, monkeypatch: pyt
 def test_names_that_cannot_be_exchanged_are_an_error(tmp_path: Path) -> None:
     _, staging = two_directories(tmp_path)
     with pytest.raises(FileNotFoundError):
-        durable.replace_whole(tmp_path / "missing", staging)
+        durable.swap_directory(tmp_path / "missing", staging)
     assert (staging / "file").read_text() == "new"
 
 
@@ -198,7 +200,7 @@ def test_a_replacement_that_fails_leaves_what_was_there(tmp_path: Path, monkeypa
     monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OSError, match="no"):
-        durable.replace_whole(final, staging)
+        durable.swap_directory(final, staging)
     assert (final / "file").read_text() == "old"
 
 
@@ -208,10 +210,10 @@ def test_sweep_gives_a_directory_its_name_back(tmp_path: Path, dies: str) -> Non
     final.rename(tmp_path / f"version{durable.REPLACED}")
     if dies == "after":
         staging.rename(final)
-    with held_by_another_process(durable.lock_of(final)):
-        durable.sweep(tmp_path, "*")
+    with held_by_another_process(durable.lock_path(final)):
+        durable.remove_leftovers(tmp_path, "*")
         assert (tmp_path / f"version{durable.REPLACED}").exists()
-    durable.sweep(tmp_path, "*")
+    durable.remove_leftovers(tmp_path, "*")
     assert (final / "file").read_text() == {"between": "old", "after": "new"}[dies]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["version"]
 
@@ -219,11 +221,11 @@ def test_sweep_gives_a_directory_its_name_back(tmp_path: Path, dies: str) -> Non
 def test_a_locked_output_is_not_discarded(tmp_path: Path) -> None:
     final = tmp_path / "output"
     final.mkdir()
-    with held_by_another_process(durable.lock_of(final)):
-        assert not durable.discard(final)
-    assert not durable.discard(final, lambda: False)
+    with held_by_another_process(durable.lock_path(final)):
+        assert not durable.remove_if_unlocked(final)
+    assert not durable.remove_if_unlocked(final, lambda: False)
     assert final.exists()
-    assert durable.discard(final)
+    assert durable.remove_if_unlocked(final)
     assert not final.exists()
 
 
@@ -232,13 +234,13 @@ def test_a_removal_that_is_cut_short_leaves_staging(tmp_path: Path, monkeypatch:
     final.mkdir()
     (final / "_SUCCESS").touch()
     monkeypatch.setattr(durable.shutil, "rmtree", lambda path, ignore_errors=False: None)
-    durable.remove_whole(final)
+    durable.remove_directory(final)
     assert [path.name for path in tmp_path.iterdir()] == [f"output{durable.STAGING}"]
 
 
 def test_scratch_goes_when_its_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import sys; from pathlib import Path; from config.durable import scratch\n"
-    code += "print(scratch(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    code = "import sys; from pathlib import Path; from common.durable import scratch_directory\n"
+    code += "print(scratch_directory(Path(sys.argv[1])), flush=True); sys.stdin.read()"
     monkeypatch.setattr(durable, "_NEW_S", 0.0)
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -246,15 +248,15 @@ def test_scratch_goes_when_its_process_does(tmp_path: Path, monkeypatch: pytest.
     assert process.stdout
     made = Path(process.stdout.readline().strip())
     (made / "left").write_text("over")
-    durable.sweep_scratch(tmp_path)
+    durable.remove_stale_scratch(tmp_path)
     assert (made / "left").exists()
     process.kill()
     process.communicate()
-    durable.sweep_scratch(tmp_path)
+    durable.remove_stale_scratch(tmp_path)
     assert not made.exists()
 
 
 def test_scratch_of_which_the_lock_may_be_still_to_come_is_left(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    durable.sweep_scratch(tmp_path)
+    durable.remove_stale_scratch(tmp_path)
     assert (tmp_path / "new").exists()

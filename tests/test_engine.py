@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from scipy import sparse
 
-from config.errors import StoreError, UserError
+from common.errors import StoreError, UserError
 from models.fold_in import FoldIn
-from spark.algorithms import Training, fit
-from spark.algorithms.als import stopping, training
+from spark.algorithms.als import early_stopping, training
+from spark.algorithms.als.early_stopping import best_iteration_count
 from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, Entries, Form, solve
-from spark.algorithms.als.stopping import iterations_worth
 from spark.algorithms.als.training import Objective, factors, train
-from spark.arrow_files import bounds
-from spark.blocks import TRACK, USER, build, rows_of
-from spark.tasks import in_tasks
+from spark.algorithms.base import TrainingData, fit_model
+from spark.runtime.worker_tasks import run_tasks
+from spark.storage.arrow_files import range_bounds
+from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, load_csr
 
 RNG = np.random.default_rng(8)
 USERS, TRACKS = 70, 45
@@ -47,7 +47,7 @@ def written(matrix: sparse.csr_matrix, directory: Path, files: int = 3) -> Path:
     """The matrix as Parquet of interactions, in several files."""
     directory.mkdir()
     for number in range(files):
-        low, high = bounds(matrix.shape[0], files, number)
+        low, high = range_bounds(matrix.shape[0], files, number)
         part = matrix[low:high].tocoo()
         order = np.lexsort((part.col, part.row))
         columns = {"user": part.row + low, "track": part.col, "value": part.data.astype(float)}
@@ -61,7 +61,7 @@ def written(matrix: sparse.csr_matrix, directory: Path, files: int = 3) -> Path:
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
+    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
     return directory / "blocks"
 
 
@@ -69,10 +69,10 @@ def test_blocks_are_the_compressed_rows_of_the_matrix_and_of_its_transpose(block
     transposed = MATRIX.T.tocsr()
     transposed.sort_indices()
     for side, expected in ((USER, MATRIX), (TRACK, transposed)):
-        found = rows_of(blocks, side)
-        np.testing.assert_array_equal(found.starts, expected.indptr)
-        np.testing.assert_array_equal(found.columns, expected.indices)
-        np.testing.assert_array_equal(found.values, expected.data)
+        found = load_csr(blocks, side)
+        np.testing.assert_array_equal(found.indptr, expected.indptr)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(found.data, expected.data)
     assert not list(blocks.glob("segments"))
 
 
@@ -87,7 +87,7 @@ def assert_same_files(found: Path, expected: Path) -> None:
 
 
 def test_blocks_do_not_depend_on_the_files(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    build(spark, [written(MATRIX, tmp_path / "one", files=1)], USERS, TRACKS, tmp_path / "blocks")
+    build_interaction_matrix(spark, [written(MATRIX, tmp_path / "one", files=1)], USERS, TRACKS, tmp_path / "blocks")
     assert_same_files(tmp_path / "blocks", blocks)
 
 
@@ -104,18 +104,18 @@ def halves(directory: Path) -> tuple[Path, ...]:
 
 
 def test_interactions_of_two_directories_are_merged(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    build(spark, halves(tmp_path / "halves"), USERS, TRACKS, tmp_path / "blocks")
+    build_interaction_matrix(spark, halves(tmp_path / "halves"), USERS, TRACKS, tmp_path / "blocks")
     assert_same_files(tmp_path / "blocks", blocks)
 
 
 def test_early_stop_does_not_depend_on_the_directories(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
     held_back = []
     for name, interactions in (("one", (written(MATRIX, tmp_path / "whole"),)), ("two", halves(tmp_path / "halves"))):
-        learned = Training(spark, interactions, blocks, USERS, TRACKS, None)
-        assert learned.rows.count() == MATRIX.nnz
-        assert learned.rows.columns == ["user", "track", "value"]
+        learned = TrainingData(spark, interactions, blocks, USERS, TRACKS, None)
+        assert learned.dataframe.count() == MATRIX.nnz
+        assert learned.dataframe.columns == ["user", "track", "value"]
         (tmp_path / name).mkdir()
-        files = stopping._hold_back(learned, tmp_path / name, seed=1)
+        files = early_stopping._hold_back(learned, tmp_path / name, seed=1)
         assert len(files) == 3
         held_back.append([pq.read_table(file) for file in (*files, *sorted((tmp_path / name / "learned").iterdir()))])
     assert held_back[0] == held_back[1]
@@ -125,7 +125,7 @@ def test_values_that_are_not_finite_are_refused(spark: SparkSession, tmp_path: P
     matrix = MATRIX.copy()
     matrix.data[5] = np.inf
     with pytest.raises(Exception, match="not finite in single precision"):
-        build(spark, [written(matrix, tmp_path / "bad")], USERS, TRACKS, tmp_path / "blocks")
+        build_interaction_matrix(spark, [written(matrix, tmp_path / "bad")], USERS, TRACKS, tmp_path / "blocks")
 
 
 def by_normal_equations(
@@ -209,7 +209,7 @@ def test_the_result_does_not_depend_on_the_number_of_tasks(
     monkeypatch.setattr(training, "_TASK_COST", 300)
     told: list[tuple[str, float]] = []
     (tmp_path / "cut").mkdir()
-    assert len(training.tasks_of(rows_of(blocks, USER))) > 4
+    assert len(training.tasks_of(load_csr(blocks, USER))) > 4
     files = train(
         spark, blocks, tmp_path / "cut", objective, iterations=4, steps=3, seed=5,
         report=lambda *state: told.append(state),
@@ -275,24 +275,24 @@ def test_training_lasts_as_long_as_lists_get_better(
     spark: SparkSession, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interactions = written(MATRIX, tmp_path / "interactions")
-    learned = Training(spark, (interactions,), blocks, USERS, TRACKS, None)
+    learned = TrainingData(spark, (interactions,), blocks, USERS, TRACKS, None)
     sums: list[NDArray[np.float64]] = []
 
     def ask(most: int, patience: int) -> int:
         into = tmp_path / f"{most}-{patience}"
-        found = iterations_worth(
+        found = best_iteration_count(
             learned, IMPLICIT, into, most=most, patience=patience, steps=3, seed=1, report=lambda *_: None
         )
         assert not list(into.iterdir()), "what is only for watching goes"
         return found
 
     def measured(spark: SparkSession, work: Any, pieces: Any) -> list[Any]:
-        found = in_tasks(spark, work, pieces)
+        found = run_tasks(spark, work, pieces)
         if getattr(work, "func", work).__name__ == "_ndcg":
             sums.append(np.sum(found, axis=0))
         return found
 
-    monkeypatch.setattr(stopping, "in_tasks", measured)
+    monkeypatch.setattr(early_stopping, "in_tasks", measured)
     best = ask(6, 2)
     values = [each[0] / each[1] for each in sums]
     assert all(0 < value < 1 for value in values)
@@ -333,8 +333,8 @@ MODELS: dict[str, dict[str, Any]] = {
 def test_a_user_who_is_taken_in_gets_what_training_gives(
     spark: SparkSession, blocks: Path, tmp_path: Path, name: str
 ) -> None:
-    learned = Training(spark, (tmp_path,), blocks, USERS, TRACKS, (1.0, 5.0))
-    fit(name.split()[0].rstrip(","), learned, COMMON | MODELS[name], tmp_path / "model")
+    learned = TrainingData(spark, (tmp_path,), blocks, USERS, TRACKS, (1.0, 5.0))
+    fit_model(name.split()[0].rstrip(","), learned, COMMON | MODELS[name], tmp_path / "model")
     taken_in = FoldIn.open(tmp_path / "model", TRACKS)
     wanted = Objective(**taken_in.objective)
     y, gram = taken_in.tracks, (taken_in.tracks.T @ taken_in.tracks).astype(np.float32)
@@ -354,6 +354,6 @@ def test_a_user_who_is_taken_in_gets_what_training_gives(
 
 
 def test_a_model_that_takes_no_users_in_says_so(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    fit("popularity", Training(spark, (tmp_path,), blocks, USERS, TRACKS, None), {}, tmp_path / "model")
+    fit_model("popularity", TrainingData(spark, (tmp_path,), blocks, USERS, TRACKS, None), {}, tmp_path / "model")
     with pytest.raises(StoreError, match="takes no users in"):
         FoldIn.open(tmp_path / "model", TRACKS)

@@ -14,12 +14,12 @@ from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from common.errors import UserError
 from config.dataset import Interactions
-from config.errors import UserError
-from spark.algorithms import Training, fit
-from spark.blocks import build
-from spark.evaluate import Measured, evaluate
-from spark.summary import Summary
+from spark.algorithms.base import TrainingData, fit_model
+from spark.evaluation.evaluate import EvaluationResult, evaluate
+from spark.evaluation.metric_summary import MetricSummary
+from spark.storage.interaction_matrix import build_interaction_matrix
 
 ABOUT = Interactions(
     path="r.csv", user="u", track="t", value="r", feedback="rating", rating_range=(1, 5), duplicates="mean"
@@ -33,7 +33,7 @@ class World:
     directory: Path
     spark: SparkSession
 
-    def evaluate(self, liked_from: float | None, into: str) -> Measured:
+    def evaluate(self, liked_from: float | None, into: str) -> EvaluationResult:
         """Measures the model."""
         paths = [self.directory / name for name in ("ingested", "split", "model")]
         return evaluate(self.spark, *paths, liked_from, self.directory / into)
@@ -69,13 +69,13 @@ def world(
         table.astype(types).to_parquet(dealt / "part-0.parquet", index=False)
     split = directory / "split"
     train = split / "dealt" / "part=train"
-    build(spark, [train], *sizes, split / "blocks")
-    learned = Training.read(spark, directory / "ingested", (train,), split / "blocks", ABOUT)
+    build_interaction_matrix(spark, [train], *sizes, split / "blocks")
+    learned = TrainingData.read(spark, directory / "ingested", (train,), split / "blocks", ABOUT)
     settings = {
         "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "biases": False,
         "steps": 0, "seed": 1, "say_objective": False,
     }  # fmt: skip
-    fit(model, learned, settings, directory / "model")
+    fit_model(model, learned, settings, directory / "model")
     return World(directory, spark)
 
 
@@ -99,12 +99,12 @@ def tiny(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> World
 
 
 @pytest.fixture(scope="module")
-def measured(tiny: World) -> Measured:
+def measured(tiny: World) -> EvaluationResult:
     """The tiny world, measured with ratings liked from 3.8 on."""
     return tiny.evaluate(3.8, "liked")
 
 
-def test_the_metrics_of_a_world_worked_by_hand(measured: Measured) -> None:
+def test_the_metrics_of_a_world_worked_by_hand(measured: EvaluationResult) -> None:
     by_hand = {
         "ndcg@10": (1 + 0.850345 + 0.613147 + 0) / 4,
         "recall@10": (1 + 1 + 0.5 + 0) / 4,
@@ -124,7 +124,7 @@ def test_the_metrics_of_a_world_worked_by_hand(measured: Measured) -> None:
     assert {name: measured.summary.metrics[name] for name in by_hand} == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_what_else_the_lists_are_like_worked_by_hand(measured: Measured) -> None:
+def test_what_else_the_lists_are_like_worked_by_hand(measured: EvaluationResult) -> None:
     # Five users have something in training. Bits of a track with four listeners, with two, with none:
     four, two, none = np.log2(5 / 4), np.log2(5 / 2), np.log2(5)
     by_hand = {
@@ -139,12 +139,12 @@ def test_what_else_the_lists_are_like_worked_by_hand(measured: Measured) -> None
     assert {name: measured.summary.metrics[name] for name in by_hand} == pytest.approx(by_hand)
 
 
-def test_what_does_not_apply_is_absent(measured: Measured) -> None:
+def test_what_does_not_apply_is_absent(measured: EvaluationResult) -> None:
     assert not any(name.startswith("diversity") for name in measured.summary.metrics)
     assert measured.summary.segments == {}  # four users are too few
 
 
-def test_curves_go_through_the_metrics(measured: Measured, described: Summary) -> None:
+def test_curves_go_through_the_metrics(measured: EvaluationResult, described: MetricSummary) -> None:
     for summary in (measured.summary, described):
         assert set(summary.curves) == {"ndcg", "recall", "precision"}
         for name, values in summary.curves.items():
@@ -153,7 +153,7 @@ def test_curves_go_through_the_metrics(measured: Measured, described: Summary) -
     assert measured.summary.curves["recall"][:6] == [0.5, 0.5, 0.5, 0.5, 0.625, 0.625]
 
 
-def test_every_mean_over_users_has_an_interval_around_it(measured: Measured) -> None:
+def test_every_mean_over_users_has_an_interval_around_it(measured: EvaluationResult) -> None:
     summary = measured.summary
     assert summary.metrics.keys() - summary.intervals.keys() == {"coverage@10", "coverage@20", "gini@10", "gini@20"}
     assert summary.intervals.keys() <= summary.metrics.keys()
@@ -161,7 +161,7 @@ def test_every_mean_over_users_has_an_interval_around_it(measured: Measured) -> 
 
 
 @pytest.fixture(scope="module")
-def described(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Summary:
+def described(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> MetricSummary:
     """Two hundred listeners of whom age and country are known, and tracks with artists, measured with popularity."""
     rng = np.random.default_rng(8)
     heard = rng.random((200, 50)) < rng.uniform(0.1, 0.6, (200, 1))
@@ -176,7 +176,7 @@ def described(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     return world(spark, directory, (200, 50), parts, "popularity", known).evaluate(None, "measured").summary
 
 
-def test_segments_add_up_to_the_whole(described: Summary) -> None:
+def test_segments_add_up_to_the_whole(described: MetricSummary) -> None:
     assert {kind: set(groups) for kind, groups in described.segments.items()} == {
         "activity": {"low", "middle", "high"}, "country": {"DK", "FI", "NO", "SE"}, "age": {"18-24", "45+"},
     }  # fmt: skip
@@ -188,7 +188,7 @@ def test_segments_add_up_to_the_whole(described: Summary) -> None:
     assert len({sum(group["users"] for group in groups.values()) for groups in described.segments.values()}) == 1
 
 
-def test_the_fewer_users_the_wider_the_interval(described: Summary) -> None:
+def test_the_fewer_users_the_wider_the_interval(described: MetricSummary) -> None:
     def width(interval: list[float]) -> float:
         return interval[1] - interval[0]
 
@@ -199,16 +199,18 @@ def test_the_fewer_users_the_wider_the_interval(described: Summary) -> None:
             assert width([low, high]) > width(described.intervals["ndcg@10"])
 
 
-def test_diversity_is_measured_where_the_catalogue_knows_something(described: Summary) -> None:
+def test_diversity_is_measured_where_the_catalogue_knows_something(described: MetricSummary) -> None:
     assert 0 < described.metrics["diversity@10"] <= 1
     assert "diversity@20" in described.intervals
 
 
-def test_users_and_rows_are_counted(measured: Measured) -> None:
+def test_users_and_rows_are_counted(measured: EvaluationResult) -> None:
     assert (measured.users, measured.users_ranked, measured.held_out) == (5, 4, 8)
 
 
-def test_a_list_holds_the_whole_catalogue_but_what_was_heard_in_training(tiny: World, measured: Measured) -> None:
+def test_a_list_holds_the_whole_catalogue_but_what_was_heard_in_training(
+    tiny: World, measured: EvaluationResult
+) -> None:
     tops = tiny.per_user("liked")["top"]
     assert tops[0].tolist() == list(range(2, 22))
     assert tops[1].tolist() == list(range(1, 21))
@@ -216,7 +218,7 @@ def test_a_list_holds_the_whole_catalogue_but_what_was_heard_in_training(tiny: W
     assert tops[4].tolist() == [0, 1, *range(3, 21)]
 
 
-def test_a_user_to_whom_nothing_is_relevant_has_no_ranking_metrics(tiny: World, measured: Measured) -> None:
+def test_a_user_to_whom_nothing_is_relevant_has_no_ranking_metrics(tiny: World, measured: EvaluationResult) -> None:
     rows = tiny.per_user("liked")
     assert rows.loc[4, "relevant"] == 0
     assert np.isnan(rows.loc[4, ["ndcg@10", "recall@20", "map@10", "hit_rate@10", "arp@10"]].astype(float)).all()
@@ -265,5 +267,5 @@ def test_errors_have_intervals_around_them(spark: SparkSession, tmp_path: Path) 
         assert low < summary.metrics[metric] < high
 
 
-def test_a_model_that_predicts_no_ratings_has_no_rmse(measured: Measured) -> None:
+def test_a_model_that_predicts_no_ratings_has_no_rmse(measured: EvaluationResult) -> None:
     assert not {"rmse", "mae"} & {*measured.summary.metrics, *measured.summary.intervals}

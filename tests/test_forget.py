@@ -19,13 +19,13 @@ from pipeline import Roots
 from published import publish
 from test_durable import held_by_another_process
 
-from config import durable
-from config.durable import STAGING, lock_of, sweep
+from common import durable
+from common.durable import STAGING, lock_path, remove_leftovers
 from config.paths import EVALUATION, PROJECT, SUCCESS
 from models import registry
 from models.__main__ import main
-from models.forget import forget, knowing, recognises
-from models.store import Store
+from models.forget import forget, matches_erased_user, versions_with_user
+from models.serving_store import ServingStore
 
 ALICE, INDEX = "alice", 1
 CHANGED = {
@@ -52,7 +52,7 @@ def root(tmp_path: Path, make_version: MakeVersion) -> Path:
         (version / SUCCESS).unlink()
         (version / registry.MANIFEST).unlink()
         facts = {"version": name, "counts": {"users": 3, "tracks": 4, "interactions": 7, "recommendations": 5}}
-        registry.seal(version, root, facts | {"inputs": {"plays.csv": "0" * 64}})
+        registry.write_manifest(version, root, facts | {"inputs": {"plays.csv": "0" * 64}})
         (version / SUCCESS).touch()
         registry.promote(root, name, expected=registry.current(root), by="user")
     return root
@@ -94,7 +94,7 @@ class TestAVersion:
             assert len(packed) == 1
 
     def test_serves_everybody_else_as_before(self, version: Path) -> None:
-        with Store(version) as store, Store(version.parent / "v1") as before:
+        with ServingStore(version) as store, ServingStore(version.parent / "v1") as before:
             assert store.user(ALICE) is None
             assert store.user_with_list(ALICE, 5) is None
             assert [user.user_id for user in store.users()] == ["42", "zoe"]
@@ -113,8 +113,8 @@ class TestAVersion:
         assert manifest["counts"] == {"users": 2, "tracks": 4, "interactions": 6, "recommendations": 2}
         (entry,) = manifest["forgotten"]
         assert set(entry["files"]) - {"model/als/userFactors/.part-0.parquet.crc"} == CHANGED
-        assert recognises(entry, ALICE)
-        assert not recognises(entry, "zoe")
+        assert matches_erased_user(entry, ALICE)
+        assert not matches_erased_user(entry, "zoe")
         assert manifest["sequence"] == 2
 
     def test_shares_the_files_that_did_not_change(self, root: Path) -> None:
@@ -133,14 +133,14 @@ class TestAVersion:
         changed = forget(root, "v2", ALICE)
         assert set(changed) - {"model/als/userFactors/.part-0.parquet.crc"} == CHANGED
         assert registry.verify(root / "v2") == []
-        assert knowing(root, ALICE) == ["v1"]
+        assert versions_with_user(root, ALICE) == ["v1"]
 
     def test_can_forget_everybody(self, root: Path) -> None:
         for user in HEARD:
             forget(root, "v2", user)
         assert registry.verify(root / "v2") == []
         assert len(registry.manifest(root / "v2")["forgotten"]) == len(HEARD)
-        with Store(root / "v2") as store:
+        with ServingStore(root / "v2") as store:
             assert store.users() == []
             assert [store.recommended_to(track) for track, *_ in TRACKS] == [(0, [])] * len(TRACKS)
 
@@ -160,7 +160,7 @@ class TestACrash:
     SCRIPT = """
 import os, sys
 from pathlib import Path
-from config import durable
+from common import durable
 from models.forget import forget
 exchanged = durable._exchanged
 def die(*directories):
@@ -177,12 +177,12 @@ forget(Path(sys.argv[1]), "v2", "alice")
         assert ran.returncode == 9
         assert (root / f"v2{STAGING}").is_dir()
         assert registry.verify(root / "v2") == []
-        sweep(root, "*")
+        remove_leftovers(root, "*")
         assert not (root / f"v2{STAGING}").exists()
-        assert knowing(root, ALICE) == left
+        assert versions_with_user(root, ALICE) == left
         stamp = (root / "current").stat().st_mtime_ns
         assert command(root, ALICE) == 0
-        assert knowing(root, ALICE) == []
+        assert versions_with_user(root, ALICE) == []
         assert (root / "current").stat().st_mtime_ns != stamp  # readers look again
 
     def test_without_an_exchange_of_names_is_repaired(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ forget(Path(sys.argv[1]), "v2", "alice")
         monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
         assert command(root, ALICE) == 0
         assert registry.versions(root) == ["v1", "v2"]
-        assert knowing(root, ALICE) == []
+        assert versions_with_user(root, ALICE) == []
 
     def test_by_an_error_leaves_no_staging(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*given: object) -> None:
@@ -200,7 +200,7 @@ forget(Path(sys.argv[1]), "v2", "alice")
         monkeypatch.setattr(durable, "_exchanged", fail)
         assert command(root, ALICE) == 1
         assert not list(root.glob(f"*{STAGING}"))
-        assert knowing(root, ALICE) == ["v1", "v2"]
+        assert versions_with_user(root, ALICE) == ["v1", "v2"]
         assert registry.audit(root)[-1]["action"] == "promoted by the user"
 
 
@@ -218,7 +218,7 @@ class TestTheCommand:
         assert "The user is taken out of 2 versions of songs: #1 v1, #2 v2.\n" in said
         assert "as they may name the user: 1 stage output; a run makes what it needs again.\n" in said
         assert "The raw files (plays.csv) may still name them: take them out of there too, or the next version" in said
-        assert knowing(root, ALICE) == []
+        assert versions_with_user(root, ALICE) == []
         assert not output.exists()
         assert not debris.exists()
 
@@ -253,7 +253,7 @@ class TestTheCommand:
         assert capsys.readouterr().err == (
             "Error: Run r1 of songs goes on and may bring the user back: wait until it has ended.\n"
         )
-        assert knowing(root, ALICE) == ["v1", "v2"]
+        assert versions_with_user(root, ALICE) == ["v1", "v2"]
 
     def test_is_refused_where_a_version_does_not_verify(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (root / "v1" / "users.parquet").write_bytes(b"x")
@@ -266,7 +266,7 @@ class TestTheCommand:
         output = root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
         output.mkdir(parents=True)
         (output / SUCCESS).touch()
-        with held_by_another_process(lock_of(output)):
+        with held_by_another_process(lock_path(output)):
             assert command(root, ALICE) == 1
         assert f"Error: {output} is in use and may name the user" in capsys.readouterr().err
         assert command(root, ALICE) == 0
@@ -304,6 +304,6 @@ def test_a_run_finds_the_version_complete_and_goes_on(pipeline: Roots) -> None:
     assert registry.verify(root / version) == []
     assert not list((pipeline.data / "work" / "synthetic").glob(f"*/*/{SUCCESS}"))
     assert not {"Publish", "Promote"} & pipeline.run().made
-    assert knowing(root, user) == []
+    assert versions_with_user(root, user) == []
     assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded  # made from the raw data, which has the user
-    assert knowing(root, user) == [pipeline.current()]
+    assert versions_with_user(root, user) == [pipeline.current()]

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from common.errors import MissingInput, UserError
 from config.dataset import Dataset, load_dataset
-from config.errors import MissingInput, UserError
-from models.publish import Parts, assemble
+from models.assemble_version import VersionInputs, assemble_version
 from models.recommender import recommend
-from spark.ingest import REASONS, Ingested, indexed, ingest, parse, track_details, user_details
-from spark.readers import read_table
+from spark.ingest.ingest import REASONS, IngestCounts, indexed, ingest, parse, track_details, user_details
+from spark.ingest.readers import read_table
 
 LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
 
@@ -60,7 +60,7 @@ def put(directory: Path, **files: str | bytes) -> Path:
 class Outcome:
     """What ingest reported and wrote."""
 
-    counted: Ingested
+    counted: IngestCounts
     into: Path
 
     def table(self, name: str) -> pd.DataFrame:
@@ -217,8 +217,8 @@ def test_interactions_are_sorted_in_ranges_of_users_whatever_the_files(
     mean = described(RATINGS | {"duplicates": "mean"})
     whole = ingested(spark, mean, raw)
     shuffled = put(tmp_path / "more", ratings="".join(["user,track,rating,time\n", *reversed(lines)]))
-    monkeypatch.setattr("spark.chunks.RANGE_ROWS", 300)
-    monkeypatch.setattr("spark.chunks.CHUNK_ROWS", 1)
+    monkeypatch.setattr("spark.ingest.encode_interactions.RANGE_ROWS", 300)
+    monkeypatch.setattr("spark.ingest.encode_interactions.CHUNK_ROWS", 1)
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 170)
     try:
         cut = ingested(spark, mean, shuffled)
@@ -318,7 +318,7 @@ def plain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outc
 
 
 def test_rejects_up_to_the_fraction_are_accepted(plain: Outcome) -> None:
-    assert plain.counted == Ingested(
+    assert plain.counted == IngestCounts(
         read=4, rejected={"not_a_number": 1}, kept=3, merged=0, unusable={},
         examples={"not_a_number": ["42,t0,many"]},
     )  # fmt: skip
@@ -332,16 +332,16 @@ def test_an_id_has_the_same_hash_in_another_dataset(catalogued: Outcome, plain: 
 
 def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Outcome, tmp_path: Path) -> None:
     version, model, lists = (tmp_path / name for name in ("v1", "model", "lists"))
-    similar, rungs, evaluation = (tmp_path / name for name in ("similar", "rungs.parquet", "evaluation.parquet"))
+    similar, tiers, evaluation = (tmp_path / name for name in ("similar", "tiers.parquet", "evaluation.parquet"))
     for directory in (version, model, lists, similar):
         directory.mkdir()
     pd.DataFrame({"user": [0], "champion": [0.5]}).to_parquet(evaluation)
-    pd.DataFrame({"rung": ["model"] * 3}).to_parquet(rungs)
+    pd.DataFrame({"tier": ["model"] * 3}).to_parquet(tiers)
     rows = {"user_id": ["u"], "rank": [1], "track_id": ["t2"], "score": [0.5]}
     pd.DataFrame(rows).to_parquet(lists / "part-0.parquet")
     users, tracks, interactions = (plain.into / name for name in ("users", "tracks", "interactions"))
-    parts = Parts(users, tracks, interactions, model, lists, similar, rungs, evaluation)
-    counts = assemble(version, tmp_path, parts, {}, {})
+    parts = VersionInputs(users, tracks, interactions, model, lists, similar, tiers, evaluation)
+    counts = assemble_version(version, tmp_path, parts, {}, {})
     assert counts == {"users": 3, "tracks": 2, "interactions": 3, "recommendations": 1}
     assert recommend(version, "u").values.tolist() == [[1, "t2", None, None, 0.5]]
 

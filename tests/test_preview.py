@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from common.errors import UserError
 from config.dataset import Dataset
-from config.errors import UserError
 from config.paths import PROJECT
-from spark.preview import preview
+from spark.ingest.preview import preview
 
 DESCRIBED = Dataset.model_validate(
     {

@@ -9,9 +9,9 @@ from luigi.configuration import get_config
 
 from config.metrics import METRICS
 from config.paths import PROJECT
-from spark import ranking
-from spark.beyond import PER_LIST
-from workflow.settings import SECTIONS
+from config.settings import SECTIONS
+from spark.evaluation import ranking_metrics
+from spark.evaluation.beyond_accuracy import PER_LIST
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
@@ -32,7 +32,7 @@ def test_the_table_of_metrics_says_what_the_code_says() -> None:
 
 
 def test_every_metric_that_is_measured_is_explained() -> None:
-    measured = {*ranking.METRICS, *PER_LIST, "coverage", "gini", "cold_users", "rmse", "mae"}
+    measured = {*ranking_metrics.METRICS, *PER_LIST, "coverage", "gini", "cold_users", "rmse", "mae"}
     assert measured == set(METRICS)
 
 

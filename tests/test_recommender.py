@@ -12,7 +12,7 @@ from conftest import LISTS, MakeVersion
 from config.paths import PROJECT
 from models.recommender import recommend, similar
 from models.registry import promote
-from models.store import Store
+from models.serving_store import ServingStore
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_similar_tracks_are_those_stored(version: Path) -> None:
 
 
 def test_a_store_knows_what_a_recommendation_is_due_to(version: Path) -> None:
-    with Store(version) as store:
+    with ServingStore(version) as store:
         of = {
             user: [(line.track.track_id, [track.track_id for track in line.because]) for line in lines]
             for user in ("42", "alice", "zoe")

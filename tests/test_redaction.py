@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from flask.logging import default_handler
 
-from config import redaction
-from config.errors import StoreError
-from config.logs import LineFormatter, Prefix
-from config.redaction import copy, redact, redacted, secrets_of
-from spark.output import finish_output, mark, output_to
+from common import redaction
+from common.errors import StoreError
+from common.log_lines import LineFormatter, LinePrefix
+from common.redaction import copy, redact, redact_values, secrets_of
+from run_records.stage_state import StageProgress
+from run_records.writer import RunRecorder, StageRecord
+from spark.runtime.process_output import finish_output, redirect_output, set_line_prefix
 from webapp import create_app
 from workflow.console import Console
-from workflow.progress import State
-from workflow.runlog import RunRecord, StageLine
 
 SECRET = 'p4ss"wörd/\\'
 
@@ -64,13 +64,13 @@ def test_without_secrets_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_of_what_json_can_hold_every_text_is_redacted() -> None:
     value = {SECRET: [SECRET, 1, None, True, {"x": (f"a {SECRET} b",)}]}
-    assert redacted(value) == {"***": ["***", 1, None, True, {"x": ["a *** b"]}]}
+    assert redact_values(value) == {"***": ["***", 1, None, True, {"x": ["a *** b"]}]}
 
 
 def test_a_run_record_holds_none(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path / "r.jsonl", "r", "d", settings={"paths": {"data_root": f"/{SECRET}"}})
-    line = StageLine("r", "Split", None, "f", "failed", "now", error=f"{SECRET} is wrong.")
-    record.doing("Split", State(note=f"reads {SECRET}"))
+    record = RunRecorder(tmp_path / "r.jsonl", "r", "d", settings={"paths": {"data_root": f"/{SECRET}"}})
+    line = StageRecord("r", "Split", None, "f", "failed", "now", error=f"{SECRET} is wrong.")
+    record.doing("Split", StageProgress(note=f"reads {SECRET}"))
     assert json.loads((tmp_path / "r.now").read_text())["doing"] == "reads ***"
     record.stage(line)
     record.finished("failed", None)
@@ -88,7 +88,7 @@ def test_the_terminal_shows_none(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_line_of_a_log_has_its_run_and_stage_and_no_secret() -> None:
-    prefix = Prefix("run-1")
+    prefix = LinePrefix("run-1")
     prefix.stage = "Train als"
     formatter = LineFormatter("%(levelname)s: %(message)s", prefix)
     try:
@@ -149,15 +149,15 @@ class TestWhatJavaPrints:
     @pytest.fixture(autouse=True)
     def alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Leaves the output of the tests' own session alone."""
-        monkeypatch.setattr("spark.output._outputs", [])
+        monkeypatch.setattr("spark.runtime.process_output._outputs", [])
 
     def test_is_all_in_the_log_in_the_end(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         script = f"for i in $(seq 20000); do echo line $i {SECRET!r}; done; echo last >&2"
-        with output_to(tmp_path / "log", "run Split "):
+        with redirect_output(tmp_path / "log", "run Split "):
             process = subprocess.Popen(["sh", "-c", script])
         print("back on the terminal")
         assert process.wait() == 0
-        mark("run - ")
+        set_line_prefix("run - ")
         finish_output()
         lines = (tmp_path / "log").read_text().splitlines()
         assert lines[0] == "run Split line 1 ***"
@@ -166,16 +166,16 @@ class TestWhatJavaPrints:
         assert capfd.readouterr().out == "back on the terminal\n"
 
     def test_ends_nobody_when_the_reader_is_gone(self, tmp_path: Path) -> None:
-        from spark import output
+        from spark.runtime import process_output
 
-        with output_to(tmp_path / "log", ""):
+        with redirect_output(tmp_path / "log", ""):
             process = subprocess.Popen(
                 [sys.executable, "-c", "import time; time.sleep(1)\nfor i in range(9999): print('x' * 99)"],
                 stderr=subprocess.DEVNULL,
             )
-        (opened,) = output._outputs
+        (opened,) = process_output._outputs
         opened.reader.kill()
         opened.reader.wait()
-        mark("run - ")
+        set_line_prefix("run - ")
         process.wait(timeout=30)  # the write fails, which Java takes calmly; it does not wait for ever
         finish_output()

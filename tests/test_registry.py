@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import MakeVersion
 
-from config.durable import STAGING, sha256, write_atomically
-from config.errors import StoreError
+from common.durable import STAGING, sha256, write_atomically
+from common.errors import StoreError
 from models import registry
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline import Roots
 from test_durable import held_by_another_process
 
-from config.durable import lock_of
+from common.durable import lock_path
 from config.paths import SUCCESS, Paths
 from models import registry
 from workflow import retention
@@ -66,7 +66,7 @@ def test_pruning_removes_them(paths: Paths) -> None:
 
 def test_a_locked_output_stays(paths: Paths) -> None:
     old = output(paths, "Split/a", 31)
-    with held_by_another_process(lock_of(old)):
+    with held_by_another_process(lock_path(old)):
         assert retention.prune(paths, "songs", 30, 50) == []
     assert (old / SUCCESS).exists()
 

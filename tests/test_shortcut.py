@@ -14,7 +14,8 @@ from published import TOKEN, publish
 from werkzeug.test import TestResponse
 
 from models import registry
-from webapp import create_app, shortcut
+from webapp import create_app
+from webapp.api import shortcut
 
 LIST = "/api/v1/users/u1/recommendations"
 PLAIN: list[dict[str, Any]] = [

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from scipy import sparse
 
-from config.errors import UserError
-from spark.blocks import TRACK, USER, rows_of
-from spark.by_time import count_from, cut, last_of_each
-from spark.split import PARTS, Dealing, Hashes, deal, hashes, held_out
+from common.errors import UserError
+from spark.splitting.split import PARTS, Hashes, SplitConfig, held_out, id_hashes, split_interactions
+from spark.splitting.temporal_split import count_from, cut_time, leave_last_n
+from spark.storage.interaction_matrix import TRACK, USER, load_csr
 
 COUNT = 20_000
 RNG = np.random.default_rng(1)
@@ -98,9 +98,9 @@ def ingest(directory: Path, rows: pd.DataFrame, files: int = 3) -> Path:
     return directory
 
 
-def dealing(strategy: str, test: float = 0.2, validation: float = 0.1, last_n: int = 1) -> Dealing:
+def dealing(strategy: str, test: float = 0.2, validation: float = 0.1, last_n: int = 1) -> SplitConfig:
     """The default, but for what is said."""
-    return Dealing(strategy, test, validation, last_n, seed=42)
+    return SplitConfig(strategy, test, validation, last_n, seed=42)
 
 
 def part(split: Path, name: str) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def splits(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
     ingest(directory / "ingested", ROWS)
     for strategy in STRATEGIES:
         (directory / strategy).mkdir()
-        deal(spark, directory / "ingested", dealing(strategy), directory / strategy)
+        split_interactions(spark, directory / "ingested", dealing(strategy), directory / strategy)
     return directory
 
 
@@ -134,7 +134,9 @@ class TestEveryStrategy:
         self, spark: SparkSession, splits: Path, tmp_path: Path, strategy: str
     ) -> None:
         (tmp_path / "split").mkdir()
-        sizes, cuts = deal(spark, ingest(tmp_path / "ingested", ROWS, files=1), dealing(strategy), tmp_path / "split")
+        sizes, cuts = split_interactions(
+            spark, ingest(tmp_path / "ingested", ROWS, files=1), dealing(strategy), tmp_path / "split"
+        )
         assert sizes == {name: len(part(splits / strategy, name)) for name in PARTS}
         assert bool(cuts) == (strategy == "temporal")
         for name in PARTS:
@@ -150,10 +152,10 @@ class TestEveryStrategy:
         )
         for side, expected in ((USER, matrix), (TRACK, matrix.T.tocsr())):
             expected.sort_indices()
-            found = rows_of(splits / strategy / blocks, side)
-            np.testing.assert_array_equal(found.starts, expected.indptr)
-            np.testing.assert_array_equal(found.columns, expected.indices)
-            np.testing.assert_array_equal(found.values, expected.data)
+            found = load_csr(splits / strategy / blocks, side)
+            np.testing.assert_array_equal(found.indptr, expected.indptr)
+            np.testing.assert_array_equal(found.indices, expected.indices)
+            np.testing.assert_array_equal(found.data, expected.data)
 
     def test_leaves_nothing_behind(self, splits: Path, strategy: str) -> None:
         assert {path.name for path in (splits / strategy).iterdir()} == {"dealt", "blocks", "blocks-train"}
@@ -163,8 +165,8 @@ class TestEveryStrategy:
 def test_at_random_the_test_part_does_not_depend_on_the_validation_part(
     spark: SparkSession, splits: Path, tmp_path: Path, validation: float
 ) -> None:
-    deal(spark, splits / "ingested", dealing("random", validation=validation), tmp_path)
-    users, tracks = (hashes(splits / "ingested" / f"{side}s")[ROWS[side]] for side in ("user", "track"))
+    split_interactions(spark, splits / "ingested", dealing("random", validation=validation), tmp_path)
+    users, tracks = (id_hashes(splits / "ingested" / f"{side}s")[ROWS[side]] for side in ("user", "track"))
     expected = ROWS[held_out(users, tracks, 0.2, 42)].reset_index(drop=True)
     pd.testing.assert_frame_equal(part(tmp_path, "test"), expected)
 
@@ -185,7 +187,7 @@ def test_by_time_the_parts_are_the_smallest_with_their_fractions(splits: Path) -
 
 
 def test_by_time_the_cuts_are_told(spark: SparkSession, splits: Path, tmp_path: Path) -> None:
-    _, cuts = deal(spark, splits / "ingested", dealing("temporal", test=0.3), tmp_path)
+    _, cuts = split_interactions(spark, splits / "ingested", dealing("temporal", test=0.3), tmp_path)
     assert cuts.keys() == {"validation_from", "test_from"}
     for name in ("validation", "test"):
         assert pd.Timestamp(cuts[f"{name}_from"]).timestamp() == part(tmp_path, name)["time"].min()
@@ -196,7 +198,7 @@ def test_a_cut_is_where_sorting_everything_would_put_it(wanted: int) -> None:
     times = np.random.default_rng(wanted).integers(-50, 50, size=300)
     files = [np.sort(times[:100]), np.sort(times[100:]), np.empty(0, np.int64)]
     expected = np.sort(times)[::-1][np.clip(wanted, 1, 300) - 1]
-    assert cut(files, wanted) == expected
+    assert cut_time(files, wanted) == expected
     assert count_from(files, int(expected)) == (times >= expected).sum()
 
 
@@ -213,7 +215,7 @@ def by_hand(rows: pd.DataFrame, last_n: int) -> NDArray[np.int64]:
 
 @pytest.mark.parametrize("last_n", [1, 2, 5, 1_000])
 def test_the_last_of_each_user_are_held_out(last_n: int) -> None:
-    found = last_of_each(last_n, pa.Table.from_pandas(ROWS))
+    found = leave_last_n(last_n, pa.Table.from_pandas(ROWS))
     np.testing.assert_array_equal(found, by_hand(ROWS, last_n))
     assert set(ROWS["user"][found == 0]) == set(ROWS["user"]), "everybody keeps something to learn from"
 
@@ -230,11 +232,11 @@ def test_what_is_held_out_of_a_user_is_later_than_the_rest(splits: Path) -> None
 
 def test_of_two_interactions_one_is_learned_and_one_is_tested() -> None:
     rows = pd.DataFrame({"user": [0, 1, 1, 3, 3, 3], "track": [4, 2, 5, 1, 2, 3], "time": [9, 9, 8, 7, 7, 7]})
-    assert last_of_each(1, pa.Table.from_pandas(rows)).tolist() == [0, 2, 0, 0, 1, 2]
+    assert leave_last_n(1, pa.Table.from_pandas(rows)).tolist() == [0, 2, 0, 0, 1, 2]
 
 
 def test_no_rows_are_dealt_to_no_part() -> None:
-    assert len(last_of_each(1, pa.Table.from_pandas(ROWS[:0]))) == 0
+    assert len(leave_last_n(1, pa.Table.from_pandas(ROWS[:0]))) == 0
 
 
 @pytest.mark.parametrize("strategy", ["temporal", "leave_last_n"])
@@ -242,4 +244,4 @@ def test_without_times_the_setting_is_named(spark: SparkSession, tmp_path: Path,
     ingested = ingest(tmp_path / "ingested", interactions(timed=False))
     (tmp_path / "split").mkdir()
     with pytest.raises(UserError, match=rf"\[split\] strategy = {strategy} needs times, .* strategy = random\."):
-        deal(spark, ingested, dealing(strategy), tmp_path / "split")
+        split_interactions(spark, ingested, dealing(strategy), tmp_path / "split")

@@ -21,11 +21,11 @@ from pyspark.sql import SparkSession
 
 from config.paths import PROJECT, Paths
 from models import registry
-from spark import session
+from spark.runtime import session
 from webapp import create_app
 from workflow import Ingest, Split
-from workflow.failures import may_pass, sentence
-from workflow.stage import Rows
+from workflow.failures import failure_message, is_transient
+from workflow.stage import RowCounts
 
 TASK_FAILED, MISSING_DATA, SCHEDULING_ERROR = 30, 20, 35
 END_S = 60
@@ -126,10 +126,10 @@ def test_an_interrupt_that_python_drops_comes_once_more(pipeline: Roots, monkeyp
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)
 
-    def interrupted(self: Split, *, into: Path, **inputs: Path) -> Rows:
+    def interrupted(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
         Dropping()
         threading.Event().wait(END_S)
-        return Rows(1, 1)
+        return RowCounts(1, 1)
 
     monkeypatch.setattr(Split, "make", interrupted)
     before = signal.getsignal(signal.SIGINT)
@@ -157,8 +157,10 @@ class TestLostProcess:
 
         with pytest.raises(Exception, match="exited unexpectedly") as caught:
             spark.range(2).mapInArrow(dies, "id long").collect()
-        assert may_pass(caught.value)
-        assert sentence(caught.value, tmp_path).startswith("a Python process of Spark was ended from outside, as where")
+        assert is_transient(caught.value)
+        assert failure_message(caught.value, tmp_path).startswith(
+            "a Python process of Spark was ended from outside, as where"
+        )
 
     def test_a_stage_that_is_late_takes_a_java_with_it_that_only_starts(self, pipeline: Roots) -> None:
         with splitting(pipeline, "--spark-session-stage-timeout=1") as run:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyspark.sql import SparkSession
 
-from spark import recommend, topk
-from spark.algorithms import Floats, Indexes, Training, fit
-from spark.algorithms.factors import FactorScorer
+from spark.algorithms.base import FloatArray, IndexArray, TrainingData, fit_model
+from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.popularity import PopularityScorer
-from spark.blocks import Rows, build
-from spark.lists import Ladder, Rules
+from spark.lists import recommend, topk
+from spark.lists.user_lists import FallbackChain, ListRules
+from spark.storage.interaction_matrix import CSRMatrix, build_interaction_matrix
 
 SCORES = hnp.arrays(
     np.float32,
@@ -35,7 +35,7 @@ SCORES = hnp.arrays(
 class Fixed:
     """A scorer that was told its scores."""
 
-    table: Floats
+    table: FloatArray
     predicts_ratings: bool = False
 
     @property
@@ -48,27 +48,27 @@ class Fixed:
         """All."""
         return np.ones(self.num_tracks, bool)
 
-    def knows(self, users: Indexes, heard: Rows) -> Any:
+    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> Any:
         """All."""
         return np.ones(len(users), bool)
 
-    def scores(self, users: Indexes, heard: Rows) -> Floats:
+    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
         """The rows of the table."""
         return self.table[users]
 
-    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+    def ratings(self, users: IndexArray, tracks: IndexArray) -> FloatArray:
         """There are none."""
         raise NotImplementedError
 
 
-def heard_by(lists: list[list[int]]) -> Rows:
+def heard_by(lists: list[list[int]]) -> CSRMatrix:
     """What each user heard, as compressed rows."""
     starts = np.concatenate([[0], np.cumsum([len(each) for each in lists])])
     columns = np.array([track for each in lists for track in sorted(each)], np.int32)
-    return Rows(starts, columns, np.ones(len(columns), np.float32))
+    return CSRMatrix(starts, columns, np.ones(len(columns), np.float32))
 
 
-def sorted_plainly(scores: Floats, heard: list[list[int]], k: int, eligible: Any = None) -> list[list[int]]:
+def sorted_plainly(scores: FloatArray, heard: list[list[int]], k: int, eligible: Any = None) -> list[list[int]]:
     """The tracks of each list, the highest first and equal ones by number: the definition, word for word."""
     allowed = range(scores.shape[1]) if eligible is None else np.flatnonzero(eligible).tolist()
     return [
@@ -77,20 +77,20 @@ def sorted_plainly(scores: Floats, heard: list[list[int]], k: int, eligible: Any
     ]
 
 
-def tracks_of(lists: topk.Lists) -> list[list[int]]:
+def tracks_of(lists: topk.TopKLists) -> list[list[int]]:
     """The tracks of each list."""
     return [row[: int(size)].tolist() for row, size in zip(lists.tracks, lists.sizes, strict=True)]
 
 
 @given(SCORES, st.integers(1, 12), st.randoms())
-def test_the_best_k_are_those_of_a_plain_sort(scores: Floats, k: int, random: Any) -> None:
+def test_the_best_k_are_those_of_a_plain_sort(scores: FloatArray, k: int, random: Any) -> None:
     users, tracks = scores.shape
     heard = [[track for track in range(tracks) if random.random() < 0.3] for _ in range(users)]
     eligible = np.array([random.random() < 0.8 for _ in range(tracks)])
     k = min(k, tracks)
     everyone = np.arange(users, dtype=np.int32)
     for mask in (None, eligible):
-        lists = topk.best(Fixed(scores), everyone, heard_by(heard), k, mask)
+        lists = topk.top_k(Fixed(scores), everyone, heard_by(heard), k, mask)
         expected = sorted_plainly(scores, heard, k, mask)
         assert tracks_of(lists) == expected
         taken = [scores[user, track] for user, mine in enumerate(expected) for track in mine]
@@ -101,7 +101,7 @@ def test_the_best_of_many_equal_scores_are_the_first() -> None:
     rng = np.random.default_rng(3)
     scores = rng.integers(3, size=(20, 5000)).astype(np.float32)
     nothing: list[list[int]] = [[] for _ in range(20)]
-    lists = topk.best(Fixed(scores), np.arange(20, dtype=np.int32), heard_by(nothing), 10)
+    lists = topk.top_k(Fixed(scores), np.arange(20, dtype=np.int32), heard_by(nothing), 10)
     assert tracks_of(lists) == sorted_plainly(scores, nothing, 10)
 
 
@@ -112,7 +112,7 @@ def test_the_size_of_a_block_does_not_change_a_list(monkeypatch: pytest.MonkeyPa
     heard = [rng.permutation(7)[: rng.integers(0, 8)].tolist() for _ in range(10)]
     users = rng.permutation(10).astype(np.int32)
     monkeypatch.setattr(topk, "_BLOCK_BYTES", block_bytes)
-    lists = topk.best(Fixed(scores), users, heard_by(heard), 4)
+    lists = topk.top_k(Fixed(scores), users, heard_by(heard), 4)
     assert tracks_of(lists) == [sorted_plainly(scores, heard, 4)[user] for user in users]
 
 
@@ -120,10 +120,10 @@ def test_the_size_of_a_block_does_not_change_a_list(monkeypatch: pytest.MonkeyPa
 class Factors(FactorScorer):
     """Factors of users that lie in memory."""
 
-    users: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    users: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     known_users: Any = None
 
-    def user_factors(self, users: Indexes) -> tuple[Floats, Any]:
+    def user_factors(self, users: IndexArray) -> tuple[FloatArray, Any]:
         """See `FactorScorer`."""
         return self.users[users], self.known_users[users]
 
@@ -147,9 +147,9 @@ def test_products_give_the_same_lists_as_scores_written_out(
     heard = [rng.permutation(num_tracks)[: rng.integers(0, num_tracks + 1)].tolist() for _ in range(num_users)]
     eligible = rng.random(num_tracks) < 0.7
     everyone = np.arange(num_users, dtype=np.int32)
-    monkeypatch.setattr("spark.selection.TILE_ROWS", tile[0])
+    monkeypatch.setattr("spark.lists.topk_kernel.TILE_ROWS", tile[0])
     for mask in (None, eligible):
-        lists = topk.best(scorer, everyone, heard_by(heard), k, mask)
+        lists = topk.top_k(scorer, everyone, heard_by(heard), k, mask)
         assert tracks_of(lists) == sorted_plainly(scorer.scores(everyone, heard_by(heard)), heard, k, mask)
 
 
@@ -160,7 +160,7 @@ LISTENERS = [4.0, 3.0, 1.0, 1.0, 1.0, 2.0]
 BY_POPULARITY = [0, 1, 5, 2, 3, 4]
 
 
-NO_RULES = Rules(np.full(NUM_TRACKS, -1, np.int32))
+NO_RULES = ListRules(np.full(NUM_TRACKS, -1, np.int32))
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +181,9 @@ def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
         small = {column: "int32" for column in ("index", "user", "track") if column in table}
         table.astype(small).to_parquet(directory / name / "part-0.parquet")
     sizes = (len(HEARD_BY), NUM_TRACKS)
-    build(spark, [directory / "interactions"], *sizes, directory / "blocks")
-    learned = Training(spark, (directory / "interactions",), directory / "blocks", *sizes, None)
-    fit("popularity", learned, {}, directory / "model")
+    build_interaction_matrix(spark, [directory / "interactions"], *sizes, directory / "blocks")
+    learned = TrainingData(spark, (directory / "interactions",), directory / "blocks", *sizes, None)
+    fit_model("popularity", learned, {}, directory / "model")
     return directory
 
 
@@ -194,8 +194,8 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
         for user, heard in HEARD_BY.items()
         for rank, track in enumerate([t for t in BY_POPULARITY if t not in heard][:k], start=1)
     }
-    paths = (trained, trained / "blocks", Ladder(trained / "model", trained / "none"))
-    counted = recommend.recommend_everyone(spark, *paths, k, tmp_path / "lists", rules=NO_RULES)
+    paths = (trained, trained / "blocks", FallbackChain(trained / "model", trained / "none"))
+    counted = recommend.recommend_all_users(spark, *paths, k, tmp_path / "lists", rules=NO_RULES)
     lists = ds.dataset(tmp_path / "lists").to_table()
     assert counted == lists.num_rows == len(expected)
     assert {tuple(row.values()) for row in lists.to_pylist()} == expected
@@ -206,11 +206,13 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
 def test_lists_that_are_too_few_are_not_accepted(
     spark: SparkSession, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spark.recommend.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 11})))
-    monkeypatch.setattr("spark.recommend._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
+    monkeypatch.setattr(
+        "spark.lists.recommend.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 11}))
+    )
+    monkeypatch.setattr("spark.lists.recommend._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
     with pytest.raises(RuntimeError, match="11 recommendations were written instead of 12"):
-        paths = (trained, trained / "blocks", Ladder(trained / "model", trained / "none"))
-        recommend.recommend_everyone(spark, *paths, 3, tmp_path / "lists", rules=NO_RULES)
+        paths = (trained, trained / "blocks", FallbackChain(trained / "model", trained / "none"))
+        recommend.recommend_all_users(spark, *paths, 3, tmp_path / "lists", rules=NO_RULES)
 
 
 def test_similar_tracks_point_into_the_same_direction() -> None:

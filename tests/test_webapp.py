@@ -16,15 +16,16 @@ import pytest
 from flask.testing import FlaskClient
 from published import HOSTILE, USERS, publish, record, stage, started
 
-from config.rungs import RUNGS
+from config.fallbacks import TIERS
 from models import registry
-from models.store import FILE, Listed, Track
-from webapp import charts, create_app
+from models.serving_store import FILE, ScoredTrack, StoredTrack
+from webapp import create_app
 from webapp.__main__ import main
-from webapp.charts.histograms import with_empty_bins
-from webapp.formats import DASH, duration, percent
-from webapp.rows import track_rows
-from webapp.scoreboard import Scoreboard
+from webapp.rendering import charts
+from webapp.rendering.charts.histograms import with_empty_bins
+from webapp.rendering.formats import DASH, duration, percent
+from webapp.rendering.track_rows import track_rows
+from webapp.serving.scoreboard import Scoreboard
 
 
 def words_of(html: str) -> str:
@@ -159,8 +160,8 @@ class TestTracks:
 
 
 def test_a_user_s_page_says_what_the_list_stands_on(client: FlaskClient) -> None:
-    for user, rung in ((USERS[0], "model"), (USERS[1], "content")):
-        assert RUNGS[rung] in client.get("/users", query_string={"q": user}, follow_redirects=True).text
+    for user, tier in ((USERS[0], "model"), (USERS[1], "content")):
+        assert TIERS[tier] in client.get("/users", query_string={"q": user}, follow_redirects=True).text
 
 
 def test_metrics_are_explained(client: FlaskClient) -> None:
@@ -285,7 +286,7 @@ def test_overlong_id_is_refused(client: FlaskClient) -> None:
 def test_datasets_can_be_switched_and_the_one_promoted_last_leads(
     roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.shelf.LISTED_S", 0.0)
+    monkeypatch.setattr("webapp.serving.version_cache.LISTED_S", 0.0)
     assert 'class="switcher"' not in client.get("/").text
     publish(roots[0], "other", title="The other")
     os.utime(roots[0] / "tiny" / "current", (1, 1))
@@ -433,8 +434,8 @@ def test_charts_escape_what_they_are_given() -> None:
 
 
 def test_rows_escape_what_they_are_given(tmp_path: Path) -> None:
-    with_title, without = Track(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1), Track('"&', None, None, None, 1)
-    lines = [Listed(with_title, 0.5, (without, with_title)), Listed(without, 0.25)]
+    with_title, without = StoredTrack(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1), StoredTrack('"&', None, None, None, 1)
+    lines = [ScoredTrack(with_title, 0.5, (without, with_title)), ScoredTrack(without, 0.25)]
     with create_app(tmp_path, tmp_path).test_request_context():
         rows = track_rows(lines, HOSTILE, "score", 1.0, ranked=True, artists=True, genres=True)
     assert HOSTILE not in rows

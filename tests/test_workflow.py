@@ -18,17 +18,17 @@ import pytest
 from pipeline import PATIENCE_S, QUICK, SMALL, Ran, Roots, configured
 from pyspark.sql import SparkSession
 
-from config.durable import lock_of, locked, read_json, write_json
-from config.errors import UserError
+from common.durable import exclusive_lock, lock_path, read_json, write_json
+from common.errors import UserError
 from config.paths import PROJECT, SUCCESS
+from config.settings import CANDIDATES
 from models import registry
 from models.recommender import recommend
-from models.store import Store
-from spark.ingest import ingest
+from models.serving_store import ServingStore
+from spark.ingest.ingest import ingest
 from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
-from workflow.failures import may_pass
-from workflow.settings import CANDIDATES
-from workflow.stage import InRun, Rows, Stage
+from workflow.failures import is_transient
+from workflow.stage import PipelineTask, RowCounts, Stage
 
 STAGES = {
     "Generate", "Ingest", "Split", "Tune hybrid", "SelectModel", "Refit", "Recommend", "Publish", "Promote",
@@ -177,7 +177,7 @@ class TestFirstRun:
     def test_the_history_is_what_was_heard(self, finished: tuple[Roots, Ran], version: Path) -> None:
         ratings = pd.read_csv(next(finished[0].data.glob("work/synthetic/Generate/*/ratings.csv")), dtype=str)
         mine = ratings[ratings["user_id"] == "7"].sort_values("time").drop_duplicates("track_id", keep="last")
-        with Store(version) as store:
+        with ServingStore(version) as store:
             history = {line.track.track_id: line.number for line in store.history("7", 100)}
         assert history == {track: float(rating) for track, rating in zip(mine["track_id"], mine["rating"], strict=True)}
 
@@ -289,7 +289,7 @@ class TestTheGate:
 
 
 class TestRules:
-    """Of lists; every list stands on a rung."""
+    """Of lists; every list stands on a tier."""
 
     def test_they_hold_and_what_they_do_is_measured(
         self, pipeline: Roots, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -311,14 +311,14 @@ class TestRules:
 
     def test_without_one_the_lists_are_the_champion_s_own(self, version: Path) -> None:
         assert "lists" not in read_json(version / "metrics.json")
-        assert set(pd.read_parquet(version / "users.parquet")["rung"]) == {"model"}
+        assert set(pd.read_parquet(version / "users.parquet")["tier"]) == {"model"}
 
 
 class TestFailure:
     def test_keeps_what_is_served_and_stops_what_follows(
         self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        def broken(self: Split, *, into: Path, **inputs: Path) -> Rows:
+        def broken(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
             (into / "half").write_text("written")
             raise UserError("The disk of the test is full.")
 
@@ -336,26 +336,26 @@ class TestFailure:
     def test_of_a_kind_that_may_pass_is_tried_again(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
         attempts = []
 
-        def flaky(self: Split, *, into: Path, **inputs: Path) -> Rows:
+        def flaky(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
             attempts.append(sorted(path.name for path in into.iterdir()))
             (into / "half").write_text("written")
             if len(attempts) < 3:
                 raise ConnectionError("The JVM went away.")
-            return Rows(1, 1)
+            return RowCounts(1, 1)
 
         monkeypatch.setattr(Split, "make", flaky)
         assert pipeline.run(Split).succeeded
         assert attempts == [[], [], []]
 
     def test_of_a_user_s_making_is_not(self) -> None:
-        assert may_pass(ConnectionRefusedError())
-        assert not may_pass(UserError("wrong"))
-        assert not may_pass(ValueError("wrong"))
+        assert is_transient(ConnectionRefusedError())
+        assert not is_transient(UserError("wrong"))
+        assert not is_transient(ValueError("wrong"))
 
     def test_of_one_candidate_lets_the_others_finish(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
         original = Train.make
 
-        def broken(self: Train, *, into: Path, **inputs: Path) -> Rows:
+        def broken(self: Train, *, into: Path, **inputs: Path) -> RowCounts:
             if self.candidate == "als":
                 raise UserError("als is broken.")
             return original(self, into=into, **inputs)
@@ -452,7 +452,7 @@ class TestFingerprints:
 
     def test_of_plays_know_no_explicit_candidate(self, plays: dict[str, str], tmp_path: Path) -> None:
         with configured(QUICK, Roots(tmp_path).paths):
-            stages = RecommendAll(**plays).in_run.stages
+            stages = RecommendAll(**plays).context.stages
         assert {stage.candidate for stage in stages} == {None, *CANDIDATES} - {"als_explicit"}
 
     def test_change_with_the_code_that_a_stage_declares(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +475,7 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
         waits.set()
 
     def other_run() -> None:
-        with locked(lock_of(directory)):
+        with exclusive_lock(lock_path(directory)):
             holds.set()
             waits.wait(30)
             directory.mkdir()
@@ -516,7 +516,9 @@ def test_two_runs_at_once_share_what_they_have_in_common(pipeline: Roots) -> Non
 
 
 @pytest.mark.parametrize(("meanwhile", "ending"), [(Recommend, "done"), (RecommendAll, "nothing_to_do")])
-def test_a_run_ends_well_if_another_works_ahead_of_it(pipeline: Roots, meanwhile: type[InRun], ending: str) -> None:
+def test_a_run_ends_well_if_another_works_ahead_of_it(
+    pipeline: Roots, meanwhile: type[PipelineTask], ending: str
+) -> None:
     settings = {"recommend": {"k": 7}}
     with configured(QUICK, pipeline.paths, settings):
         mine = RecommendAll()

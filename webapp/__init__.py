@@ -13,9 +13,15 @@ from apiflask import APIFlask
 from flask import Flask, Request, g
 
 from config.paths import Paths
-from webapp import access, api, changes, charts, errors, formats, health, links, pages, rows, security, shortcut
-from webapp.routing import AnyText
-from webapp.shelf import Shelf
+from webapp import error_pages, views
+from webapp.api import endpoints, shortcut
+from webapp.rendering import charts, formats, links, track_rows
+from webapp.rendering.url_converters import AnyText
+from webapp.security import access
+from webapp.security import headers as security_headers
+from webapp.serving import monitoring
+from webapp.serving.version_cache import VersionCache
+from webapp.views import actions
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -55,7 +61,7 @@ class _App(APIFlask):
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
             endpoint = shortcut.ENDPOINT if short else environ["werkzeug.request"].endpoint
             seen(endpoint or "none", status, time.perf_counter() - since)
-            return start_response(status, security.hardened(headers), *exc_info)
+            return start_response(status, security_headers.hardened(headers), *exc_info)
 
         short = shortcut.answer(self, environ)
         if short is None:
@@ -66,7 +72,7 @@ class _App(APIFlask):
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """See Flask, which would refuse all IPv6 addresses."""
-        if request is None or not security.is_answered(self, request.environ):
+        if request is None or not security_headers.is_answered(self, request.environ):
             return super().create_url_adapter(request)
         return self.url_map.bind_to_environ(request.environ, subdomain="")
 
@@ -88,21 +94,26 @@ def create_app(
     """
     # Its own handlers of errors, and its page of documentation, which loads from elsewhere, are left out.
     app = _App(
-        __name__, title="Encore", version="1", spec_path=f"{api.PREFIX}/openapi.json", docs_path=None, json_errors=False
+        __name__,
+        title="Encore",
+        version="1",
+        spec_path=f"{endpoints.PREFIX}/openapi.json",
+        docs_path=None,
+        json_errors=False,
     )
-    app.error_processor(api.refused)
-    app.spec_processor(api.described)
+    app.error_processor(endpoints.refused)
+    app.spec_processor(endpoints.described)
     app.config.from_mapping(DEFAULTS | {"SECRET_KEY": secrets.token_bytes(32)} | (config or {}))
     standard = Paths()
     app.config["PATHS"] = Paths(data_root or standard.data_root, models_root or standard.models_root)
-    app.extensions.update(shelf=Shelf(app.config["PATHS"].models_root), attempts=access.Attempts())
+    app.extensions.update(shelf=VersionCache(app.config["PATHS"].models_root), attempts=access.Attempts())
     app.session_interface = access.Sessions()
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(formats.FILTERS)
     app.url_map.converters["anytext"] = AnyText
-    app.extensions["seen"] = health.register(app)
+    app.extensions["seen"] = monitoring.register(app)
     app.before_request(access.decide)
-    for blueprint in (pages.blueprint, changes.blueprint, health.blueprint, api.blueprint):
+    for blueprint in (views.blueprint, actions.blueprint, monitoring.blueprint, endpoints.blueprint):
         app.register_blueprint(blueprint)
     app.jinja_env.globals.update(
         charts=charts,
@@ -110,13 +121,13 @@ def create_app(
         navigation=links.navigation,
         user_link=links.user_link,
         static=links.static,
-        track_name=rows.track_name,
-        track_rows=rows.track_rows,
-        any_known=rows.any_known,
+        track_name=track_rows.track_name,
+        track_rows=track_rows.track_rows,
+        any_known=track_rows.any_known,
     )
     app.jinja_env.globals["parts"] = app.jinja_env.get_template("_parts.html").module
     app.context_processor(_for_templates)
-    errors.register(app)
+    error_pages.register(app)
     return app
 
 

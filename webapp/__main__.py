@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 
 import waitress
 
-from config.errors import UserError
+from common.errors import UserError
 from config.paths import Paths
-from webapp import LOOPBACK, create_app, keys
+from webapp import LOOPBACK, create_app
+from webapp.security import secret_files
 
 THREADS = 4
 """More would wait for the same two or four cores."""
@@ -78,20 +79,20 @@ def _guarded(given: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         UserError: another address than the machine's own is asked for, and no token is set.
     """
-    token, is_local = keys.given_token(), _is_loopback(given.host)
+    token, is_local = secret_files.given_token(), _is_loopback(given.host)
     if not is_local and not token:
         raise UserError(
-            f"Others could reach {given.host}: set {keys.TOKEN_VARIABLE} to a long random text, which whoever reads or "
-            "changes something has to know, or leave --host out."
+            f"Others could reach {given.host}: set {secret_files.TOKEN_VARIABLE} to a long random "
+            "token, which every reader then needs, or leave --host out."
         )
     own = (given.data or Paths().data_root) / "web"
-    said = f"What changes something asks for the token: the one in {keys.TOKEN_VARIABLE}."
+    said = f"What changes something asks for the token: the one in {secret_files.TOKEN_VARIABLE}."
     key = None
     try:
         if token is None:
-            token = keys.kept(own / "token")
+            token = secret_files.load_or_create_secret(own / "token")
             said = f"What changes something asks for the token in {own / 'token'}."
-        key = keys.kept(own / "secret_key")
+        key = secret_files.load_or_create_secret(own / "secret_key")
     except OSError as error:  # a page that only reads does without
         said = said if token else f"Nothing can be changed: {own} cannot be written ({error.strerror})."
     named = [] if given.host in ("0.0.0.0", "::") else [given.host]

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from config.durable import tree_bytes, write_atomically
-from config.errors import UserError
-from config.full_disk import sentence
+from common.durable import directory_size, write_atomically
+from common.errors import UserError
+from common.full_disk import os_error_message
+from common.redaction import redact
+from common.terminal import EXIT_REFUSED, EXIT_USAGE, CommandParser, count_noun, format_bytes
 from config.paths import Paths
-from config.redaction import redact
-from config.runs import find_run, going_on, last_runs, newest_first, recorded
-from config.terminal import MISUSED, REFUSED, Parser, counted, size
+from config.settings import resolve
 from models import registry
+from run_records.reader import active_runs, find_run, last_runs, newest_first, run_directories
+from run_records.report import show_run, table_of_runs
 from workflow import retention
-from workflow.history import show_run, table_of_runs
-from workflow.settings import resolve
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,17 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(redact(asked.answer(asked)), flush=True)
     except UserError as error:
         print(redact(f"Error: {error}"), file=sys.stderr)
-        return MISUSED
+        return EXIT_USAGE
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(redact(f"Error: {sentence(error, asked.data)}"), file=sys.stderr)
-        return REFUSED
+        print(redact(f"Error: {os_error_message(error, asked.data)}"), file=sys.stderr)
+        return EXIT_REFUSED
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m workflow", description="What the runs did and left.", allow_abbrev=False)
+    parser = CommandParser(prog="python -m workflow", description="What the runs did and left.", allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for name, answer, text in (
         ("runs", _runs, "lists the runs, newest first"),
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _runs(asked: argparse.Namespace) -> str:
-    directories = recorded(asked.data / "runs", asked.dataset)
+    directories = run_directories(asked.data / "runs", asked.dataset)
     runs = newest_first([run for directory in directories for run in last_runs(directory)])
     return table_of_runs(runs) if runs else "There are no runs yet: make pipeline makes one."
 
@@ -93,11 +93,11 @@ def _run(asked: argparse.Namespace) -> str:
 
 
 def _graph(asked: argparse.Namespace) -> str:
-    from config.graph import draw
+    from run_records.graph_drawing import draw_graph
 
     run = find_run(asked.data / "runs", asked.dataset, asked.id)
     file: Path = asked.data / "runs" / run.dataset / f"{run.run}.svg"
-    write_atomically(file, draw(run))
+    write_atomically(file, draw_graph(run))
     return str(file)
 
 
@@ -108,20 +108,23 @@ def _prune(asked: argparse.Namespace) -> str:
         raise UserError(f"There is nothing of {dataset} in {asked.models}, nor in {asked.data / 'work'}.")
     keep = kept["keep_versions"] if asked.keep is None else asked.keep
     try:
-        old = {name: (registry.named(root, name), tree_bytes(root / name)) for name in registry.prunable(root, keep)}
+        old = {
+            name: (registry.display_name(root, name), directory_size(root / name))
+            for name in registry.prunable(root, keep)
+        }
         versions = list(old) if asked.dry_run else registry.prune(root, keep, via="the command line")
     except ValueError as error:
         raise UserError(str(error)) from error
-    busy = going_on(paths.runs(dataset))
+    busy = active_runs(paths.runs(dataset))
     if asked.dry_run:
         outputs = [] if busy else retention.unused(paths.work(dataset), days, gb)
     else:
         outputs = retention.prune(paths, dataset, days, gb)
     going = [old[name] for name in versions if name in old] + [(output.label, output.bytes) for output in outputs]
-    what = f"{counted(len(versions), 'version')} and {counted(len(outputs), 'stage output')} of {dataset}"
+    what = f"{count_noun(len(versions), 'version')} and {count_noun(len(outputs), 'stage output')} of {dataset}"
     return "\n".join([
-        *(f"  {label:<34} {size(count):>8}" for label, count in going),
-        f"{'Would remove' if asked.dry_run else 'Removed'} {what}: {size(sum(count for _, count in going))}.",
+        *(f"  {label:<34} {format_bytes(count):>8}" for label, count in going),
+        f"{'Would remove' if asked.dry_run else 'Removed'} {what}: {format_bytes(sum(count for _, count in going))}.",
         *([f"Stage outputs stay while run {busy[0]} goes on."] if busy else []),
     ])  # fmt: skip
 
@@ -155,7 +158,7 @@ def _day(flag: str, text: str) -> date:
 
 
 def _luigid(asked: argparse.Namespace) -> str:
-    from workflow.luigid import serve
+    from workflow.scheduler import serve
 
     try:
         socket.create_server((asked.address, asked.port)).close()

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from config.redaction import redact
-from workflow.progress import Show
+from common.redaction import redact
+from workflow.stage_progress import Show
 
 
 class Console:

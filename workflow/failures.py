@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from config.errors import UserError
-from config.full_disk import FREE_SOME, is_full, told
+from common.errors import UserError
+from common.full_disk import FREE_SPACE_HINT, describe_full_disk, is_disk_full
 
 if TYPE_CHECKING:
     from workflow.stage import Stage
@@ -22,23 +22,27 @@ _LOST = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext 
 _AGAIN_S = 5.0
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether trying again may help: Java, an executor or a worker was lost, or a disk full; nothing given is wrong."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"ConnectionError", "Py4JNetworkError"} or is_full(error):
+    if kinds & {"ConnectionError", "Py4JNetworkError"} or is_disk_full(error):
         return True
     return "Py4JError" in kinds and any(sign in str(error) for sign in _LOST)
 
 
-def sentence(error: BaseException, log: Path, stage: Stage | None = None) -> str:
+def failure_message(error: BaseException, log: Path, stage: Stage | None = None) -> str:
     """One sentence for whatever ended a stage, or a run before its first."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted; the same command goes on from here."
-    if is_full(error):
-        full = told(error, stage.directory, stage.bytes_needed()) if stage else told(error, log)
-        return f"{full}. {FREE_SOME}"
+    if is_disk_full(error):
+        full = (
+            describe_full_disk(error, stage.directory, stage.bytes_needed())
+            if stage
+            else describe_full_disk(error, log)
+        )
+        return f"{full}. {FREE_SPACE_HINT}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
     if any(sign in str(error) for sign in _WORKER_LOST):
@@ -52,7 +56,7 @@ def sentence(error: BaseException, log: Path, stage: Stage | None = None) -> str
 
 
 @contextmanager
-def ended_after(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """Ends what takes longer, its Java and all who work for it included. Luigi's own timeout would fork.
 
     Args:
@@ -76,7 +80,7 @@ def ended_after(seconds: float) -> Iterator[None]:
     except _LateError:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if "pyspark" in sys.modules:
-            from spark.session import kill_session
+            from spark.runtime.session import kill_session
 
             kill_session()
         told = f"it took longer than [spark_session] stage_timeout = {seconds:g} seconds, and was ended."

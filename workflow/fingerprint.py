@@ -8,20 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from config.durable import lock_of, locked, read_json, sha256, write_atomically
-from config.errors import MissingInput
-from config.paths import PROJECT
+from common.durable import exclusive_lock, lock_path, read_json, sha256, write_atomically
+from common.errors import MissingInput
 
 
 def of(*parts: Any) -> str:
     """The fingerprint of anything that JSON can hold."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def of_code(files: Iterable[str]) -> str:
-    """The fingerprint of source files, given relative to the project's root."""
-    return of([(name, sha256(PROJECT / name)) for name in sorted(set(files))])
 
 
 class RawFiles:
@@ -48,7 +42,7 @@ class RawFiles:
                 raise MissingInput(f"{file} cannot be read ({error.strerror}).") from error
             digests[file] = known[name]["sha256"]
         if fresh:
-            with locked(lock_of(self._memory)):
+            with exclusive_lock(lock_path(self._memory)):
                 write_atomically(self._memory, json.dumps(self._recall() | fresh, indent=1))
         return digests
 

@@ -12,7 +12,7 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from config.redaction import redact
+from common.redaction import redact
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from config.durable import STAGING, discard, tree_bytes
+from common.durable import STAGING, directory_size, remove_if_unlocked
 from config.paths import SUCCESS, Paths
-from config.runs import going_on
+from run_records.reader import active_runs
 
 _DAY_S, _GB = 86_400, 10**9
 _SAFE_DAYS = 1.0
@@ -52,7 +52,7 @@ def unused(work: Path, keep_days: float, keep_gb: float) -> list[Output]:
     for marker in work.glob(f"*/*/{SUCCESS}"):
         if not marker.parent.name.endswith(STAGING):
             with suppress(FileNotFoundError):  # somebody else removes it
-                outputs.append(Output(marker.parent, _used(marker.parent), tree_bytes(marker.parent)))
+                outputs.append(Output(marker.parent, _used(marker.parent), directory_size(marker.parent)))
     outputs.sort(key=lambda output: output.used)
     going, left = list[Output](), sum(output.bytes for output in outputs)
     for output in outputs:
@@ -69,12 +69,12 @@ def prune(paths: Paths, dataset: str, keep_days: float, keep_gb: float, *, own_r
     While another run of the dataset goes on, none: a run that takes days needs what it found when it began. One that is
     locked stays, and so does one that a run has needed since it was looked at.
     """
-    if set(going_on(paths.runs(dataset))) - {own_run}:
+    if set(active_runs(paths.runs(dataset))) - {own_run}:
         return []
     return [
         output
         for output in unused(paths.work(dataset), keep_days, keep_gb)
-        if discard(output.directory, partial(_is_unused, output))
+        if remove_if_unlocked(output.directory, partial(_is_unused, output))
     ]
 
 

@@ -19,31 +19,32 @@ from luigi.interface import core
 from luigi.retcodes import retcode
 from luigi.worker import worker
 
+from common.durable import read_json, remove_leftovers, remove_stale_scratch, utc_now
+from common.errors import MissingInput, UserError
+from common.full_disk import is_disk_full
+from common.log_lines import NO_STAGE, LinePrefix
+from common.redaction import redact
 from config.dataset import find_files, load_dataset
-from config.durable import now, read_json, sweep, sweep_scratch
-from config.errors import MissingInput, UserError
-from config.full_disk import is_full
-from config.logs import BETWEEN, Prefix
 from config.paths import SUCCESS, Paths
-from config.redaction import redact
-from config.runs import new_run_id
-from models.gate import Comparison
-from workflow import interrupts, mail
+from config.settings import changed, resolve
+from models.promotion_gate import ChampionComparison
+from run_records.reader import new_run_id
+from run_records.writer import RunRecorder, StageRecord, Status
+from workflow import failure_mail, interrupts
 from workflow.console import Console
-from workflow.failures import sentence
+from workflow.failures import failure_message
 from workflow.fingerprint import RawFiles
-from workflow.logs import redact_terminal, start_logging
-from workflow.luigid import Reporter, answers, outlive_luigid, schedule_alone, url_of_luigid
-from workflow.progress import Progress
+from workflow.log_files import redact_terminal, start_logging
 from workflow.retention import touch
-from workflow.runlog import RunRecord, StageLine, Status
-from workflow.settings import changed, resolve
-from workflow.summary import nothing_to_do, summary
+from workflow.run_summary import nothing_to_do, summary
+from workflow.scheduler import Reporter, answers, enable_failover, schedule_alone, url_of_luigid
+from workflow.source_tracing import SourceTracer
+from workflow.stage_progress import Progress
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from workflow.stage import InRun, Stage
+    from workflow.stage import PipelineTask, Stage
 
 _SMALL_BYTES = 100 << 20
 """Raw input up to this size gets a Java that is tuned for starting quickly."""
@@ -52,13 +53,13 @@ _RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}", re.ASCII)
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
-_runs: dict[str, Run] = {}
+_runs: dict[str, RunContext] = {}
 
 _only_looking = ContextVar("_only_looking", default=False)
 
 
 @contextmanager
-def looking() -> Iterator[None]:
+def read_only_run() -> Iterator[None]:
     """While it lasts, a task that is constructed begins no run: it can be asked whether it is complete, and no more.
 
     Ends the process with a sentence where a run could not begin.
@@ -89,29 +90,29 @@ def _day(as_of: str) -> date | None:
     raise UserError(f"--as-of: {as_of!r} is not a date such as 2026-03-01.")
 
 
-class Run:
+class RunContext:
     """What the tasks of one invocation share. The first of them to be constructed begins it."""
 
     @classmethod
-    def join(cls, task: InRun) -> None:
+    def join(cls, task: PipelineTask) -> None:
         """Gives a task its run. Ends the process with a sentence where the run cannot begin."""
         if task.run_id in _runs:
-            task.in_run = _runs[task.run_id]
+            task.context = _runs[task.run_id]
             return
         console = Console()
         redact_terminal()
         try:
-            task.in_run = _runs[task.run_id] = cls(task, console)
-            task.in_run._make_room()
+            task.context = _runs[task.run_id] = cls(task, console)
+            task.context._make_room()
             if not _only_looking.get():
                 _close_consoles()
-                task.in_run._begin()
+                task.context._begin()
         except UserError as error:
             _runs.pop(task.run_id, None)
-            mail.refused(task.dataset, str(error))
+            failure_mail.refused(task.dataset, str(error))
             _refuse(error, console)
 
-    def __init__(self, top: InRun, console: Console) -> None:
+    def __init__(self, top: PipelineTask, console: Console) -> None:
         self.id = _checked(top.run_id)
         self.console = console
         top.refuse()
@@ -132,12 +133,13 @@ class Run:
         self.paths = Paths(Path(roots["data_root"]).absolute(), Path(roots["models_root"]).absolute())
         self.raw_dir = Path(top.raw_dir) if top.raw_dir else self.paths.raw(self.dataset.name)
         self.raw_files = RawFiles(self.paths.work(self.dataset.name) / "raw-files.json")
+        self.sources = SourceTracer(self.paths.work(self.dataset.name) / "source-files.json")
         self.log = self.paths.runs(self.dataset.name) / f"{self.id}.log"
         self.progress = Progress()
         """What the stage that is being made says of itself."""
         self.not_promoted: str | None = None
         """Why the run's version was published and not promoted."""
-        self.compared: Comparison | None = None
+        self.compared: ChampionComparison | None = None
         """How its champion compares, once the gate has looked at it."""
         self.errors: dict[str, str] = {}
         """Why stages failed, a sentence each, by their labels."""
@@ -148,7 +150,7 @@ class Run:
         self._failed = False
         self.is_over = False
         """Whether its record is closed."""
-        self._prefix = Prefix(self.id)
+        self._prefix = LinePrefix(self.id)
         self._registered = False
 
     # -- from the beginning to the end ------------------------------------------------------------------------
@@ -167,13 +169,13 @@ class Run:
             for stage in self.stages:
                 if stage.directory.is_relative_to(self.paths.work(self.dataset.name)):  # a version is never touched
                     touch(stage.directory)
-            sweep(self.paths.work(self.dataset.name), "*/*")
-            sweep(self.paths.versions(self.dataset.name), "*")
-            sweep_scratch(self.paths.scratch)
+            remove_leftovers(self.paths.work(self.dataset.name), "*/*")
+            remove_leftovers(self.paths.versions(self.dataset.name), "*")
+            remove_stale_scratch(self.paths.scratch)
             faults = {stage: fault for stage in self.stages if (fault := stage.check())}
             self._pending = _dependencies_first(self._top, lambda stage: not stage.complete())
             self._total = len(self._pending)
-            self._record = RunRecord(
+            self._record = RunRecorder(
                 self.log.with_suffix(".jsonl"),
                 self.id,
                 self.dataset.name,
@@ -191,7 +193,7 @@ class Run:
                 ],
             )
         start_logging(self.log, self._prefix)
-        mail.speak_plainly()
+        failure_mail.speak_plainly()
         self._choose_scheduler()
         if self._pending:
             what = f"{self.dataset.name} as of {self.as_of}" if self.as_of else self.dataset.name
@@ -206,13 +208,13 @@ class Run:
         try:
             yield
         except OSError as error:
-            if is_full(error):
-                raise UserError(sentence(error, self.log)) from error
+            if is_disk_full(error):
+                raise UserError(failure_message(error, self.log)) from error
             raise UserError(
                 f"{error.filename} cannot be written ({error.strerror}): see [paths] data_root and models_root."
             ) from error
 
-    def top_is_complete(self, task: InRun) -> None:
+    def top_is_complete(self, task: PipelineTask) -> None:
         """Luigi found a task complete. If it is the one that was asked for, the run is over."""
         if task is not self._top:
             return
@@ -224,7 +226,7 @@ class Run:
         self.console.say(nothing_to_do(self.dataset, version))
 
     @contextmanager
-    def recording(self, stage: Stage) -> Iterator[StageLine]:
+    def recording(self, stage: Stage) -> Iterator[StageRecord]:
         """Shows and records a stage while it runs; the line's rows and status are the stage's to set."""
         line = self._line(stage, "done")
         began = time.monotonic()
@@ -240,7 +242,7 @@ class Run:
                 with self.progress.shown_to(watchers):
                     yield line
         except BaseException as error:
-            line.status, line.error = "failed", redact(sentence(error, self.log, stage))
+            line.status, line.error = "failed", redact(failure_message(error, self.log, stage))
             self.errors[stage.label] = line.error
             raise
         finally:
@@ -250,22 +252,22 @@ class Run:
             if self._registered:
                 reporter.ended(_result(line), None if line.status == "failed" else 100)
             self._ended(stage, line)
-            self._at(BETWEEN)
+            self._at(NO_STAGE)
 
-    def _line(self, stage: Stage, status: Status) -> StageLine:
-        return StageLine(
-            self.id, stage.name, stage.candidate, stage.fingerprint, status, now(), requires=tuple(_before(stage))
+    def _line(self, stage: Stage, status: Status) -> StageRecord:
+        return StageRecord(
+            self.id, stage.name, stage.candidate, stage.fingerprint, status, utc_now(), requires=tuple(_before(stage))
         )
 
     def _at(self, stage: str) -> None:
         """From here on, the log's lines are of this stage."""
         self._prefix.stage = stage
         if "pyspark" in sys.modules:
-            from spark.output import mark
+            from spark.runtime.process_output import set_line_prefix
 
-            mark(str(self._prefix), self.log)
+            set_line_prefix(str(self._prefix), self.log)
 
-    def _ended(self, stage: Stage, line: StageLine) -> None:
+    def _ended(self, stage: Stage, line: StageRecord) -> None:
         """Closes the run after its last stage: of those left, none can run once all wait for a failed one."""
         # Another run may have made some of the rest, which Luigi then never starts here.
         self._pending = [other for other in self._pending if other is not stage and not other.complete()]
@@ -294,7 +296,7 @@ class Run:
     @property
     def spark(self) -> SparkSession:
         """The run's session, opened when first asked for, and again if its JVM has died."""
-        from spark.session import SessionOptions, open_session
+        from spark.runtime.session import SessionOptions, open_session
 
         small, standard = self.raw_bytes() < _SMALL_BYTES, Paths().compiled
         settings = {key: value for key, value in self.settings["spark_session"].items() if key != "stage_timeout"}
@@ -331,7 +333,7 @@ class Run:
 
     # -- what is said -----------------------------------------------------------------------------------------
 
-    def _say(self, stage: Stage, line: StageLine) -> None:
+    def _say(self, stage: Stage, line: StageRecord) -> None:
         if line.status == "failed":
             self.console.fail(f"{stage.label} failed: {line.error}")
             return
@@ -340,7 +342,7 @@ class Run:
         self.console.say(f"  {stage.label:<28}{line.duration_s:>6.1f} s{rows}{found}")
 
     def _say_lost(self, error: OSError) -> None:
-        self.console.fail(f"The record of the run is not whole: {sentence(error, self.log)}")
+        self.console.fail(f"The record of the run is not whole: {failure_message(error, self.log)}")
 
     def _choose_scheduler(self) -> None:
         """Runs locally where no luigid answers, instead of a minute and a half of connection retries."""
@@ -348,7 +350,7 @@ class Run:
             return
         if answers(url_of_luigid()):
             self._registered = True
-            outlive_luigid(self.console.say)
+            enable_failover(self.console.say)
             self.console.say(f"The task graph is at {url_of_luigid().rstrip('/')}/")
         else:
             schedule_alone(self.console.say)
@@ -361,11 +363,11 @@ def _close_consoles() -> None:
             earlier.console.close()
 
 
-def _dependencies_first(top: InRun, wanted: Callable[[Stage], bool]) -> list[Stage]:
+def _dependencies_first(top: PipelineTask, wanted: Callable[[Stage], bool]) -> list[Stage]:
     """The wanted stages at and below a task, each after what it requires; below an unwanted one none is looked at."""
-    found: dict[InRun, None] = {}
+    found: dict[PipelineTask, None] = {}
 
-    def visit(task: InRun) -> None:
+    def visit(task: PipelineTask) -> None:
         if task in found or (task.is_stage and not wanted(cast("Stage", task))):
             return
         for dependency in task.deps():
@@ -405,7 +407,7 @@ def _reads(stage: Stage) -> str:
     return f"reads {', '.join(named)}" if named else ""
 
 
-def _result(line: StageLine) -> str:
+def _result(line: StageRecord) -> str:
     """How a stage ended, for luigid, which has the sentence of an error elsewhere."""
     rows = f", {line.rows_in:,} rows in, {line.rows_out:,} out" if line.rows_in is not None else ""
     return f"{line.status} after {line.duration_s:.1f} s{rows}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,21 +11,31 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import luigi
 
-from config.durable import describe, lock_of, locked, made_whole, now, read_json, tree_bytes, write_json
-from config.errors import UserError
+from common.durable import (
+    atomic_directory,
+    directory_size,
+    exclusive_lock,
+    file_checksums,
+    lock_path,
+    read_json,
+    utc_now,
+    write_json,
+)
+from common.errors import UserError
+from common.redaction import redact
 from config.paths import SUCCESS
-from config.redaction import redact
-from config.runs import new_run_id
-from workflow import fingerprint, seams
-from workflow.failures import ended_after, may_pass
-from workflow.run import Run
-from workflow.runlog import StageLine
+from run_records.reader import new_run_id
+from run_records.writer import StageRecord
+from workflow import fingerprint, integrity
+from workflow.failures import is_transient, time_limit
+from workflow.run import RunContext
+from workflow.source_tracing import source_with_imports
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-class Rows(NamedTuple):
+class RowCounts(NamedTuple):
     """How many rows a stage read and wrote, as it counted them itself."""
 
     read: int
@@ -37,10 +46,11 @@ class Dependencies(NamedTuple):
     """What a stage's result depends on, beyond what comes before it."""
 
     settings: tuple[type[luigi.Config], ...]
-    code: tuple[str, ...]
+    modules: tuple[str, ...] = ()
+    """Modules that `make` loads by name; those that it imports are found by following its imports."""
 
 
-class Shown(luigi.Parameter[str]):
+class RedactedParameter(luigi.Parameter[str]):
     """A text that luigid shows: without secrets."""
 
     def serialize(self, text: str) -> str:
@@ -48,11 +58,11 @@ class Shown(luigi.Parameter[str]):
         return redact(super().serialize(text))
 
 
-class InRun(luigi.Task):
+class PipelineTask(luigi.Task):
     """A task of a run. Luigi tells tasks apart by `run_id`, the file system by fingerprints."""
 
-    dataset = Shown(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
-    raw_dir = Shown(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
+    dataset = RedactedParameter(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
+    raw_dir = RedactedParameter(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
     as_of = luigi.Parameter(
         default="", description="Only what happened before this day (UTC), such as 2026-03-01, counts; all if left out."
     )
@@ -80,29 +90,27 @@ class InRun(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.in_run: Run
-        Run.join(self)
+        self.context: RunContext
+        RunContext.join(self)
 
 
-@InRun.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
-def _found_complete(task: InRun) -> None:
-    task.in_run.top_is_complete(task)
+@PipelineTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
+def _found_complete(task: PipelineTask) -> None:
+    task.context.top_is_complete(task)
 
 
-class Stage(InRun):
+class Stage(PipelineTask):
     """A restartable step whose result is a directory, named by everything that determines it."""
 
     is_stage = True
     settings: ClassVar[tuple[type[luigi.Config], ...]] = ()
     """The sections of settings that the result depends on."""
-    code: ClassVar[tuple[str, ...]] = ()
-    """The source files that the result depends on; the stage's own `make` counts without being named."""
     described: ClassVar[list[str] | None] = None
     """The files whose digests the result's marker says; None: of all."""
     is_damaged = False
     """Whether the result is there, and not what was written."""
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
         """Writes the result into an empty directory; `inputs` are the directories of `requires()`, by name.
 
         May be called again, with another empty directory, if it failed by something that may pass.
@@ -130,13 +138,13 @@ class Stage(InRun):
 
     def depends_on(self) -> Dependencies:
         """The declared settings and code; a stage that there is one of for each candidate has the candidate's."""
-        return Dependencies(self.settings, self.code)
+        return Dependencies(self.settings)
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
         """The declared sections of settings, by name."""
         names = (section.get_task_family() for section in self.depends_on().settings)
-        return {name: self.in_run.settings[name] for name in names}
+        return {name: self.context.settings[name] for name in names}
 
     @property
     def values(self) -> dict[str, Any]:
@@ -146,7 +154,7 @@ class Stage(InRun):
     @property
     def spark(self) -> SparkSession:
         """The run's Spark session."""
-        session = self.in_run.spark
+        session = self.context.spark
         if (page := session.sparkContext.uiWebUrl) is not None and self.set_tracking_url is not None:
             self.set_tracking_url(page)
         return session
@@ -157,7 +165,7 @@ class Stage(InRun):
         Cheap, and safe to call from anywhere at any rate: the terminal and luigid are told now and then. The text must
         hold nothing from the data. It can be passed on as it is: `fit(…, report=self.report)`.
         """
-        self.in_run.progress.report(text, fraction)
+        self.context.progress.report(text, fraction)
 
     def identity(self) -> list[Any]:
         """What else determines the result, beyond name, code, settings and what comes before."""
@@ -176,13 +184,14 @@ class Stage(InRun):
 
     @cached_property
     def code_fingerprint(self) -> str:
-        """The same over the declared source files and the stage's own `make`."""
-        return fingerprint.of(fingerprint.of_code(self.depends_on().code), inspect.getsource(type(self).make))
+        """Sixteen hex digits over the text of `make` and every source file that it depends on."""
+        source = source_with_imports(type(self).make, self.depends_on().modules)
+        return fingerprint.of(source, self.context.sources.digests(source))
 
     @property
     def directory(self) -> Path:
         """Where the result is, or will be."""
-        return self.in_run.paths.work(self.in_run.dataset.name) / self.name / self.fingerprint
+        return self.context.paths.work(self.context.dataset.name) / self.name / self.fingerprint
 
     def output(self) -> luigi.LocalTarget:
         """The directory as a target."""
@@ -192,16 +201,16 @@ class Stage(InRun):
         """Whether the result is there; one that was found damaged is made again."""
         return not self.is_damaged and (self.directory / SUCCESS).is_file()
 
-    def promised(self) -> dict[str, Any]:
+    def expected_checksums(self) -> dict[str, Any]:
         """What each file of the result has to be: see `durable.describe`."""
-        return seams.promised(self.directory)
+        return integrity.expected_checksums(self.directory)
 
     def check(self) -> str | None:
         """Looks whether a result that is there is what was written; returns what is wrong with it."""
         if not (self.directory / SUCCESS).exists():
             return None
         try:
-            found = seams.fault(self.directory, self.promised(), self._memory)
+            found = integrity.find_corruption(self.directory, self.expected_checksums(), self._memory)
         except (OSError, ValueError, KeyError, TypeError):
             found = f"{self.directory / SUCCESS} is damaged."
         self.is_damaged = found is not None
@@ -209,8 +218,8 @@ class Stage(InRun):
 
     @property
     def _memory(self) -> Path:
-        beside = self.in_run.paths.work(self.in_run.dataset.name) / self.name
-        return beside / f"{self.fingerprint}{seams.CHECKED}"
+        beside = self.context.paths.work(self.context.dataset.name) / self.name
+        return beside / f"{self.fingerprint}{integrity.CHECKED}"
 
     def bytes_needed(self) -> int:
         """About how many bytes the result takes: as the largest of its kind that is there, or else as what it reads.
@@ -219,8 +228,8 @@ class Stage(InRun):
         """
         with suppress(OSError, UserError):
             alike = (marker.parent for marker in self.directory.parent.glob(f"*/{SUCCESS}") if self._is_alike(marker))
-            read = (tree_bytes(stage.directory) for stage in self.requires().values())
-            return max(map(tree_bytes, alike), default=0) or sum(read) or self.in_run.raw_bytes()
+            read = (directory_size(stage.directory) for stage in self.requires().values())
+            return max(map(directory_size, alike), default=0) or sum(read) or self.context.raw_bytes()
         return 0
 
     def _is_alike(self, marker: Path) -> bool:
@@ -230,15 +239,15 @@ class Stage(InRun):
 
     def run(self) -> None:
         """Makes the result unless another run has just made it."""
-        with self.in_run.recording(self) as line:
+        with self.context.recording(self) as line:
             self.work(line)
 
-    def work(self, line: StageLine) -> None:
+    def work(self, line: StageRecord) -> None:
         """Makes the directory, under its lock, trying again what may pass."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-        policy, limit = self.in_run.settings["retry"], self.in_run.settings["spark_session"]["stage_timeout"]
-        with locked(lock_of(self.directory), self._say_waiting):
+        policy, limit = self.context.settings["retry"], self.context.settings["spark_session"]["stage_timeout"]
+        with exclusive_lock(lock_path(self.directory), self._say_waiting):
             if self.is_damaged:  # unless another run has made it again
                 self.check()
             if self.complete():
@@ -247,16 +256,16 @@ class Stage(InRun):
             for attempt in Retrying(
                 stop=stop_after_attempt(policy["attempts"]),
                 wait=wait_exponential(policy["wait_s"]),
-                retry=retry_if_exception(may_pass),
+                retry=retry_if_exception(is_transient),
                 before_sleep=lambda state: self._say_retrying(state.outcome.exception()),  # type: ignore[union-attr]
                 reraise=True,
             ):
-                with attempt, ended_after(limit), made_whole(self.directory) as staging:
+                with attempt, time_limit(limit), atomic_directory(self.directory) as staging:
                     rows = self.make(into=staging, **{name: stage.directory for name, stage in self.requires().items()})
-                    about = {"stage": self.label, "run": self.run_id, "at": now(), **rows._asdict()}
-                    write_json(staging / SUCCESS, about | {seams.FILES: describe(staging, self.described)})
+                    about = {"stage": self.label, "run": self.run_id, "at": utc_now(), **rows._asdict()}
+                    write_json(staging / SUCCESS, about | {integrity.FILES: file_checksums(staging, self.described)})
             self.is_damaged = False
-            seams.remember(self.directory, self.promised(), self._memory)
+            integrity.remember_verified(self.directory, self.expected_checksums(), self._memory)
             line.rows_in, line.rows_out = rows
 
     def on_failure(self, exception: BaseException) -> str:
@@ -264,8 +273,8 @@ class Stage(InRun):
         return redact(str(exception) if isinstance(exception, UserError) else super().on_failure(exception))
 
     def _say_waiting(self, holder: str) -> None:
-        self.in_run.console.say(f"  {self.label} waits for {holder}")
+        self.context.console.say(f"  {self.label} waits for {holder}")
 
     def _say_retrying(self, error: BaseException | None) -> None:
         logging.getLogger(__name__).warning("%s is tried again", self.label, exc_info=error)
-        self.in_run.console.say(f"  {self.label} is tried again after {type(error).__name__}")
+        self.context.console.say(f"  {self.label} is tried again after {type(error).__name__}")

@@ -1,7 +1,7 @@
-"""The whole graph, from raw files to what is served, in the order in which data takes its way.
+"""The whole graph, from raw files to the served version, in the order of the data flow.
 
-`RecommendAll` at the end asks for everything. Each stage says in `requires` what comes before, in `settings` and
-`code` what else its result depends on, and in `make` what it does; `Stage` does the rest.
+`RecommendAll` at the end requires everything. Each stage declares its inputs in `requires` and its configuration in
+`settings`; `make` does the work, and its imports determine which source files the result depends on.
 """
 
 from __future__ import annotations
@@ -16,81 +16,72 @@ from typing import Any
 
 import luigi
 
+from common.durable import exclusive_lock, read_json, write_json
+from common.errors import NotApplicable, UserError, did_you_mean, join_sorted
+from common.terminal import count_noun
+from config import settings
 from config.dataset import find_files
-from config.durable import locked, read_json, write_json
-from config.errors import NotApplicable, UserError, did_you_mean, listed
 from config.paths import EVALUATION, SUCCESS
-from config.terminal import counted
 from models import registry
-from models.gate import BASELINE, LOWER_IS_BETTER, Candidate, Comparison, compared_by, refusal
-from workflow import fingerprint, retention, settings
-from workflow.blocked import read_blocked
+from models.promotion_gate import (
+    BASELINE,
+    LOWER_IS_BETTER,
+    ChampionComparison,
+    GateInput,
+    comparison_metric,
+    refusal_reason,
+)
+from run_records.writer import StageRecord
+from workflow import fingerprint, retention
+from workflow.blocklist import read_blocklist
 from workflow.console import Console
-from workflow.luigid import outlive_luigid
-from workflow.run import looking
-from workflow.runlog import StageLine
-from workflow.stage import Dependencies, InRun, Rows, Shown, Stage
-from workflow.tuning import TUNABLE, Measuring, space_of
-
-_INGESTING = tuple(f"spark/{name}.py" for name in "ingest lines readers chunks window profile quality".split())
-_TABLES = ("spark/tables.py", "spark/tasks.py", "spark/blocks.py", "spark/arrow_files.py")
-_MODELS = ("spark/algorithms/__init__.py", "spark/algorithms/factors.py")
-_SCORING = ("spark/topk.py", "spark/selection.py", *_MODELS)
-_MEASURED = "evaluate summary intervals segments beyond diversity ranking".split()
-_MEASURING = tuple(f"spark/{name}.py" for name in _MEASURED)
-_ENGINE = tuple(f"spark/algorithms/{name}.py" for name in ("mllib", "als/__init__", "als/training", "als/kernel"))
-_TOGETHER, _ITEMS = "spark/algorithms/cooccurrence.py", "spark/algorithms/items.py"
-_SPLITTING = ("spark/split.py", "spark/by_time.py")
-_STOPPING = ("spark/algorithms/als/stopping.py", "spark/ranking.py", *_SPLITTING, *_SCORING)
-
-_SEGMENTS = ("spark/segments.py", "spark/algorithms/segment_popularity.py")
-_SCORERS = "popularity item_knn ease content hybrid items cooccurrence".split()
-_LISTED = (*(f"spark/algorithms/{name}.py" for name in _SCORERS), *_SEGMENTS, "config/rungs.py")
+from workflow.hyperparameter_search import TUNABLE, TuningContext, search_space
+from workflow.run import read_only_run
+from workflow.scheduler import enable_failover
+from workflow.stage import Dependencies, PipelineTask, RedactedParameter, RowCounts, Stage
 
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
 
 ALGORITHMS = {
-    BASELINE: Dependencies((), ("spark/algorithms/popularity.py",)),
-    "segment-popularity": Dependencies((), _SEGMENTS),
-    "als": Dependencies((settings.als,), ("spark/algorithms/implicit_als.py", *_ENGINE, *_STOPPING)),
-    "als_explicit": Dependencies((settings.als_explicit,), ("spark/algorithms/explicit_als.py", *_ENGINE)),
-    "item-knn": Dependencies((settings.item_knn,), ("spark/algorithms/item_knn.py", _TOGETHER)),
-    "ease": Dependencies((settings.ease,), ("spark/algorithms/ease.py", _TOGETHER, _ITEMS)),
-    "content": Dependencies((), ("spark/algorithms/content.py", _ITEMS)),
-    "hybrid": Dependencies((settings.hybrid,), ("spark/algorithms/hybrid.py",)),
+    BASELINE: Dependencies((), ("spark.algorithms.popularity",)),
+    "segment-popularity": Dependencies((), ("spark.algorithms.segment_popularity",)),
+    "als": Dependencies((settings.als,), ("spark.algorithms.implicit_als",)),
+    "als_explicit": Dependencies((settings.als_explicit,), ("spark.algorithms.explicit_als",)),
+    "item-knn": Dependencies((settings.item_knn,), ("spark.algorithms.item_knn",)),
+    "ease": Dependencies((settings.ease,), ("spark.algorithms.ease",)),
+    "content": Dependencies((), ("spark.algorithms.content",)),
+    "hybrid": Dependencies((settings.hybrid,), ("spark.algorithms.hybrid",)),
 }
-"""What each candidate depends on; a hybrid does on its parts as well."""
+"""Each candidate's settings and module; a hybrid depends on its parts as well."""
 
 # Luigi wants a scheduler before a range of days has begun its first run, which would find out whether luigid answers.
-outlive_luigid(lambda sentence: Console().say(sentence))
+enable_failover(lambda sentence: Console().say(sentence))
 
 
 class Generate(Stage):
     """Makes listeners with tastes, for the dataset `synthetic`: three CSV files."""
 
     settings = (settings.synthetic,)
-    code = ("spark/synthetic.py",)
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.synthetic import Sizes, generate
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.ingest.synthetic_data import SyntheticSizes, generate
 
-        written = generate(Sizes(**self.values), into)
-        return Rows(read=0, written=written)
+        written = generate(SyntheticSizes(**self.values), into)
+        return RowCounts(read=0, written=written)
 
 
 class Ingest(Stage):
     """Turns raw rows into interactions with dense indexes, or into rejects with a reason, and profiles them."""
 
     settings = (settings.ingest,)
-    code = (*_INGESTING, *_TABLES, "config/dataset.py")
 
     def requires(self) -> Mapping[str, Stage]:
-        return {"raw": self.clone(Generate)} if self.in_run.dataset.synthetic else {}
+        return {"raw": self.clone(Generate)} if self.context.dataset.synthetic else {}
 
     def identity(self) -> list[Any]:
-        described = self.in_run.dataset.model_dump(mode="json", exclude={"name", "title", "item_label"})
-        return [described, self.raw_digests, *([str(self.in_run.as_of)] if self.in_run.as_of else [])]
+        described = self.context.dataset.model_dump(mode="json", exclude={"name", "title", "item_label"})
+        return [described, self.raw_digests, *([str(self.context.as_of)] if self.context.as_of else [])]
 
     @cached_property
     def raw_digests(self) -> dict[str, str]:
@@ -98,48 +89,47 @@ class Ingest(Stage):
         return self._digest()
 
     def _digest(self) -> dict[str, str]:
-        if self.in_run.dataset.synthetic:
+        if self.context.dataset.synthetic:
             return {}
-        raw_dir, tables = self.in_run.raw_dir, self.in_run.dataset.tables.values()
-        digests = self.in_run.raw_files.digests(file for table in tables for file in find_files(raw_dir, table))
+        raw_dir, tables = self.context.raw_dir, self.context.dataset.tables.values()
+        digests = self.context.raw_files.digests(file for table in tables for file in find_files(raw_dir, table))
         return {str(file.relative_to(raw_dir)): digest for file, digest in digests.items()}
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.ingest import ingest
-        from spark.profile import profile
-        from spark.quality import refuse
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.ingest.data_checks import raise_on_failed_check
+        from spark.ingest.data_profile import profile_interactions
+        from spark.ingest.ingest import ingest
 
-        dataset = self.in_run.dataset
-        raw_dir = inputs.get("raw", self.in_run.raw_dir)
+        dataset = self.context.dataset
+        raw_dir = inputs.get("raw", self.context.raw_dir)
         limit, days = self.values["max_reject_fraction"], self.values["window_days"]
-        counted = ingest(self.spark, dataset, raw_dir, into, limit, self.in_run.as_of, days)
+        counted = ingest(self.spark, dataset, raw_dir, into, limit, self.context.as_of, days)
         if changed := sorted({name for name, _ in self._digest().items() ^ self.raw_digests.items()}):
             raise UserError(f"{raw_dir / changed[0]} changed while it was read: run again when it is whole.")
         write_json(into / "inputs.json", self.raw_digests)
-        described = profile(self.spark, into, dataset, counted)
-        refuse(described["checks"], raw_dir / dataset.interactions.path)
+        described = profile_interactions(self.spark, into, dataset, counted)
+        raise_on_failed_check(described["checks"], raw_dir / dataset.interactions.path)
         write_json(into / "profile.json", described)
-        return Rows(read=counted.read, written=counted.interactions)
+        return RowCounts(read=counted.read, written=counted.interactions)
 
 
 class Split(Stage):
     """Deals interactions into training, validation and test: at random, by time, or the last of each user."""
 
     settings = (settings.split,)
-    code = (*_SPLITTING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest)}
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.split import Dealing, deal
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.splitting.split import SplitConfig, split_interactions
 
-        dealt_sizes, cuts = deal(self.spark, inputs["ingested"], Dealing(**self.values), into)
+        dealt_sizes, cuts = split_interactions(self.spark, inputs["ingested"], SplitConfig(**self.values), into)
         if not dealt_sizes["train"] or not dealt_sizes["test"]:
             keys = "last_n" if self.values["strategy"] == "leave_last_n" else "test_fraction"
             raise UserError(f"The split left {dealt_sizes} interactions: bring more data, or change [split] {keys}.")
         write_json(into / "sizes.json", dealt_sizes | {"strategy": self.values["strategy"]} | cuts)
-        return Rows(read=sum(dealt_sizes.values()), written=sum(dealt_sizes.values()))
+        return RowCounts(read=sum(dealt_sizes.values()), written=sum(dealt_sizes.values()))
 
 
 class _OfCandidate(Stage):
@@ -149,7 +139,7 @@ class _OfCandidate(Stage):
 
     def refuse(self) -> None:
         if self.model not in settings.CANDIDATES:
-            hint, known = did_you_mean(self.model, settings.CANDIDATES), listed(settings.CANDIDATES)
+            hint, known = did_you_mean(self.model, settings.CANDIDATES), join_sorted(settings.CANDIDATES)
             raise UserError(f"--model: there is no candidate {self.model!r}{hint}; known are {known}.")
 
     @property
@@ -160,23 +150,23 @@ class _OfCandidate(Stage):
         own = [ALGORITHMS[name] for name in (self.candidate, *self.parts())]
         return Dependencies(
             (*self.settings, *(section for each in own for section in each.settings)),
-            (*self.code, *(file for each in own for file in each.code)),
+            tuple(module for each in own for module in each.modules),
         )
 
     def tuned(self) -> Mapping[str, Stage]:
         """The stage that chooses the candidate's settings, if there is one."""
-        asked_for = self.in_run.settings["tune"]["trials"] and self.candidate in TUNABLE
+        asked_for = self.context.settings["tune"]["trials"] and self.candidate in TUNABLE
         return {"tuned": self.clone(Tune)} if asked_for or self.candidate == "hybrid" else {}
 
     def parts(self) -> dict[str, _OfCandidate]:
         """What a hybrid is made of."""
-        names = self.in_run.settings["hybrid"]["parts"] if self.candidate == "hybrid" else ()
+        names = self.context.settings["hybrid"]["parts"] if self.candidate == "hybrid" else ()
         return {name: self.clone(Train, model=name) for name in names}
 
     def given(self) -> dict[str, Any]:
         """The candidate's settings."""
         names = (section.get_task_family() for section in ALGORITHMS[self.candidate].settings)
-        return {key: value for name in names for key, value in self.in_run.settings[name].items()}
+        return {key: value for name in names for key, value in self.context.settings[name].items()}
 
     def chosen(self) -> dict[str, Any]:
         """What the candidate is trained with: its settings, and what was chosen instead.
@@ -202,63 +192,58 @@ class Tune(_OfCandidate):
     """
 
     settings = (settings.tune,)
-    code = ("workflow/tuning.py", "spark/validation.py", "spark/blending.py", *_STOPPING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         before: dict[str, Stage] = {"ingested": self.clone(Ingest), "split": self.clone(Split)}
         return before | {f"tuned {name}": tune for name, part in self.parts().items() for tune in part.tuned().values()}
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.algorithms import Training
-        from workflow.tuning import best_settings, best_weights
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.algorithms.base import TrainingData
+        from workflow.hyperparameter_search import best_settings, best_weights
 
-        ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
+        ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
         train, validation = (split / "dealt" / f"part={part}" for part in ("train", "validation"))
-        learned = Training.read(self.spark, ingested, (train,), split / "blocks-train", about)
-        on = Measuring(learned, validation, about.liked_from, into, self.report)
+        learned = TrainingData.read(self.spark, ingested, (train,), split / "blocks-train", about)
+        on = TuningContext(learned, validation, about.liked_from, into, self.report)
         start = self.given()
         try:
             if self.candidate == "hybrid":
                 found = best_weights({name: part.chosen() for name, part in self.parts().items()}, on)
             else:
                 kept_in = self.directory.parent / f"{self._study(start)}.trials"
-                found = best_settings(self.candidate, start, on, kept_in=kept_in, **self.in_run.settings["tune"])
+                found = best_settings(self.candidate, start, on, kept_in=kept_in, **self.context.settings["tune"])
         except NotApplicable as reason:
             found = {"reason": str(reason)}
         write_json(into / "best.json", found)
-        return Rows(read=learned.count, written=len(found.get("trials", ())))
+        return RowCounts(read=learned.count, written=len(found.get("trials", ())))
 
     def _study(self, start: dict[str, Any]) -> str:
         """Names what the trials depend on: neither how many are asked for, nor what they begin with."""
-        fixed = {key: value for key, value in start.items() if key not in space_of(self.candidate)}
+        fixed = {key: value for key, value in start.items() if key not in search_space(self.candidate)}
         return fingerprint.of(self.candidate, fixed, self.clone(Split).fingerprint, self.code_fingerprint)
 
 
 class Train(_OfCandidate):
     """Trains one candidate on all but the test part, or says why it cannot learn from this data."""
 
-    code = (*_MODELS, *_TABLES)
-
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "split": self.clone(Split), **self.tuned()}
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.algorithms import Training, fit
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.algorithms.base import TrainingData, fit_model
 
-        ingested, split, about = inputs["ingested"], inputs["split"], self.in_run.dataset.interactions
-        learned = Training.without_test(self.spark, ingested, split, about)
+        ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
+        learned = TrainingData.without_test(self.spark, ingested, split, about)
         try:
-            fit(self.model, learned, self.chosen(), into / "model", self.report)
+            fit_model(self.model, learned, self.chosen(), into / "model", self.report)
         except NotApplicable as reason:
             write_json(into / _NOT_APPLICABLE, {"reason": str(reason)})
-            return Rows(read=learned.count, written=0)
-        return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
+            return RowCounts(read=learned.count, written=0)
+        return RowCounts(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 
 class Evaluate(_OfCandidate):
     """Measures one candidate on the test part: every user, against the whole catalogue."""
-
-    code = (*_MEASURING, *_SPLITTING, *_SCORING, *_TABLES)
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -267,29 +252,28 @@ class Evaluate(_OfCandidate):
             "trained": self.clone(Train, model=self.model),
         }
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.evaluate import evaluate
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.evaluation.evaluate import evaluate
 
         if (inputs["trained"] / _NOT_APPLICABLE).exists():
             write_json(into / "metrics.json", read_json(inputs["trained"] / _NOT_APPLICABLE))
-            return Rows(read=0, written=0)
+            return RowCounts(read=0, written=0)
         measured = evaluate(
             self.spark,
             inputs["ingested"],
             inputs["split"],
             inputs["trained"] / "model",
-            self.in_run.dataset.interactions.liked_from,
+            self.context.dataset.interactions.liked_from,
             into / "per_user",
         )
         write_json(into / "metrics.json", {"users_evaluated": measured.users_ranked, **asdict(measured.summary)})
-        return Rows(read=measured.held_out, written=measured.users)
+        return RowCounts(read=measured.held_out, written=measured.users)
 
 
 class SelectModel(Stage):
     """Names the champion: the candidate that is best by `[selection] select_by`."""
 
     settings = (settings.selection,)
-    code = ("spark/paired.py", "spark/intervals.py")
 
     def requires(self) -> Mapping[str, Stage]:
         measured = {name: self.clone(Evaluate, model=name) for name in (BASELINE, *self.candidates())}
@@ -297,17 +281,17 @@ class SelectModel(Stage):
 
     def candidates(self) -> list[str]:
         """The candidates that this dataset allows."""
-        rated = self.in_run.dataset.interactions.feedback == "rating"
+        rated = self.context.dataset.interactions.feedback == "rating"
         allowed = [name for name in self.values["candidates"] if rated or name != "als_explicit"]
         if not allowed:
             raise UserError(
                 f"[selection] candidates has nothing but als_explicit, which learns from ratings, and "
-                f"{self.in_run.dataset.name} has none: add als."
+                f"{self.context.dataset.name} has none: add als."
             )
         return allowed
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.paired import PerUser
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.evaluation.paired_bootstrap import PerUserMetrics
 
         dealt = inputs.pop("split")
         found = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
@@ -315,7 +299,7 @@ class SelectModel(Stage):
         measured = {name: each for name, each in found.items() if name not in reasons}
         if reasons and not set(self.candidates()) & set(measured):
             told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-            raise UserError(f"No candidate can learn from {self.in_run.dataset.name} ({told}).")
+            raise UserError(f"No candidate can learn from {self.context.dataset.name} ({told}).")
         select_by = self.values["select_by"]
         competing = {
             name: measured[name]["metrics"][select_by]
@@ -339,8 +323,8 @@ class SelectModel(Stage):
             "curves": {name: measured[name]["curves"] for name in measured},
         }
         write_json(into / "metrics.json", metrics)
-        metric = compared_by(metrics["models"], select_by)
-        per_user = PerUser({name: inputs[name] / "per_user" for name in measured}, metric)
+        metric = comparison_metric(metrics["models"], select_by)
+        per_user = PerUserMetrics({name: inputs[name] / "per_user" for name in measured}, metric)
         per_user.keep(board[0], BASELINE, into / EVALUATION)
         others = {"to_popularity": BASELINE, "to_champion": board[0]} if metric == select_by else {}
         differences = {key: per_user.differences(board, other) for key, other in others.items()}
@@ -351,37 +335,35 @@ class SelectModel(Stage):
         ]
         left_out = [{"model": name, "reason": reason} for name, reason in reasons.items()]
         write_json(into / "leaderboard.json", leaderboard + left_out)
-        return Rows(read=len(measured), written=len(board))
+        return RowCounts(read=len(measured), written=len(board))
 
 
 class Refit(Stage):
     """Trains the champion again, on all interactions."""
 
-    code = (*_MODELS, *_TABLES)
-
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "selected": self.clone(SelectModel)}
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.algorithms import Training, fit
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.algorithms.base import TrainingData, fit_model
 
         champion = read_json(inputs["selected"] / "metrics.json")["champion"]
-        ingested, about = inputs["ingested"], self.in_run.dataset.interactions
-        learned = Training.of_all(self.spark, ingested, about)
-        fit(champion, learned, self.clone(Train, model=champion).chosen(), into / "model", self.report)
-        return Rows(read=learned.count, written=learned.num_users + learned.num_tracks)
+        ingested, about = inputs["ingested"], self.context.dataset.interactions
+        learned = TrainingData.all_interactions(self.spark, ingested, about)
+        fit_model(champion, learned, self.clone(Train, model=champion).chosen(), into / "model", self.report)
+        return RowCounts(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 
 class _Serving(Stage):
-    """A stage that makes lists as they are served: on the ladder, and within the rules."""
+    """A stage that makes lists as they are served: on the chain, and within the rules."""
 
     settings = (settings.recommend,)
 
     @cached_property
     def rules(self) -> dict[str, Any]:
-        """What is asked of the lists: see `spark.lists.Rules.of`."""
+        """What is asked of the lists: see `spark.lists.user_lists.Rules.of`."""
         asked = {key: self.values[key] for key in ("max_per_artist", "new_share")}
-        return {**asked, "blocked": read_blocked(self.values["blocked"])}
+        return {**asked, "blocked": read_blocklist(self.values["blocked"])}
 
     @property
     def differs(self) -> bool:
@@ -394,68 +376,61 @@ class _Serving(Stage):
 
 
 class EvaluateLists(_Serving):
-    """Measures on the test part what rules and ladder do to the champion's lists, where they do something."""
-
-    code = ("spark/lists.py", "spark/paired.py", *_MEASURING, *_SPLITTING, *_LISTED, *_SCORING, *_TABLES)
+    """Measures on the test part what rules and chain do to the champion's lists, where they do something."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "split": self.clone(Split), "selected": self.clone(SelectModel)}
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.algorithms import Training
-        from spark.evaluate import evaluate
-        from spark.lists import Ladder, Rules, fit_fallbacks, served
-        from spark.paired import PerUser
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.algorithms.base import TrainingData
+        from spark.evaluation.evaluate import evaluate
+        from spark.evaluation.paired_bootstrap import PerUserMetrics
+        from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks, lists_only
 
         ingested, split, selected = inputs["ingested"], inputs["split"], read_json(inputs["selected"] / "metrics.json")
-        champion, about = selected["champion"], self.in_run.dataset.interactions
+        champion, about = selected["champion"], self.context.dataset.interactions
         model = self.clone(Train, model=champion).directory / "model"
-        learned = Training.without_test(self.spark, ingested, split, about)
+        learned = TrainingData.without_test(self.spark, ingested, split, about)
         fit_fallbacks(learned, into / "fallbacks")
         lists = partial(
-            served, Ladder(model, into / "fallbacks", self.values["min_history"]),
-            Rules.of(ingested / "tracks", **self.rules),
+            lists_only, FallbackChain(model, into / "fallbacks", self.values["min_history"]),
+            ListRules.of(ingested / "tracks", **self.rules),
         )  # fmt: skip
         measured = evaluate(self.spark, ingested, split, model, about.liked_from, into / "per_user", lists)
-        metric = compared_by(selected["models"], selected["select_by"])
+        metric = comparison_metric(selected["models"], selected["select_by"])
         both = {"lists": into / "per_user", champion: self.clone(Evaluate, model=champion).directory / "per_user"}
-        difference = PerUser(both, metric).differences(["lists"], champion)["lists"]
+        difference = PerUserMetrics(both, metric).differences(["lists"], champion)["lists"]
         write_json(into / "metrics.json", asdict(measured.summary) | {"to_champion": {"metric": metric, **difference}})
-        return Rows(read=measured.held_out, written=measured.users)
+        return RowCounts(read=measured.held_out, written=measured.users)
 
 
 class Recommend(_Serving):
     """Makes the list of every user, the best `[recommend] k` tracks that they have not heard; and similar tracks."""
 
-    code = ("spark/lists.py", "spark/recommend.py", "spark/reasons.py", *_LISTED, *_SCORING, *_TABLES)
-
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "refitted": self.clone(Refit)}
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from spark.algorithms import Training
-        from spark.lists import Ladder, Rules, fit_fallbacks
-        from spark.recommend import recommend_everyone, similar_tracks
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from spark.algorithms.base import TrainingData
+        from spark.lists.recommend import recommend_all_users, write_similar_tracks
+        from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks
 
-        ingested, model, about = inputs["ingested"], inputs["refitted"] / "model", self.in_run.dataset.interactions
-        learned = Training.of_all(self.spark, ingested, about)
+        ingested, model, about = inputs["ingested"], inputs["refitted"] / "model", self.context.dataset.interactions
+        learned = TrainingData.all_interactions(self.spark, ingested, about)
         fit_fallbacks(learned, into / "fallbacks")
-        written = recommend_everyone(
+        written = recommend_all_users(
             self.spark, ingested, ingested / "blocks",
-            Ladder(model, into / "fallbacks", self.values["min_history"]),
+            FallbackChain(model, into / "fallbacks", self.values["min_history"]),
             self.values["k"], into / "recommendations",
-            rules=Rules.of(ingested / "tracks", **self.rules), reasons=self.values["reasons"],
+            rules=ListRules.of(ingested / "tracks", **self.rules), reasons=self.values["reasons"],
         )  # fmt: skip
-        similar_tracks(self.spark, ingested, model, self.values["k"], into / "similar")
-        return Rows(read=learned.num_users, written=written)
+        write_similar_tracks(self.spark, ingested, model, self.values["k"], into / "similar")
+        return RowCounts(read=learned.num_users, written=written)
 
 
 class Publish(Stage):
     """Assembles the version: the directory that is served, immutable from then on."""
 
-    code = (
-        "models/publish.py", "models/reach.py", "models/registry.py", "models/store.py", "models/store_build.py",
-    )  # fmt: skip
     described = [registry.MANIFEST]
 
     def requires(self) -> Mapping[str, Stage]:
@@ -468,32 +443,32 @@ class Publish(Stage):
         }
 
     def identity(self) -> list[Any]:
-        dataset = self.in_run.dataset
+        dataset = self.context.dataset
         return [dataset.name, dataset.title, dataset.item_label]
 
     @property
     def directory(self) -> Path:
         """A version lies with the models, not with the stages' outputs."""
-        return self.in_run.paths.versions(self.in_run.dataset.name) / self.fingerprint
+        return self.context.paths.versions(self.context.dataset.name) / self.fingerprint
 
-    def promised(self) -> dict[str, Any]:
+    def expected_checksums(self) -> dict[str, Any]:
         """The marker says what the manifest has to be, and that says the rest."""
         files: dict[str, Any] = registry.manifest(self.directory)["files"]
-        return super().promised() | files
+        return super().expected_checksums() | files
 
-    def make(self, *, into: Path, **inputs: Path) -> Rows:
-        from models.publish import Parts, assemble
+    def make(self, *, into: Path, **inputs: Path) -> RowCounts:
+        from models.assemble_version import VersionInputs, assemble_version
 
-        dataset, ingested, selected = self.in_run.dataset, inputs["ingested"], inputs["selected"]
+        dataset, ingested, selected = self.context.dataset, inputs["ingested"], inputs["selected"]
         labels = {"dataset": dataset.name, "version": self.fingerprint}
-        parts = Parts(
+        parts = VersionInputs(
             users=ingested / "users",
             tracks=ingested / "tracks",
             interactions=ingested / "interactions",
             model=inputs["refitted"] / "model",
             recommendations=inputs["recommended"] / "recommendations",
             similar=inputs["recommended"] / "similar",
-            rungs=inputs["recommended"] / "rungs.parquet",
+            tiers=inputs["recommended"] / "tiers.parquet",
             evaluation=selected / EVALUATION,
         )
         lists = {"lists": read_json(inputs["rehearsed"] / "metrics.json")} if "rehearsed" in inputs else {}
@@ -503,22 +478,22 @@ class Publish(Stage):
             "profile": (profile := read_json(ingested / "profile.json")),
             "tuning": {
                 stage.candidate: read_json(stage.directory / "best.json")
-                for stage in self.in_run.stages
+                for stage in self.context.stages
                 if isinstance(stage, Tune)
             },
         }
         facts = labels | {
             "title": dataset.title,
             "item_label": dataset.item_label,
-            "as_of": str(self.in_run.as_of) if self.in_run.as_of else (profile["times"] or {}).get("last"),
-            "settings": {name: values for stage in self.in_run.stages for name, values in stage.sections.items()},
+            "as_of": str(self.context.as_of) if self.context.as_of else (profile["times"] or {}).get("last"),
+            "settings": {name: values for stage in self.context.stages for name, values in stage.sections.items()},
             "inputs": read_json(ingested / "inputs.json"),
             "ingested_at": read_json(ingested / SUCCESS)["at"],
-            "code": {stage.label: stage.code_fingerprint for stage in self.in_run.stages},
+            "code": {stage.label: stage.code_fingerprint for stage in self.context.stages},
             "libraries": {name: importlib.metadata.version(name) for name in ("luigi", "pyspark", "numpy", "pyarrow")},
         }
-        counts = assemble(into, self.directory.parent, parts, documents, facts)
-        return Rows(read=counts["recommendations"], written=counts["recommendations"])
+        counts = assemble_version(into, self.directory.parent, parts, documents, facts)
+        return RowCounts(read=counts["recommendations"], written=counts["recommendations"])
 
 
 class Promote(Stage):
@@ -532,7 +507,7 @@ class Promote(Stage):
 
     @property
     def _root(self) -> Path:
-        return self.in_run.paths.versions(self.in_run.dataset.name)
+        return self.context.paths.versions(self.context.dataset.name)
 
     @property
     def _version(self) -> str:
@@ -541,7 +516,7 @@ class Promote(Stage):
     def complete(self) -> bool:
         """Whether this run's version is there and served, or was refused in this run."""
         served = self.clone(Publish).complete() and registry.current(self._root) == self._version
-        return not self.is_damaged and (served or self.in_run.not_promoted is not None)
+        return not self.is_damaged and (served or self.context.not_promoted is not None)
 
     def check(self) -> str | None:
         """Nothing of its own could be damaged; but a version that is made again is looked at again.
@@ -556,63 +531,63 @@ class Promote(Stage):
     def bytes_needed(self) -> int:
         return 0  # a word in `current`, and a line of the audit
 
-    def work(self, line: StageLine) -> None:
-        with locked(self._root / "promoting.lock", self._say_waiting):
+    def work(self, line: StageRecord) -> None:
+        with exclusive_lock(self._root / "promoting.lock", self._say_waiting):
             self.is_damaged = False
             if self.complete():
                 line.status = "skipped"
                 return
             serving = registry.current(self._root)
-            compared = self.in_run.compared = self._compared(serving)
-            self.in_run.not_promoted = self._refusal(serving)
-            if self.in_run.not_promoted is None:
+            compared = self.context.compared = self._compared(serving)
+            self.context.not_promoted = self._refusal(serving)
+            if self.context.not_promoted is None:
                 registry.promote(self._root, self._version, expected=serving, by="run", compared=compared.figures)
                 self._prune(serving)
 
     def _prune(self, before: str | None) -> None:
         """Removes what is old, but not the version that served before: one can roll back to that."""
-        kept, dataset = self.in_run.settings["publish"], self.in_run.dataset.name
+        kept, dataset = self.context.settings["publish"], self.context.dataset.name
         versions = registry.prune(
             self._root, kept["keep_versions"], spared=(before,), via="the pipeline, after promoting"
         )
-        unused = retention.prune(self.in_run.paths, dataset, kept["keep_days"], kept["keep_gb"], own_run=self.run_id)
+        unused = retention.prune(self.context.paths, dataset, kept["keep_days"], kept["keep_gb"], own_run=self.run_id)
         if versions or unused:
-            gone = f"{counted(len(versions), 'version')} and {counted(len(unused), 'stage output')}"
-            self.in_run.console.say(f"  Pruned: {gone}, as [publish] keep_… says.")
+            gone = f"{count_noun(len(versions), 'version')} and {count_noun(len(unused), 'stage output')}"
+            self.context.console.say(f"  Pruned: {gone}, as [publish] keep_… says.")
 
     def _refusal(self, serving: str | None) -> str | None:
         """Why the version may not be promoted, in a sentence; None where it may."""
         if registry.is_pinned(self._root):
             return f"a rollback pinned {self._root.name} to version {serving}."
-        limits = {name: self.in_run.settings["publish"][name] for name in ("min_size", "tolerance")}
-        select_by = self.in_run.settings["selection"]["select_by"]
+        limits = {name: self.context.settings["publish"][name] for name in ("min_size", "tolerance")}
+        select_by = self.context.settings["selection"]["select_by"]
         # What is no longer there cannot be compared with, and must not be in the way.
         old = self._candidate(serving) if serving and registry.is_version(self._root, serving) else None
         new = self._candidate(self._version)
-        if self.in_run.as_of is None:  # of all there is: as new as can be
+        if self.context.as_of is None:  # of all there is: as new as can be
             new = replace(new, as_of=None)
-        return refusal(new, old, select_by=select_by, **limits)
+        return refusal_reason(new, old, select_by=select_by, **limits)
 
-    def _compared(self, serving: str | None) -> Comparison:
+    def _compared(self, serving: str | None) -> ChampionComparison:
         """How the champion compares with popularity, and with what is served where that can be said."""
-        from spark.paired import between, to_popularity
+        from spark.evaluation.paired_bootstrap import compare_to_popularity, compare_versions
 
         new, own = self._candidate(self._version), self._root / self._version / EVALUATION
-        popularity = None if new.champion == BASELINE else to_popularity(own)
+        popularity = None if new.champion == BASELINE else compare_to_popularity(own)
         if serving is None or not registry.is_version(self._root, serving):
-            return Comparison(new.champion, new.compared_by, popularity)
+            return ChampionComparison(new.champion, new.compared_by, popularity)
         theirs = self._root / serving / EVALUATION
         alike = new.measured_like(self._candidate(serving)) and theirs.is_file()
-        found = between(own, theirs) if alike else None
-        return Comparison(new.champion, new.compared_by, popularity, found, there_is_serving=True)
+        found = compare_versions(own, theirs) if alike else None
+        return ChampionComparison(new.champion, new.compared_by, popularity, found, there_is_serving=True)
 
-    def _candidate(self, version: str) -> Candidate:
+    def _candidate(self, version: str) -> GateInput:
         directory = self._root / version
         manifest = registry.manifest(directory)
-        return Candidate(read_json(directory / "metrics.json"), manifest["counts"], manifest.get("as_of"))
+        return GateInput(read_json(directory / "metrics.json"), manifest["counts"], manifest.get("as_of"))
 
 
-class RecommendAll(InRun, luigi.WrapperTask):
+class RecommendAll(PipelineTask, luigi.WrapperTask):
     """From raw listening data to recommendations for everyone, served."""
 
     def requires(self) -> Mapping[str, Stage]:
@@ -627,8 +602,8 @@ class RecommendAsOf(luigi.Task):
     """
 
     date = luigi.DateParameter(description="Only what happened before this day (UTC) counts.")
-    dataset = Shown(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
-    raw_dir = Shown(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
+    dataset = RedactedParameter(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
+    raw_dir = RedactedParameter(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
 
     @property
     def priority(self) -> float:  # type: ignore[override]
@@ -641,7 +616,7 @@ class RecommendAsOf(luigi.Task):
 
     def complete(self) -> bool:
         """Whether the day's version is published."""
-        with looking():
+        with read_only_run():
             return Publish(**self._asked).complete()
 
     def run(self) -> Iterator[RecommendAll]:

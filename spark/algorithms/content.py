@@ -17,16 +17,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from config.errors import NotApplicable
-from spark.algorithms import COLD, Floats, Indexes, Ranker, Report, Training, completed, popularity_of
-from spark.algorithms.items import histories
-from spark.blocks import Rows
-from spark.tables import described, texts_of
+from common.errors import NotApplicable
+from spark.algorithms.base import (
+    COLD_TRACK_LISTENERS,
+    FloatArray,
+    IndexArray,
+    ProgressReport,
+    RankingScorer,
+    TrainingData,
+    fill_missing_scores,
+    load_popularity,
+)
+from spark.algorithms.user_item_matrix import user_item_matrix
+from spark.storage.interaction_matrix import CSRMatrix
+from spark.storage.tables import described, texts_of
 
 _FEATURES = ("artist", "genre", "tags")
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Describes every track of the catalogue.
 
     Raises:
@@ -67,11 +76,11 @@ def _unit(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def load(model: Path) -> ContentScorer:
     """Opens a saved model."""
-    return ContentScorer(popularity_of(model), sparse.load_npz(model / "tracks.npz").tocsr())
+    return ContentScorer(load_popularity(model), sparse.load_npz(model / "tracks.npz").tocsr())
 
 
 @dataclass(frozen=True)
-class ContentScorer(Ranker):
+class ContentScorer(RankingScorer):
     """Scores by the cosine of a user's profile and each track's features."""
 
     features: sparse.csr_matrix
@@ -85,15 +94,15 @@ class ContentScorer(Ranker):
     @cached_property
     def new_tracks(self) -> NDArray[np.bool_]:
         """Which tracks hardly anybody has heard, and something is known of."""
-        return np.asarray((self.popularity < COLD) & self.known_tracks)
+        return np.asarray((self.popularity < COLD_TRACK_LISTENERS) & self.known_tracks)
 
     @cached_property
     def _tracks(self) -> sparse.csr_matrix:
         """The features by rows, one a feature: products with it need no conversion."""
         return self.features.T.tocsr()
 
-    def scores(self, users: Indexes, heard: Rows) -> Floats:
+    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
-        profiles = _unit(histories(heard, users, self.num_tracks) @ self.features)
+        profiles = _unit(user_item_matrix(heard, users, self.num_tracks) @ self.features)
         scores = np.ascontiguousarray((profiles @ self._tracks).toarray(), np.float32)
-        return completed(scores, self.known_tracks, np.diff(profiles.indptr) == 0, self.popularity)
+        return fill_missing_scores(scores, self.known_tracks, np.diff(profiles.indptr) == 0, self.popularity)

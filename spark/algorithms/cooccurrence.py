@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def together(by_track, by_user, weights, left, right, first, last):  # type: ignore[no-untyped-def]
+def cooccurrence_rows(by_track, by_user, weights, left, right, first, last):  # type: ignore[no-untyped-def]
     """How much the tracks first to last are heard together with every track, shape (last − first, tracks), float32.
 
     The entry of tracks i and j is Σ w_u · left_i · right_j over the users u of both: with all ones the number of

@@ -16,11 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import NotApplicable
-from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
-from spark.algorithms.items import histories
-from spark.blocks import TRACK, USER, Rows, make_room, mapped, rows_of, write_at
-from spark.tasks import in_tasks, memory
+from common.errors import NotApplicable
+from spark.algorithms.base import (
+    FloatArray,
+    IndexArray,
+    ProgressReport,
+    RankingScorer,
+    TrainingData,
+    fill_missing_scores,
+    load_popularity,
+)
+from spark.algorithms.user_item_matrix import user_item_matrix
+from spark.runtime.worker_tasks import available_memory, run_tasks
+from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, allocate_file, load_csr, memory_map, write_at
 
 _MATRICES = 3
 """Of the size of G, which are in memory at once."""
@@ -28,13 +36,13 @@ _TRACKS_PER_TASK = 512
 _GRAM = "gram"
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Learns the weights of all pairs of tracks that enough users heard.
 
     Raises:
         NotApplicable: the matrices would not fit into the memory.
     """
-    listeners = np.diff(rows_of(training.blocks, TRACK).starts)
+    listeners = np.diff(load_csr(training.blocks, TRACK).indptr)
     tracks = np.flatnonzero(listeners >= settings["min_listeners"]).astype(np.int32)
     _refuse_too_large(len(tracks), settings["min_listeners"])
     into.mkdir()
@@ -48,7 +56,7 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 
 def _refuse_too_large(count: int, min_listeners: int) -> None:
-    needed, there = _MATRICES * 4 * count**2, memory()
+    needed, there = _MATRICES * 4 * count**2, available_memory()
     if count == 0:
         raise NotApplicable(f"no track has {min_listeners} listeners ([ease] min_listeners)")
     if needed > there / 2:
@@ -58,26 +66,26 @@ def _refuse_too_large(count: int, min_listeners: int) -> None:
         )
 
 
-def _gram(training: Training, tracks: Indexes, file: Path) -> NDArray[np.float32]:
+def _gram(training: TrainingData, tracks: IndexArray, file: Path) -> NDArray[np.float32]:
     """How many users heard both of two tracks, shape (len(tracks),) * 2, made by tasks in a file."""
     blocks, count = training.blocks, len(tracks)
-    make_room(file, 4 * count**2)
+    allocate_file(file, 4 * count**2)
 
     def count_together(first: int) -> None:
-        from spark.algorithms.cooccurrence import together
+        from spark.algorithms.cooccurrence import cooccurrence_rows
 
-        by_user, by_track = rows_of(blocks, USER), rows_of(blocks, TRACK)
+        by_user, by_track = load_csr(blocks, USER), load_csr(blocks, TRACK)
         users, every = np.ones(len(by_user), np.float32), np.ones(len(by_track), np.float32)
         for at in range(first, min(first + _TRACKS_PER_TASK, count)):
             track = int(tracks[at])
-            rows = together(
-                (by_track.starts, by_track.columns), (by_user.starts, by_user.columns), users, every, every,
+            rows = cooccurrence_rows(
+                (by_track.indptr, by_track.indices), (by_user.indptr, by_user.indices), users, every, every,
                 track, track + 1,
             )  # fmt: skip
             write_at(file, 4 * count * at, rows[0, tracks])
 
-    in_tasks(training.spark, count_together, range(0, count, _TRACKS_PER_TASK))
-    return mapped(file, np.float32).reshape(count, count)
+    run_tasks(training.spark, count_together, range(0, count, _TRACKS_PER_TASK))
+    return memory_map(file, np.float32).reshape(count, count)
 
 
 def _weights(gram: NDArray[np.float32], reg_param: float) -> NDArray[np.float32]:
@@ -100,16 +108,16 @@ def _weights(gram: NDArray[np.float32], reg_param: float) -> NDArray[np.float32]
 def load(model: Path) -> EaseScorer:
     """Opens a saved model."""
     weights = np.load(model / "weights.npy", mmap_mode="r")
-    return EaseScorer(popularity_of(model), weights, np.load(model / "tracks.npy"))
+    return EaseScorer(load_popularity(model), weights, np.load(model / "tracks.npy"))
 
 
 @dataclass(frozen=True)
-class EaseScorer(Ranker):
+class EaseScorer(RankingScorer):
     """Scores by the sum of the weights of what a user heard."""
 
     weights: NDArray[np.float32]
     """Shape (tracks of the model,) * 2: from each, a row, to each, a column."""
-    tracks: Indexes
+    tracks: IndexArray
     """Which tracks those are."""
 
     @cached_property
@@ -117,12 +125,12 @@ class EaseScorer(Ranker):
         """See `Scorer`."""
         return np.asarray(self._places >= 0)
 
-    def scores(self, users: Indexes, heard: Rows) -> Floats:
+    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
-        history = histories(heard, users, self.num_tracks)[:, self.tracks]
+        history = user_item_matrix(heard, users, self.num_tracks)[:, self.tracks]
         scores = np.zeros((len(users), self.num_tracks), np.float32)
         scores[:, self.tracks] = history @ self.weights
-        return completed(scores, self.known_tracks, np.diff(history.indptr) == 0, self.popularity)
+        return fill_missing_scores(scores, self.known_tracks, np.diff(history.indptr) == 0, self.popularity)
 
     @cached_property
     def _places(self) -> NDArray[np.int64]:
@@ -131,10 +139,10 @@ class EaseScorer(Ranker):
         places[self.tracks] = np.arange(len(self.tracks))
         return places
 
-    def weights_between(self, origins: Indexes, targets: Indexes) -> Floats:
+    def weights_between(self, origins: IndexArray, targets: IndexArray) -> FloatArray:
         """The weights from some tracks to others, shape (origins, targets); 0 where one of them is left out."""
         rows, columns = self._places[origins], self._places[targets]
-        found: Floats = self.weights[np.ix_(np.maximum(rows, 0), np.maximum(columns, 0))]
+        found: FloatArray = self.weights[np.ix_(np.maximum(rows, 0), np.maximum(columns, 0))]
         found[rows < 0] = 0
         found[:, columns < 0] = 0
         return found

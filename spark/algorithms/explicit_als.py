@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from spark.algorithms import Report, Training, label_of
 from spark.algorithms.als.training import Objective, train_and_save
-from spark.algorithms.factors import FactorScorer, load_factors
-from spark.algorithms.mllib import fit_factors
-from spark.blocks import USER, rows_of
+from spark.algorithms.base import ProgressReport, TrainingData, model_info
+from spark.algorithms.factor_model import FactorScorer, load_factors
+from spark.algorithms.mllib_als import fit_factors
+from spark.storage.interaction_matrix import USER, load_csr
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Trains on the ratings."""
-    mean = float(np.mean(rows_of(training.blocks, USER).values, dtype=np.float64))
+    mean = float(np.mean(load_csr(training.blocks, USER).data, dtype=np.float64))
     facts = {"mean": mean, "rating_range": training.rating_range}
     if settings["engine"] == "mllib":
-        fit_factors(training.rows.select("user", "track", "value"), training.count, settings, into, implicit=False)
+        fit_factors(training.dataframe.select("user", "track", "value"), training.count, settings, into, implicit=False)
         return facts
     wanted = Objective(
         settings["rank"], settings["reg_param"], settings["reg_exponent"], "rating",
@@ -36,7 +36,7 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 def load(model: Path) -> FactorScorer:
     """Opens a saved model."""
-    label = label_of(model)
+    label = model_info(model)
     low, high = label["rating_range"]
     rank = label.get("objective", {}).get("rank")
     return load_factors(model, rank=rank, predicts_ratings=True, mean=label["mean"], rating_range=(low, high))

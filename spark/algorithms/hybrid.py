@@ -1,8 +1,8 @@
 """Hybrid: a weighted sum of what other models say, after each of them is brought to the same scale.
 
-Each model's scores of a user are brought to mean 0 and deviation 1 over the catalogue, and added with weights that were
-learned on the validation part (`spark.blending`). Models differ in what they see: ALS the taste, content the tags, EASE
-what is heard together; their mistakes are not the same.
+Each model's scores of a user are standardised to mean 0 and deviation 1 over the catalogue, then added with weights
+learned on the validation part (`spark.evaluation.blend_weights`). The models use different signals (taste, tags,
+co-listening), so their errors differ.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.durable import read_json, write_json
-from spark.algorithms import Floats, Indexes, Report, Scorer, Training, standardised
-from spark.algorithms import fit as fit_part
-from spark.algorithms import load as load_part
-from spark.blocks import Rows
+from common.durable import read_json, write_json
+from spark.algorithms.base import FloatArray, IndexArray, ProgressReport, Scorer, TrainingData, standardize_scores
+from spark.algorithms.base import fit_model as fit_part
+from spark.algorithms.base import load_scorer as load_part
+from spark.storage.interaction_matrix import CSRMatrix
 
 _WEIGHTS = "weights.json"
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Trains the parts that have a weight.
 
     Settings: "weights", by the names of the parts, and "parts", the settings of each.
@@ -62,19 +62,19 @@ class HybridScorer:
         """See `Scorer`."""
         return np.asarray(np.any([part.known_tracks for part in self.parts.values()], axis=0))
 
-    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> NDArray[np.bool_]:
         """See `Scorer`."""
-        return np.asarray(np.any([part.knows(users, heard) for part in self.parts.values()], axis=0))
+        return np.asarray(np.any([part.can_personalize(users, heard) for part in self.parts.values()], axis=0))
 
-    def scores(self, users: Indexes, heard: Rows) -> Floats:
+    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
         total = np.zeros((len(users), self.num_tracks), np.float32)
         for name, part in self.parts.items():
-            scores = standardised(part.scores(users, heard))
+            scores = standardize_scores(part.scores(users, heard))
             scores *= np.float32(self.weights[name])
             total += scores
         return total
 
-    def ratings(self, users: Indexes, tracks: Indexes) -> Floats:
+    def ratings(self, users: IndexArray, tracks: IndexArray) -> FloatArray:
         """See `Scorer`."""
         raise NotImplementedError("A hybrid does not predict ratings.")

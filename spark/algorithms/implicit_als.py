@@ -9,25 +9,25 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from spark.algorithms import Report, Training, label_of
-from spark.algorithms.als.stopping import iterations_worth
+from spark.algorithms.als.early_stopping import best_iteration_count
 from spark.algorithms.als.training import Objective, train_and_save
-from spark.algorithms.factors import FactorScorer, load_factors
-from spark.algorithms.mllib import fit_factors
+from spark.algorithms.base import ProgressReport, TrainingData, model_info
+from spark.algorithms.factor_model import FactorScorer, load_factors
+from spark.algorithms.mllib_als import fit_factors
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Trains on who heard what."""
     if settings["engine"] == "mllib":
         weigh = {"binary": F.lit(1.0), "linear": F.col("value"), "log": F.log1p("value")}[settings["value"]]
-        rows = training.rows.select("user", "track", weigh.alias("value"))
+        rows = training.dataframe.select("user", "track", weigh.alias("value"))
         fit_factors(rows, training.count, settings, into, implicit=True)
         return {}
     names = ("rank", "reg_param", "reg_exponent", "value", "alpha")
     wanted = Objective(**{name: settings[name] for name in names})
     iterations = settings["max_iter"]
     if settings["patience"]:
-        iterations = iterations_worth(
+        iterations = best_iteration_count(
             training, wanted, into, most=iterations, patience=settings["patience"], steps=settings["steps"],
             seed=settings["seed"], report=report,
         )  # fmt: skip
@@ -37,4 +37,4 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 def load(model: Path) -> FactorScorer:
     """Opens a saved model."""
-    return load_factors(model, objective=label_of(model).get("objective"))
+    return load_factors(model, objective=model_info(model).get("objective"))

@@ -18,9 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms import Floats, Indexes, Ranker, Report, Training, completed, popularity_of
-from spark.blocks import TRACK, USER, Rows, rows_of
-from spark.tasks import in_tasks
+from spark.algorithms.base import (
+    FloatArray,
+    IndexArray,
+    ProgressReport,
+    RankingScorer,
+    TrainingData,
+    fill_missing_scores,
+    load_popularity,
+)
+from spark.runtime.worker_tasks import run_tasks
+from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, load_csr
 
 _K1, _B = 1.2, 0.75
 """BM25's customary constants."""
@@ -29,7 +37,7 @@ _COST_PER_TASK = 200_000_000
 _ROWS = 64
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Finds each track's nearest."""
     into.mkdir()
     blocks, kind, most = training.blocks, settings["similarity"], settings["neighbours"]
@@ -40,7 +48,7 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
         np.savez(into / name, starts=starts, tracks=tracks, similarities=similarities)
         return f"{name}.npz"
 
-    parts = [np.load(into / name) for name in in_tasks(training.spark, nearest, _tasks(blocks))]
+    parts = [np.load(into / name) for name in run_tasks(training.spark, nearest, _tasks(blocks))]
     counts = np.concatenate([np.diff(part["starts"]) for part in parts])
     np.save(into / "starts.npy", np.concatenate([[0], np.cumsum(counts)]))
     for name in ("tracks", "similarities"):
@@ -52,25 +60,27 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 def _tasks(blocks: Path) -> list[tuple[int, int]]:
     """First track and that after the last of each task, by how many pairs have to be looked at."""
-    by_track, by_user = rows_of(blocks, TRACK), rows_of(blocks, USER)
-    lengths = np.diff(by_user.starts)[by_track.columns]
-    pairs = np.concatenate([[0], np.cumsum(lengths)])[by_track.starts]
+    by_track, by_user = load_csr(blocks, TRACK), load_csr(blocks, USER)
+    lengths = np.diff(by_user.indptr)[by_track.indices]
+    pairs = np.concatenate([[0], np.cumsum(lengths)])[by_track.indptr]
     cuts = np.searchsorted(pairs, np.arange(_COST_PER_TASK, pairs[-1], _COST_PER_TASK))
     edges = sorted({0, *cuts.tolist(), len(by_track)})
     return list(itertools.pairwise(edges))
 
 
-def _nearest(blocks: Path, kind: str, most: int, first: int, last: int) -> tuple[NDArray[np.int64], Indexes, Floats]:
+def _nearest(
+    blocks: Path, kind: str, most: int, first: int, last: int
+) -> tuple[NDArray[np.int64], IndexArray, FloatArray]:
     """The nearest of the tracks from first to before last, compressed; of equally near ones the lower index."""
-    from spark.algorithms.cooccurrence import together
+    from spark.algorithms.cooccurrence import cooccurrence_rows
 
-    by_user, by_track = rows_of(blocks, USER), rows_of(blocks, TRACK)
+    by_user, by_track = load_csr(blocks, USER), load_csr(blocks, TRACK)
     users, tracks = _weights(by_user, by_track, kind)
     starts, found, similarities = [0], [], []
     for begin in range(first, last, _ROWS):
         end = min(begin + _ROWS, last)
-        rows = together(
-            (by_track.starts, by_track.columns), (by_user.starts, by_user.columns), users, tracks, tracks, begin, end
+        rows = cooccurrence_rows(
+            (by_track.indptr, by_track.indices), (by_user.indptr, by_user.indices), users, tracks, tracks, begin, end
         )
         rows[np.arange(end - begin), np.arange(begin, end)] = 0  # a track is no neighbour of itself
         for row in rows:
@@ -83,17 +93,17 @@ def _nearest(blocks: Path, kind: str, most: int, first: int, last: int) -> tuple
     return np.array(starts), np.concatenate(found), np.concatenate(similarities)
 
 
-def _weights(by_user: Rows, by_track: Rows, kind: str) -> tuple[Floats, Floats]:
+def _weights(by_user: CSRMatrix, by_track: CSRMatrix, kind: str) -> tuple[FloatArray, FloatArray]:
     """The weights of users and of tracks by which a pair of tracks heard together counts."""
-    heard, listeners = np.diff(by_user.starts), np.diff(by_track.starts)
+    heard, listeners = np.diff(by_user.indptr), np.diff(by_track.indptr)
     if kind == "cosine":
         users, tracks = np.ones(len(heard)), np.ones(len(listeners))
         squares = listeners.astype(np.float64)
     else:
         tracks = np.log((len(heard) - listeners + 0.5) / (listeners + 0.5) + 1.0)
         users = ((_K1 + 1) / (1 + _K1 * (1 - _B + _B * heard / max(heard.mean(), 1e-9)))) ** 2
-        sums = np.concatenate([[0.0], np.cumsum(users[by_track.columns])])
-        squares = tracks**2 * np.diff(sums[by_track.starts])
+        sums = np.concatenate([[0.0], np.cumsum(users[by_track.indices])])
+        squares = tracks**2 * np.diff(sums[by_track.indptr])
     lengths = np.sqrt(np.maximum(squares, np.finfo(np.float64).tiny))
     return users.astype(np.float32), np.where(listeners > 0, tracks / lengths, 0.0).astype(np.float32)
 
@@ -103,28 +113,28 @@ def load(model: Path) -> NeighbourScorer:
     starts, tracks, similarities = (
         np.load(model / f"{name}.npy", mmap_mode="r") for name in ("starts", "tracks", "similarities")
     )
-    return NeighbourScorer(popularity_of(model), starts, tracks, similarities)
+    return NeighbourScorer(load_popularity(model), starts, tracks, similarities)
 
 
 @dataclass(frozen=True)
-class NeighbourScorer(Ranker):
+class NeighbourScorer(RankingScorer):
     """Scores a track by its similarity to what a user heard, as far as it is among the nearest of that."""
 
     starts: NDArray[np.int64]
-    neighbours: Indexes
-    similarities: Floats
+    neighbours: IndexArray
+    similarities: FloatArray
 
-    def scores(self, users: Indexes, heard: Rows) -> Floats:
+    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
         from spark.algorithms.cooccurrence import add_neighbours
 
         scores = np.zeros((len(users), self.num_tracks), np.float32)
         add_neighbours(
-            heard.starts, heard.columns, users.astype(np.int64), self.starts, self.neighbours, self.similarities, scores
+            heard.indptr, heard.indices, users.astype(np.int64), self.starts, self.neighbours, self.similarities, scores
         )
-        return completed(scores, self.known_tracks, np.asarray(~scores.any(axis=1)), self.popularity)
+        return fill_missing_scores(scores, self.known_tracks, np.asarray(~scores.any(axis=1)), self.popularity)
 
-    def similarities_of(self, track: int, others: Indexes) -> Floats:
+    def similarities_of(self, track: int, others: IndexArray) -> FloatArray:
         """How similar others are to a track, as far as they are among its nearest; shape (len(others),)."""
         row = slice(self.starts[track], self.starts[track + 1])
         nearest, found = self.neighbours[row], np.zeros(len(others), np.float32)

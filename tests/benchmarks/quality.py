@@ -36,8 +36,8 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from config.paths import PROJECT
-from spark.session import SessionOptions, close_session, open_session
-from spark.synthetic import Sizes, generate
+from spark.ingest.synthetic_data import SyntheticSizes, generate
+from spark.runtime.session import SessionOptions, close_session, open_session
 
 LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
 HELD_OUT, SEED, DEPTH = 0.2, 42, 20
@@ -102,7 +102,7 @@ def compare(data: Data, root: Path, tuning: list[str]) -> None:
 def compare_errors(root: Path, tuning: list[str]) -> None:
     """Ratings predicted by the pipeline, and by MLlib on a grid, for the pipeline's own test part."""
     (root / "raw").mkdir()
-    generate(Sizes(2_000, 1_500, 80_000, SEED), root / "raw")
+    generate(SyntheticSizes(2_000, 1_500, 80_000, SEED), root / "raw")
     (root / "ratings.toml").write_text(RATINGS, encoding="utf-8")
     run("ratings", root, str(root / "ratings.toml"), [*tuning, "--selection-candidates", '["als_explicit"]'])
     work = root / "data" / "work" / "ratings"
@@ -208,7 +208,7 @@ def keep_tags(source: Path, root: Path, wanted: Callable[[tuple[str, str]], bool
 def synthetic(source: Path, root: Path) -> Data:
     """Ratings of listeners with tastes."""
     (root / "raw").mkdir()
-    generate(Sizes(2_000, 1_500, 80_000, SEED), root / "raw")
+    generate(SyntheticSizes(2_000, 1_500, 80_000, SEED), root / "raw")
     ratings = pd.read_csv(root / "raw" / "ratings.csv", dtype=str).drop_duplicates(["user_id", "track_id"], keep="last")
     ratings = ratings.astype({"rating": float})
     data = split("synthetic listeners", ratings[["user_id", "track_id", "rating"]].set_axis([0, 1, 2], axis=1))

@@ -24,8 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from measure import measured, table
 
-from config.durable import tree_bytes
-from spark.cluster import cluster
+from common.durable import directory_size
+from spark.runtime.local_cluster import cluster
 
 SIZES = {1: (50_000, 20_000), 5: (100_000, 30_000), 20: (1_000_000, 100_000)}
 """Users and tracks, by millions of interactions."""
@@ -75,7 +75,7 @@ def run(root: Path, millions: int, master: str = "local[2]") -> Ran:
     for line in (line for line in lines if line["event"] == "stage"):
         name, label = line["stage"], " ".join(filter(None, (line["stage"], line["model"])))
         made = root / ("models/synthetic" if name == "Publish" else f"data/work/synthetic/{name}") / line["fingerprint"]
-        sizes[label] = tree_bytes(made) if made.is_dir() else 0
+        sizes[label] = directory_size(made) if made.is_dir() else 0
         for of, value in ((stages, line["duration_s"]), (written, sizes[label])):
             of[name] = of.get(name, 0) + value
         read[name] = read.get(name, 0) + sum(sizes.get(before, 0) for before in line["requires"])

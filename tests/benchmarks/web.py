@@ -38,7 +38,7 @@ from measure import table, tree_bytes
 
 from config.paths import PROJECT, Paths
 from models import registry
-from models.store import FILE
+from models.serving_store import FILE
 from webapp import __main__ as page
 
 HEARD = 20

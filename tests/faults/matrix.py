@@ -29,10 +29,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from config.durable import STAGING, differing, read_json
+from common.durable import STAGING, changed_files, read_json
 from config.paths import PROJECT, SUCCESS
 from models import registry
-from models.forget import knowing
+from models.forget import versions_with_user
 from models.recommender import recommend
 
 SETTINGS = (
@@ -236,7 +236,7 @@ class World:
             faults.append("is pinned" if registry.is_pinned(versions) else "is not pinned")
         if registry.versions(versions) != ([self.new] if verb == "prune" else [self.old, self.new]):
             faults.append(f"left the versions {registry.versions(versions)}")
-        if verb == "forget" and (known := knowing(versions, FORGOTTEN)):
+        if verb == "forget" and (known := versions_with_user(versions, FORGOTTEN)):
             faults.append(f"{known} know the user")
         if verb == "prune" and (run := _luigi(root, AFTER)).returncode:
             faults.append(f"the next run ended with {run.returncode}: {run.stderr[-300:]!r}")
@@ -380,7 +380,7 @@ def _is_whole(output: Path) -> bool:
         files = read_json(output / SUCCESS)["files"]
         if (output / registry.MANIFEST).exists():
             return not registry.verify(output)
-        return not any(differing(output, files))
+        return not any(changed_files(output, files))
     except (OSError, ValueError, KeyError):
         return False
 

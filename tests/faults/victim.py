@@ -27,8 +27,9 @@ from luigi.cmdline import luigi_run
 
 import models.__main__
 import workflow.__main__
-from config import durable
-from workflow import run, runlog, stage, tasks
+from common import durable
+from run_records import writer
+from workflow import run, stage, tasks
 
 COMMANDS = {"luigi": luigi_run, "models": models.__main__.main, "workflow": workflow.__main__.main}
 
@@ -107,7 +108,7 @@ def main() -> None:
     """Runs the command to its end, whichever that is."""
     plan, command, *arguments = sys.argv[1:]
     steps = Steps(json.loads(plan), "the beginning" if command == "luigi" else arguments[0])
-    fsync, exchange, at = os.fsync, durable._exchanged, run.Run._at
+    fsync, exchange, at = os.fsync, durable._exchanged, run.RunContext._at
 
     def forced(handle: int) -> None:
         steps.take("force", Path(f"/proc/self/fd/{handle}").readlink())
@@ -117,13 +118,13 @@ def main() -> None:
         steps.take("exchange", one)
         return exchange(one, other)
 
-    def begun(this: run.Run, label: str) -> None:
+    def begun(this: run.RunContext, label: str) -> None:
         steps.stage = f"after {steps.stage}" if label == run.BETWEEN else label
         at(this, label)
 
-    def bracketed(make: Callable[..., stage.Rows]) -> Callable[..., stage.Rows]:
+    def bracketed(make: Callable[..., stage.RowCounts]) -> Callable[..., stage.RowCounts]:
         @wraps(make)
-        def made(*arguments: Any, **inputs: Any) -> stage.Rows:
+        def made(*arguments: Any, **inputs: Any) -> stage.RowCounts:
             steps.step("stage begins its work")
             rows = make(*arguments, **inputs)
             steps.step("stage has done its work")
@@ -131,8 +132,8 @@ def main() -> None:
 
         return made
 
-    runlog._EVERY_S = 0.0  # so that it hangs on no clock which steps there are
-    os.fsync, durable._exchanged, run.Run._at = forced, exchanged, begun  # type: ignore[method-assign]
+    writer._EVERY_S = 0.0  # so that it hangs on no clock which steps there are
+    os.fsync, durable._exchanged, run.RunContext._at = forced, exchanged, begun  # type: ignore[method-assign]
     for kind in vars(tasks).values():
         if isinstance(kind, type) and issubclass(kind, stage.Stage) and "make" in vars(kind):
             kind.make = bracketed(kind.make)  # type: ignore[method-assign]

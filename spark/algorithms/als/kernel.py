@@ -30,7 +30,7 @@ _SMALL = np.float32(1e-20)
 
 
 class Entries(NamedTuple):
-    """Compressed rows: see `spark.blocks.Rows`."""
+    """Compressed rows: see `spark.storage.interaction_matrix.Rows`."""
 
     starts: NDArray[np.int64]
     columns: NDArray[np.int32]
@@ -53,7 +53,7 @@ class Form(NamedTuple):
     """Which column of the other side's factors is its bias, which the target is freed from as well; −1: none."""
 
 
-class Room(NamedTuple):
+class Workspace(NamedTuple):
     """What a batch of entries is unpacked into."""
 
     factors: NDArray[np.float32]
@@ -80,7 +80,7 @@ def solve(entries, form, other, gram, own, steps, first, last):  # type: ignore[
     size = rank + 1 if form.ones >= 0 else rank
     full = np.zeros((size, size), np.float32)
     full[:rank, :rank] = gram
-    room = Room(
+    room = Workspace(
         np.empty((BATCH_ENTRIES, size), np.float32),
         np.empty((BATCH_ENTRIES, size), np.float32),
         np.empty(BATCH_ENTRIES, np.float32),
@@ -245,7 +245,7 @@ def _put(solution, out, rank, ones):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def misfit(entries, form, other, own, rank, first, last):  # type: ignore[no-untyped-def]
+def squared_error(entries, form, other, own, rank, first, last):  # type: ignore[no-untyped-def]
     """What the entries of the rows first to last add to the objective, λ apart.
 
     If implicit, without the sum of the squares of all scores, which follows from the two Gram matrices.

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from config.errors import UserError
-from spark.algorithms import Report, Training
-from spark.algorithms.factors import save_factors
-from spark.blocks import TRACK, USER, Rows, make_room, mapped, rows_of, write_at
-from spark.tasks import in_tasks, memory
+from common.errors import UserError
+from spark.algorithms.base import ProgressReport, TrainingData
+from spark.algorithms.factor_model import save_factors
+from spark.runtime.worker_tasks import available_memory, run_tasks
+from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, allocate_file, load_csr, memory_map, write_at
 
 if TYPE_CHECKING:
     from spark.algorithms.als.kernel import Entries, Form
@@ -72,7 +72,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Job:
+class HalfIteration:
     """One half-iteration: what a task needs to know."""
 
     blocks: Path
@@ -92,18 +92,18 @@ class Job:
         """What the kernel takes for the entries and the objective."""
         from spark.algorithms.als import kernel
 
-        rows, wanted = rows_of(self.blocks, self.side), self.objective
+        rows, wanted = load_csr(self.blocks, self.side), self.objective
         bias_of_user, bias_of_track = wanted.rank, wanted.rank + 1
         ones, minus = (bias_of_user, bias_of_track) if self.side == USER else (bias_of_track, bias_of_user)
         form = kernel.Form(
             wanted.kind, np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, np.float32(wanted.mean),
             *((ones, minus) if wanted.biases else (-1, -1)),
         )  # fmt: skip
-        return kernel.Entries(rows.starts, rows.columns, rows.values), form
+        return kernel.Entries(rows.indptr, rows.indices, rows.data), form
 
 
 def train_and_save(
-    training: Training, objective: Objective, settings: Mapping[str, Any], into: Path, report: Report
+    training: TrainingData, objective: Objective, settings: Mapping[str, Any], into: Path, report: ProgressReport
 ) -> None:
     """Trains, and saves an ordinary `ALSModel` at `into`. Settings: max_iter, steps, seed, say_objective."""
     flat = into / "flat"
@@ -126,7 +126,7 @@ def train(
     iterations: int,
     steps: int,
     seed: int,
-    report: Report = lambda text, fraction: None,
+    report: ProgressReport = lambda text, fraction: None,
     say_objective: bool = False,
     enough: Enough | None = None,
 ) -> tuple[Path, Path]:
@@ -135,7 +135,7 @@ def train(
     For a given seed the result is the same to 1e-5 whatever machine and number of workers, and the same bytes on one.
 
     Args:
-        blocks: see `spark.blocks`.
+        blocks: see `spark.storage.interaction_matrix`.
         into: a directory that every worker can write; the files will be in it.
         steps: of conjugate gradients in each half-iteration; 0 solves exactly.
         report: told after each half-iteration how far the training is.
@@ -145,13 +145,13 @@ def train(
     plan = Plan(blocks, into, objective, iterations, steps, say_objective, enough)
     _refuse_too_large(plan)
     for file in (file for pair in plan.files.values() for file in pair):
-        make_room(file, 4 * objective.width * plan.rows(file))
+        allocate_file(file, 4 * objective.width * plan.rows(file))
     watched = say_objective or enough is not None
-    if not watched and all(len(tasks_of(rows_of(blocks, side))) == 1 for side in (USER, TRACK)):
+    if not watched and all(len(tasks_of(load_csr(blocks, side))) == 1 for side in (USER, TRACK)):
         # A job for each half-iteration would take longer than the work.
-        in_tasks(spark, lambda _: plan.carry_out(lambda work, tasks: list(map(work, tasks)), seed), [0])
+        run_tasks(spark, lambda _: plan.carry_out(lambda work, tasks: list(map(work, tasks)), seed), [0])
     else:
-        plan.carry_out(partial(in_tasks, spark), seed, report)
+        plan.carry_out(partial(run_tasks, spark), seed, report)
     users, tracks = (plan.files[side][0] for side in (USER, TRACK))
     return users, tracks
 
@@ -159,7 +159,7 @@ def train(
 Task = tuple[int, int]
 """First row, and that after the last."""
 
-Run = Callable[[Callable[[Any], NDArray[np.float64]], Sequence[Any]], list[NDArray[np.float64]]]
+ALSRun = Callable[[Callable[[Any], NDArray[np.float64]], Sequence[Any]], list[NDArray[np.float64]]]
 """Applies work to each of some tasks, somewhere."""
 
 Enough = Callable[[int, Path, Path], bool]
@@ -185,9 +185,9 @@ class Plan:
 
     def rows(self, file: Path) -> int:
         """How many rows a file has."""
-        return len(rows_of(self.blocks, file.name.partition("-")[0]))
+        return len(load_csr(self.blocks, file.name.partition("-")[0]))
 
-    def carry_out(self, run: Run, seed: int, report: Report = lambda text, fraction: None) -> None:
+    def carry_out(self, run: ALSRun, seed: int, report: ProgressReport = lambda text, fraction: None) -> None:
         """Trains."""
         files = {side: list(pair) for side, pair in self.files.items()}
         grams = {TRACK: self._start(run, seed)}
@@ -211,7 +211,7 @@ class Plan:
             before.unlink()
             last.rename(self.files[side][0])
 
-    def _value(self, run: Run, files: dict[str, list[Path]], grams: dict[str, NDArray[np.float64]]) -> float:
+    def _value(self, run: ALSRun, files: dict[str, list[Path]], grams: dict[str, NDArray[np.float64]]) -> float:
         """What the objective is at the moment."""
         total = 0.0 if self.objective.value == "rating" else float(np.sum(grams[USER] * grams[TRACK]))
         return total + sum(
@@ -220,8 +220,8 @@ class Plan:
 
     def _half(
         self,
-        run: Run,
-        work: Callable[[Job, Task], NDArray[np.float64]],
+        run: ALSRun,
+        work: Callable[[HalfIteration, Task], NDArray[np.float64]],
         side: str,
         other: str,
         files: dict[str, list[Path]],
@@ -229,11 +229,11 @@ class Plan:
     ) -> NDArray[np.float64]:
         """The sum of what work finds in each task of one side."""
         own, result = files[side]
-        job = Job(self.blocks, side, self.objective, own, result, files[other][0], grams[other], self.steps)
-        found: NDArray[np.float64] = np.sum(run(partial(work, job), tasks_of(rows_of(self.blocks, side))), axis=0)
+        job = HalfIteration(self.blocks, side, self.objective, own, result, files[other][0], grams[other], self.steps)
+        found: NDArray[np.float64] = np.sum(run(partial(work, job), tasks_of(load_csr(self.blocks, side))), axis=0)
         return found
 
-    def _start(self, run: Run, seed: int) -> NDArray[np.float64]:
+    def _start(self, run: ALSRun, seed: int) -> NDArray[np.float64]:
         """Draws the tracks' first factors; those of the users come of them. Returns the Gram matrix."""
         tracks = self.files[TRACK][0]
         edges = [*range(0, self.rows(tracks), _START_ROWS), self.rows(tracks)]
@@ -245,11 +245,11 @@ class Plan:
 
 def _refuse_too_large(plan: Plan) -> None:
     """Refuses factors that do not fit where they have to: both files of each side on the disk, the sides in memory."""
-    width, rows = plan.objective.width, sum(len(rows_of(plan.blocks, side)) for side in (USER, TRACK))
+    width, rows = plan.objective.width, sum(len(load_csr(plan.blocks, side)) for side in (USER, TRACK))
     wanted = 4 * width * rows
     disk = shutil.disk_usage(plan.into)
     free = disk.free if disk.total else sys.maxsize  # some file systems do not say
-    places = ((2 * wanted, free, f"free below {plan.into}"), (wanted, memory(), "of memory here"))
+    places = ((2 * wanted, free, f"free below {plan.into}"), (wanted, available_memory(), "of memory here"))
     for needed, there, what in places:
         if needed > there:
             raise UserError(
@@ -258,15 +258,15 @@ def _refuse_too_large(plan: Plan) -> None:
             )
 
 
-def tasks_of(rows: Rows) -> list[Task]:
+def tasks_of(rows: CSRMatrix) -> list[Task]:
     """Tasks with equally much work each. It depends on the data alone."""
-    cost = rows.starts + _ROW_COST * np.arange(len(rows.starts))
+    cost = rows.indptr + _ROW_COST * np.arange(len(rows.indptr))
     count = max(1, round(int(cost[-1]) / _TASK_COST))
     cuts = np.searchsorted(cost, np.linspace(0, int(cost[-1]), count + 1)[1:-1])
     return list(itertools.pairwise(sorted({0, *cuts.tolist(), len(rows)})))
 
 
-def solve_rows(job: Job, task: Task) -> NDArray[np.float64]:
+def solve_rows(job: HalfIteration, task: Task) -> NDArray[np.float64]:
     """Solves a task's rows and writes them; returns their Gram matrix."""
     from spark.algorithms.als.kernel import solve
 
@@ -283,9 +283,9 @@ def solve_rows(job: Job, task: Task) -> NDArray[np.float64]:
     return nothing if explicit else gram_of(solved)
 
 
-def cost(job: Job, task: Task) -> NDArray[np.float64]:
+def cost(job: HalfIteration, task: Task) -> NDArray[np.float64]:
     """What a task's rows add to the objective, and, if they are users, their entries; shape ()."""
-    from spark.algorithms.als.kernel import misfit
+    from spark.algorithms.als.kernel import squared_error
 
     (first, last), wanted = task, job.objective
     own, other = (factors(file, wanted.width) for file in (job.own, job.other))
@@ -294,7 +294,9 @@ def cost(job: Job, task: Task) -> NDArray[np.float64]:
     free = own[first:last, [*range(wanted.rank), *([form.ones] if wanted.biases else [])]].astype(np.float64)
     known = counts > 0
     penalty = wanted.reg_param * (counts[known] ** wanted.reg_exponent @ (free[known] ** 2).sum(axis=1))
-    return np.array(penalty + (misfit(entries, form, other, own, wanted.rank, first, last) if job.side == USER else 0))
+    return np.array(
+        penalty + (squared_error(entries, form, other, own, wanted.rank, first, last) if job.side == USER else 0)
+    )
 
 
 def gram_of(rows: Factors) -> NDArray[np.float64]:
@@ -308,7 +310,7 @@ def gram_of(rows: Factors) -> NDArray[np.float64]:
 
 def factors(file: Path, width: int) -> Factors:
     """A file of factors, mapped into memory, one row an index."""
-    return mapped(file, np.float32).reshape(-1, width)
+    return memory_map(file, np.float32).reshape(-1, width)
 
 
 def _draw(file: Path, objective: Objective, seed: int, task: Task) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""What every package uses: durable files, locks, errors, redaction, log lines and the terminal."""

@@ -1,0 +1,98 @@
+"""Assembles a version: everything that is served, in one directory that never changes again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from common.durable import write_json
+from config.paths import EVALUATION
+from models.registry import write_manifest
+from models.serving_store_writer import build_store
+
+_USERS = pa.schema(
+    [
+        ("index", pa.int32()),
+        ("user_id", pa.string()),
+        ("interactions", pa.int64()),
+        ("age", pa.int32()),
+        ("country", pa.string()),
+        ("tier", pa.string()),
+    ]
+)
+_TRACKS = pa.schema(
+    [
+        ("index", pa.int32()),
+        ("track_id", pa.string()),
+        ("popularity", pa.int64()),
+        ("title", pa.string()),
+        ("artist", pa.string()),
+        ("genre", pa.string()),
+        ("tags", pa.list_(pa.string())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class VersionInputs:
+    """What a version is assembled from: directories of Parquet, and a saved model."""
+
+    users: Path
+    tracks: Path
+    interactions: Path
+    model: Path
+    recommendations: Path
+    similar: Path
+    tiers: Path
+    """Parquet: what each user's list stands on, by index."""
+    evaluation: Path
+    """Parquet: what of the champion's evaluation a later version can be compared by."""
+
+
+def assemble_version(
+    into: Path, root: Path, parts: VersionInputs, documents: dict[str, Any], facts: dict[str, Any]
+) -> dict[str, int]:
+    """Fills the empty directory `into`; the caller renames it into `root`, `models/<dataset>`.
+
+    Args:
+        documents: JSON files by their names without the ending.
+        facts: what the manifest says besides its number, the counts and every file's digest.
+
+    Returns:
+        The counts of users, tracks, interactions and recommendations.
+    """
+    users = pq.read_table(parts.users).append_column("tier", pq.read_table(parts.tiers)["tier"])
+    users, tracks = _table(users, _USERS), _table(pq.read_table(parts.tracks), _TRACKS)
+    pq.write_table(users, into / "users.parquet")
+    pq.write_table(tracks, into / "tracks.parquet")
+    shutil.copytree(parts.model, into / "model")
+    shutil.copytree(parts.recommendations, into / "recommendations")
+    shutil.copytree(parts.similar, into / "similar")
+    shutil.copyfile(parts.evaluation, into / EVALUATION)
+    for name, document in documents.items():
+        write_json(into / f"{name}.json", document)
+    build_store(into, parts.interactions)
+    counts = {
+        "users": len(users),
+        "tracks": len(tracks),
+        "interactions": ds.dataset(parts.interactions).count_rows(),
+        "recommendations": ds.dataset(parts.recommendations).count_rows(),
+    }
+    write_manifest(into, root, facts | {"counts": counts})
+    return counts
+
+
+def _table(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows, with every column of the schema: null where the dataset does not know it."""
+    known = set(table.column_names)
+    columns = [
+        table[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,1 @@
+"""Metrics of recommendation lists, their confidence intervals, and the objective of tuning."""

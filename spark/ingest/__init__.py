@@ -1,0 +1,1 @@
+"""From raw files to encoded interactions: read, parse, encode, describe, check."""

@@ -1,0 +1,1 @@
+"""Recommendation lists: top-k, fallbacks, rules, explanations."""

@@ -1,0 +1,1 @@
+"""Spark itself: the session, worker tasks, the JVM, clusters, code for the workers."""

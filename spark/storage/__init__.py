@@ -1,0 +1,1 @@
+"""Tables and matrices that Spark's tasks read and write."""

@@ -1,0 +1,90 @@
+"""Checks of the data: what refuses a run, what is worth a notice, and that each fires only where it should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from spark.ingest.data_checks import DataFacts, checks, raise_on_failed_check
+
+SOUND = DataFacts(
+    rows=120,
+    per_user=np.array([6, 7, 8, 9, 10, 0]),
+    per_track=np.array([5, 5, 10, 10, 10]),
+    without_entry=0,
+    unusable={"tracks": 0, "users": 0},
+    is_rating=True,
+    commonest=(4.0, 20),
+    distinct_values=5,
+    future=0,
+)
+
+
+def verdicts(facts: DataFacts) -> dict[str, str]:
+    """The verdict of every check."""
+    return {check["check"]: check["verdict"] for check in checks(facts)}
+
+
+def test_sound_data_passes_every_check() -> None:
+    assert set(verdicts(SOUND).values()) == {"ok"}
+    assert set(verdicts(SOUND)) == {
+        "empty_input", "single_user", "single_track", "constant_ratings", "commonest_value", "top_tracks",
+        "users_with_few", "tracks_with_few", "without_entry", "unusable_tracks", "unusable_users", "future",
+    }  # fmt: skip
+
+
+UNFIT: dict[str, tuple[dict[str, Any], str]] = {
+    "empty_input": ({"rows": 0}, "0 rows were read."),
+    "single_user": ({"per_user": np.array([40, 0])}, "there is only one user; it takes at least two."),
+    "single_track": ({"per_track": np.array([0, 40])}, "there is only one track; it takes at least two."),
+    "constant_ratings": ({"distinct_values": 1, "commonest": (4.0, 40)}, "every rating is 4: nothing can be learned"),
+}
+
+
+@pytest.mark.parametrize("check", UNFIT)
+def test_unfit_data_refuses_the_run_with_a_sentence(check: str) -> None:
+    changed, said = UNFIT[check]
+    facts = replace(SOUND, **changed)
+    assert verdicts(facts)[check] == "refused"
+    with pytest.raises(UserError, match=f"plays.csv: {said}"):
+        raise_on_failed_check(checks(facts), Path("plays.csv"))
+
+
+def test_sound_data_is_not_refused() -> None:
+    raise_on_failed_check(checks(SOUND), Path("plays.csv"))
+
+
+NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
+    "top_tracks": ({"per_track": np.array([90, *[1] * 60])}, 0.6, "60.0% of the interactions are with the top 1 %"),
+    "users_with_few": ({"per_user": np.array([4, 4, 32, 0, 0])}, 2 / 3, "66.7% of the users have fewer than five"),
+    "tracks_with_few": ({"per_track": np.array([4, 4, 32])}, 2 / 3, "66.7% of the tracks have fewer than five"),
+    "without_entry": ({"without_entry": 1}, 0.2, "20.0% of the tracks heard are not in the catalogue."),
+    "commonest_value": ({"commonest": (5.0, 36)}, 0.9, "90.0% of the ratings are 5."),
+    "unusable_tracks": ({"unusable": {"tracks": 3}}, 3, "3 rows of [tracks] malformed or without an id."),
+    "future": ({"future": 1}, 1, "1 interaction of a time that is still to come."),
+}
+
+
+@pytest.mark.parametrize("check", NOTICED)
+def test_what_looks_odd_is_worth_a_notice(check: str) -> None:
+    changed, figure, said = NOTICED[check]
+    (found,) = (each for each in checks(replace(SOUND, **changed)) if each["check"] == check)
+    assert found["verdict"] == "notice"
+    assert found["figure"] == pytest.approx(figure)
+    assert found["sentence"].startswith(said)
+
+
+def test_constant_plays_are_no_constant_ratings() -> None:
+    found = verdicts(replace(SOUND, is_rating=False, distinct_values=1, commonest=(1.0, 40)))
+    assert not {"constant_ratings", "commonest_value"} & set(found)
+    assert set(found.values()) == {"ok"}
+
+
+def test_what_is_not_there_is_not_checked() -> None:
+    found = verdicts(replace(SOUND, without_entry=None, unusable={}))
+    assert not {"without_entry", "unusable_tracks", "unusable_users"} & set(found)

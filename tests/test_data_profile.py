@@ -1,0 +1,123 @@
+"""The profile of the interactions, against numbers worked by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from config.dataset import Dataset, Interactions
+from spark.ingest.data_profile import ValueCounts, count_distribution, profile_interactions
+from spark.ingest.ingest import IngestCounts
+
+KEYS: dict[str, Any] = {"path": "x.csv", "user": "u", "track": "t", "value": "v", "duplicates": "sum"}
+PLAYS = Interactions(**KEYS, feedback="plays")
+RATINGS = Interactions(**KEYS, feedback="rating", rating_range=(1, 5))
+
+
+def values_of(spark: SparkSession, tmp_path: Path, *files: list[float], times: list[int] | None = None) -> ValueCounts:
+    """The values of interactions that lie in these files."""
+    for number, values in enumerate(files):
+        times_there = pa.array(times if times else [None] * len(values), pa.int64())
+        pq.write_table(
+            pa.table({"value": np.array(values, float), "time": times_there}), tmp_path / f"{number}.parquet"
+        )
+    return ValueCounts.of(spark, tmp_path)
+
+
+def test_ratings_fall_into_eight_equal_bins_of_which_the_last_holds_the_highest(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    # Bins half a point wide from 1 to 5. Mean 26.75 / 8. The 2nd, 4th and 6th of the eight are the quartiles.
+    found = values_of(spark, tmp_path, [5.0, 1.0, 2.0, 1.0], [], [4.75, 5.0, 3.0, 5.0]).distribution(RATINGS)
+    assert found["histogram"] == [
+        {"from": 1.0, "to": 1.5, "count": 2},
+        {"from": 2.0, "to": 2.5, "count": 1},
+        {"from": 3.0, "to": 3.5, "count": 1},
+        {"from": 4.5, "to": 5.0, "count": 4},
+    ]
+    assert found["mean"] == pytest.approx(3.34375)
+    assert (found["min"], found["max"], found["quartiles"]) == (1.0, 5.0, [1.0, 3.0, 5.0])
+
+
+def test_plays_fall_into_bins_that_double(spark: SparkSession, tmp_path: Path) -> None:
+    found = values_of(spark, tmp_path, [0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 8.0, 1000.0]).distribution(PLAYS)
+    assert [(each["from"], each["to"], each["count"]) for each in found["histogram"]] == [
+        (0.5, 1.0, 1),
+        (1.0, 2.0, 1),
+        (2.0, 4.0, 2),
+        (4.0, 8.0, 2),
+        (8.0, 16.0, 1),
+        (512.0, 1024.0, 1),
+    ]
+
+
+def test_each_power_of_two_begins_its_own_bin(spark: SparkSession, tmp_path: Path) -> None:
+    found = values_of(spark, tmp_path, [2.0**n for n in range(50)]).distribution(PLAYS)
+    assert [each["from"] for each in found["histogram"]] == [2.0**n for n in range(50)]
+
+
+def test_the_deviation_is_that_of_the_whole_population(spark: SparkSession, tmp_path: Path) -> None:
+    # Mean 3; squares of the differences 4, 0, 4: their mean is 8 / 3.
+    assert values_of(spark, tmp_path, [1.0, 3.0, 5.0]).deviation == pytest.approx((8 / 3) ** 0.5)
+
+
+def test_equal_values_count_together_and_times_are_found(spark: SparkSession, tmp_path: Path) -> None:
+    found = values_of(spark, tmp_path, [2.0, 2.0004, 7.0], times=[86_400, 0, 4_102_444_800])
+    assert found.commonest == (2.0, 2)
+    assert found.times == {"first": "1970-01-01T00:00:00Z", "last": "2100-01-01T00:00:00Z"}
+    assert found.future == 1
+    assert values_of(spark, tmp_path, [1.0]).times is None
+
+
+def test_a_small_table_is_counted(spark: SparkSession, tmp_path: Path) -> None:
+    # Three users (one of them silent) and four tracks; 3 of 12 pairs occur.
+    for name, columns in {
+        "users": {"interactions": [2, 0, 1]},
+        "tracks": {"popularity": [1, 2, 0, 0], "rows": [1, None, 1, 1]},
+        "interactions": {"value": [1.0, 2.0, 2.0], "time": pa.nulls(3, pa.int64())},
+    }.items():
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns), tmp_path / name / "part-0.parquet")
+    dataset = Dataset.model_validate(
+        {"name": "x", "title": "X", "interactions": PLAYS, "tracks": {"path": "t.csv", "id": "id"}}
+    )
+    counted = IngestCounts(
+        read=5, rejected={"not_a_number": 1}, kept=4, merged=1, unusable={"tracks": 2}, examples={"not_a_number": ["a"]}
+    )
+    found = profile_interactions(spark, tmp_path, dataset, counted)
+    assert (found["users"], found["tracks"], found["interactions"]) == (3, 4, 3)
+    assert found["sparsity"] == pytest.approx(0.75)
+    assert found["feedback"] == "plays"
+    assert found["rows"] == {"read": 5, "kept": 3, "merged": 1, "rejected": 1, "outside": 0}
+    assert found["window"] is None
+    assert found["per_user"] == {
+        "mean": 1.0,
+        "min": 0,
+        "max": 2,
+        "quartiles": [0.5, 1.0, 1.5],
+        "histogram": [
+            {"from": 0, "to": 1, "count": 1},
+            {"from": 1, "to": 2, "count": 1},
+            {"from": 2, "to": 4, "count": 1},
+        ],
+    }
+    assert found["per_track"]["histogram"][0] == {"from": 0, "to": 1, "count": 2}
+    assert sum(each["count"] for each in found["value"]["histogram"]) == 3
+    checks = {check["check"]: check for check in found["checks"]}
+    assert checks["without_entry"]["figure"] == 0.5
+    assert checks["unusable_tracks"]["figure"] == 2
+
+
+@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=50))
+def test_every_count_falls_into_the_one_bin_that_holds_it(counts: list[int]) -> None:
+    for each in count_distribution(np.array(counts))["histogram"]:
+        assert each["count"] == sum(each["from"] <= count < each["to"] for count in counts)
+    assert sum(each["count"] for each in count_distribution(np.array(counts))["histogram"]) == len(counts)

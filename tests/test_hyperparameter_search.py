@@ -1,0 +1,234 @@
+"""Choosing on the validation part: the search for settings, trials, and the weights of a hybrid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pipeline import Roots
+from pyspark.sql import SparkSession
+from test_algorithms import IMPLICIT, NUM_TRACKS, NUM_USERS, RATINGS, training
+
+from common.durable import read_json
+from common.errors import NotApplicable
+from config.settings import SECTIONS
+from spark.algorithms.base import TrainingData
+from spark.evaluation.blend_weights import learn_weights, weights_of
+from spark.evaluation.tuning_objective import run_trial
+from workflow.hyperparameter_search import TUNABLE, Settings, TuningResult, search, search_space
+from workflow.run_summary import _left_out
+from workflow.tasks import ALGORITHMS
+
+
+class Searched:
+    """A search whose best answer is a λ of 30."""
+
+    def __init__(self, kept_in: Path) -> None:
+        self.kept_in = kept_in
+        self.asked: list[float] = []
+        self.told: list[tuple[str, float]] = []
+        self.fails_at = -1
+
+    def measure(self, settings: Settings) -> float:
+        """Better the nearer to 30."""
+        if len(self.asked) == self.fails_at:
+            raise KeyboardInterrupt
+        self.asked.append(settings["reg_param"])
+        return -abs(settings["reg_param"] - 30)
+
+    def __call__(self, trials: int, seed: int = 1, minutes: float = 9, **more: Any) -> TuningResult:
+        return search(
+            "ease", {"reg_param": 100.0, "min_listeners": 2}, more.pop("measure", self.measure), trials=trials,
+            minutes=minutes, seed=seed, lower_is_better=more.pop("lower_is_better", False), kept_in=self.kept_in,
+            report=lambda *state: self.told.append(state),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Searched:
+    """A search that nothing is known of."""
+    return Searched(tmp_path / "study.trials")
+
+
+def test_the_first_trial_is_what_was_given(searched: Searched) -> None:
+    found = searched(1)
+    assert searched.asked == [100.0]
+    assert found.settings == {"reg_param": 100.0}
+    assert found.trials == [{"settings": {"reg_param": 100.0}, "score": -70.0}]
+    assert searched.told == [("trial 1 of 1, best -70.0000 at 1", 1.0)]
+
+
+def test_the_best_trial_is_found(searched: Searched) -> None:
+    found = searched(25)
+    assert found.score == max(each["score"] for each in found.trials) > -30
+    assert abs(found.settings["reg_param"] - 30) == -found.score
+    assert found.importance == {"reg_param": 1.0}
+
+
+def test_more_trials_are_only_the_rest(searched: Searched) -> None:
+    assert searched(5).trials == searched(9).trials[:5]
+    assert len(searched.asked) == 9
+    assert searched(9) == searched(3), "enough of them are there"
+    assert len(searched.asked) == 9
+
+
+def test_a_search_that_was_interrupted_goes_on_as_it_would_have(searched: Searched, tmp_path: Path) -> None:
+    for number in (0, 3):
+        searched.fails_at = number
+        with pytest.raises(KeyboardInterrupt):
+            searched(6)
+    searched.fails_at = -1
+    assert searched(6).trials == Searched(tmp_path / "another.trials")(6).trials
+    assert len(searched.asked) == 6
+
+
+@pytest.mark.parametrize("how", ["cut off", "flipped", "no trial"])
+def test_a_search_goes_on_from_the_first_damaged_trial(searched: Searched, how: str) -> None:
+    found = searched(5).trials
+    *lines, fourth, last = searched.kept_in.read_bytes().splitlines(keepends=True)
+    damaged = {
+        "cut off": fourth[:-3],
+        "flipped": fourth.replace(b'"score": -', b'"score": ') + last,
+        "no trial": b"{}\n",
+    }
+    searched.kept_in.write_bytes(b"".join(lines) + damaged[how])
+    assert searched(5).trials == found
+    assert len(searched.asked) == 7, "the last two are tried again"
+    assert searched.kept_in.read_bytes().splitlines(keepends=True) == [*lines, fourth, last]
+
+
+def test_a_search_ends_with_its_time(searched: Searched) -> None:
+    assert len(searched(9, minutes=0).trials) == 1
+
+
+def test_lower_may_be_better(searched: Searched) -> None:
+    found = searched(6, measure=lambda settings: settings["reg_param"], lower_is_better=True)
+    assert found.score == min(each["score"] for each in found.trials) < 100
+
+
+@pytest.mark.parametrize("candidate", TUNABLE)
+def test_what_is_searched_are_settings_that_are_allowed(candidate: str) -> None:
+    sections = {section.get_task_family(): section for section in SECTIONS}
+    (section,) = ALGORITHMS[candidate].settings
+    parameters = dict(sections[section.get_task_family()].get_params())
+    for name, distribution in search_space(candidate).items():
+        for value in getattr(distribution, "choices", None) or (distribution.low, distribution.high):
+            assert parameters[name].normalize(value) == value
+
+
+VALIDATION = [(user, track, 5.0) for user in range(0, NUM_USERS, 2) for track in (1, 9)]
+
+
+@pytest.fixture
+def learned(spark: SparkSession, tmp_path: Path) -> TrainingData:
+    """The training part: `RATINGS` without what is in `validation`."""
+    held = pd.MultiIndex.from_tuples([pair[:2] for pair in VALIDATION])
+    rest = RATINGS[~pd.MultiIndex.from_frame(RATINGS[["user", "track"]]).isin(held)]
+    return training(spark, rest, NUM_USERS, NUM_TRACKS, tmp_path / "training")
+
+
+@pytest.fixture
+def validation(tmp_path: Path) -> Path:
+    """The validation part."""
+    (tmp_path / "validation").mkdir()
+    rows = pd.DataFrame(VALIDATION, columns=["user", "track", "value"]).astype({"user": "int32", "track": "int32"})
+    for number, part in enumerate((rows[:8], rows[8:])):
+        part.to_parquet(tmp_path / "validation" / f"part-{number}.parquet", index=False)
+    return tmp_path / "validation"
+
+
+def test_a_trial_is_the_ndcg_of_the_lists(learned: TrainingData, validation: Path, tmp_path: Path) -> None:
+    """Popularity's, by hand: each user's unheard tracks by listeners."""
+    found = run_trial(learned, "popularity", {}, validation, None, tmp_path)
+    heard = np.zeros((NUM_USERS, NUM_TRACKS), bool)
+    rows = learned.dataframe.toPandas()
+    heard[rows["user"], rows["track"]] = True
+    expected = []
+    for user in range(0, NUM_USERS, 2):
+        order = [track for track in np.argsort(-heard.sum(axis=0), kind="stable") if not heard[user, track]][:10]
+        gains = [1 / np.log2(place + 2) for place, track in enumerate(order) if track in (1, 9)]
+        expected.append(sum(gains) / (1 + 1 / np.log2(3)))
+    assert found == pytest.approx(np.mean(expected))
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("training", "validation")]
+
+
+def test_the_weights_of_a_blend_are_never_worse_than_a_part_alone(
+    learned: TrainingData, validation: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "parts").mkdir()
+    parts = {"als": IMPLICIT, "content": {}, "ease": {"reg_param": 10.0, "min_listeners": 10**6}}
+    found = learn_weights(learned, parts, validation, None, tmp_path / "parts", lambda *_: None)
+    assert found.weights.keys() == found.alone.keys() == {"als", "content"}
+    assert sum(found.weights.values()) == pytest.approx(1)
+    assert found.ndcg >= max(found.alone.values())
+    assert found.left_out == {"ease": "no track has 1000000 listeners ([ease] min_listeners)"}
+    assert found.alone["als"] == pytest.approx(
+        run_trial(learned, "als", IMPLICIT, validation, None, tmp_path), abs=1e-6
+    )
+
+
+def test_a_blend_needs_two_parts_and_something_to_choose_by(
+    learned: TrainingData, validation: Path, tmp_path: Path
+) -> None:
+    parts = {"als": IMPLICIT, "ease": {"reg_param": 10.0, "min_listeners": 10**6}}
+    with pytest.raises(NotApplicable, match=r"fewer than two of its parts .* \(ease: no track has"):
+        learn_weights(learned, parts, validation, None, tmp_path / "few", lambda *_: None)
+    with pytest.raises(NotApplicable, match="nothing in the validation part is relevant"):
+        learn_weights(learned, parts | {"content": {}}, validation, 6.0, tmp_path / "none", lambda *_: None)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4, 5])
+def test_the_grid_of_weights(parts: int) -> None:
+    grid = weights_of(parts)
+    np.testing.assert_allclose(grid.sum(axis=1), 1, rtol=1e-6)
+    assert len(np.unique(grid, axis=0)) == len(grid) <= 70
+    for part in range(parts):
+        assert np.eye(parts, dtype=np.float32)[part].tolist() in grid.tolist()
+
+
+def test_a_run_that_tunes_trains_with_what_it_found(pipeline: Roots) -> None:
+    candidates = '["ease", "content"]'
+    settings = {"tune": {"trials": 3}, "selection": {"candidates": candidates}}
+    ran = pipeline.run(settings=settings)
+    assert ran.succeeded
+    assert "Tune ease" in ran.made
+    assert not {"Tune content", "Ingest", "Split"} & ran.made
+
+    def searches() -> list[list[Any]]:
+        found = map(read_json, (pipeline.data / "work" / "synthetic" / "Tune").glob("*/best.json"))
+        return sorted((each["trials"] for each in found if "trials" in each), key=len)
+
+    assert list(map(len, searches())) == [3]
+    assert pipeline.run(settings=settings | {"tune": {"trials": 4}}).succeeded
+    three, four = searches()
+    assert four[:3] == three
+
+
+def test_what_was_tuned_is_said_and_kept(pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+    ran = pipeline.run(settings={"tune": {"trials": 8}, "selection": {"candidates": '["item-knn", "hybrid"]'}})
+    kept = read_json(pipeline.models / "synthetic" / ran.record[-1]["version"] / "tuning.json")
+    assert set(kept) == {"als", "ease", "item-knn", "hybrid"}  # the hybrid's parts are tuned too
+    assert len(kept["item-knn"]["trials"]) == 8
+    said = capfd.readouterr().out
+    assert f"hybrid weighs its parts als {kept['hybrid']['settings']['weights']['als']:g}, ease " in said
+    line = next(line for line in said.splitlines() if line.startswith("  item-knn, 8 trials: "))
+    assert f"with similarity = {kept['item-knn']['settings']['similarity']}, neighbours = " in line
+    assert line.endswith(" of the differences.") == bool(kept["item-knn"]["importance"])
+
+
+def test_a_candidate_that_cannot_learn_is_listed_with_its_reason(pipeline: Roots) -> None:
+    settings = {"selection": {"candidates": '["als", "ease"]'}, "ease": {"min_listeners": 1_000_000}}
+    ran = pipeline.run(settings=settings)
+    assert ran.succeeded
+    version = pipeline.models / "synthetic" / ran.record[-1]["version"]
+    board = read_json(version / "leaderboard.json")
+    assert [line["model"] for line in board] == ["als", "ease"]
+    assert board[1]["reason"] == "no track has 1000000 listeners ([ease] min_listeners)"
+    assert _left_out(board) == ["ease was left out: no track has 1000000 listeners ([ease] min_listeners)."]
+    assert set(read_json(version / "metrics.json")["models"]) == {"popularity", "als"}
+    alone = pipeline.run(settings=settings | {"selection": {"candidates": '["ease"]'}})
+    assert not alone.succeeded
+    assert "No candidate can learn from synthetic (ease: no track has 1000000 listeners" in alone.record[-2]["error"]

@@ -1,0 +1,230 @@
+"""What an earlier run left is read on only while it is what it wrote; and what is said of a stage that fails."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from faults.matrix import damage
+from pipeline import Roots
+
+from common.durable import append_line, atomic_directory, file_checksums
+from common.errors import UserError
+from common.full_disk import describe_full_disk, is_disk_full
+from config.paths import SUCCESS
+from models import registry
+from workflow import Split, Train, integrity
+from workflow.failures import failure_message, is_transient, time_limit
+from workflow.stage import RowCounts
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/else")
+
+
+def made(result: Path) -> dict[str, dict[str, object]]:
+    """A result with two files; what is said of them."""
+    (result / "in").mkdir(parents=True)
+    (result / "a").write_text("first")
+    (result / "in" / "b").write_text("second")
+    (result / SUCCESS).write_text("{}")
+    return file_checksums(result)
+
+
+class TestFault:
+    def test_there_is_none_in_what_was_written(self, tmp_path: Path) -> None:
+        files = made(tmp_path / "result")
+        assert set(files) == {"a", "in/b", SUCCESS}
+        assert integrity.find_corruption(tmp_path / "result", files, tmp_path / "memory") is None
+
+    @pytest.mark.parametrize("remembered", [False, True])
+    @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
+    def test_is_found_in_what_was_changed(self, how: str, remembered: bool, tmp_path: Path) -> None:
+        result, memory = tmp_path / "result", tmp_path / "memory"
+        files = made(result)
+        if remembered:
+            integrity.remember_verified(result, files, memory)
+        damage(result / "in" / "b", how)
+        found = integrity.find_corruption(result, files, memory)
+        assert found is not None
+        assert str(result / "in" / "b") in found
+
+    def test_a_result_that_was_found_whole_is_not_read_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        result, memory = tmp_path / "result", tmp_path / "memory"
+        files = made(result)
+        assert integrity.find_corruption(result, files, memory) is None
+        monkeypatch.setattr("common.durable.sha256", lambda file: pytest.fail(f"{file} was read"))
+        assert integrity.find_corruption(result, files, memory) is None
+
+    def test_a_copy_with_other_times_is_read_and_found_whole(self, tmp_path: Path) -> None:
+        result, memory = tmp_path / "result", tmp_path / "memory"
+        files = made(result)
+        integrity.remember_verified(result, files, memory)
+        os.utime(result / "a", (1, 1))
+        assert integrity.find_corruption(result, files, memory) is None
+
+
+class TestDamagedOutput:
+    """Of a pipeline that has run; what comes from it is made anew, as another setting asks for it."""
+
+    ANEW = {"als": {"rank": 5}}
+
+    @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
+    def test_is_made_again_and_not_read(self, how: str, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+        file = next((pipeline.data / "work" / "synthetic" / "Split").glob("*/dealt/part=train/*.parquet"))
+        damage(file, how)
+        ran = pipeline.run(Train, settings=self.ANEW, model="als")
+        assert ran.succeeded
+        assert ran.made == {"Split", "Train als"}
+        assert f"Split is made again: {file}" in capfd.readouterr().out
+
+    @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
+    def test_so_is_one_whose_marker_is(self, how: str, pipeline: Roots) -> None:
+        damage(next((pipeline.data / "work" / "synthetic" / "Split").glob(f"*/{SUCCESS}")), how)
+        assert pipeline.run(Train, settings=self.ANEW, model="als").made == {"Split", "Train als"}
+
+    def test_is_left_alone_while_nobody_reads_it(self, pipeline: Roots) -> None:
+        damage(next((pipeline.data / "work" / "synthetic" / "Split").glob("*/sizes.json")), "flip")
+        ran = pipeline.run()
+        assert ran.succeeded
+        assert not ran.made
+
+    @pytest.mark.parametrize("name", ["serving.sqlite", "metrics.json", "manifest.json"])
+    def test_a_version_is_made_again_in_its_place(self, name: str, pipeline: Roots) -> None:
+        version = pipeline.models / "synthetic" / pipeline.current()
+        damage(version / name, "flip")
+        ran = pipeline.run()
+        assert ran.succeeded
+        assert ran.made == {"Publish"}
+        assert ran.statuses["Promote"] == "skipped"
+        assert [line["event"] for line in ran.record].count("run_finished") == 1
+        assert registry.verify(version) == []
+        assert pipeline.current() == version.name
+
+
+class TestFullDisk:
+    def test_is_told_with_what_is_free(self, tmp_path: Path) -> None:
+        assert is_disk_full(FULL)
+        assert is_transient(FULL)
+        said = failure_message(FULL, tmp_path / "run.log")
+        assert said.startswith("the disk of /somewhere/else is full: more is needed than the ")
+        assert "bytes that are free there" in said
+
+    def test_is_one_for_java_as_well(self) -> None:
+        class Py4JError(Exception):
+            """As py4j names it."""
+
+        full = Py4JError("java.io.IOException: No space left on device")
+        assert is_disk_full(full)
+        assert is_transient(full)
+        assert not is_disk_full(ValueError("No space left on device"))
+
+    def test_of_a_copy_is_that_of_the_target(self, tmp_path: Path) -> None:
+        assert describe_full_disk(OSError(errno.ENOSPC, "full", "/from", None, "/to"), tmp_path).startswith(
+            "the disk of /to is full: "
+        )
+
+    def test_may_be_a_quota(self, tmp_path: Path) -> None:
+        used_up = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/somewhere/else")
+        assert is_disk_full(used_up)
+        assert is_disk_full(shutil.Error([("from", "to", str(used_up))]))
+        assert describe_full_disk(used_up, tmp_path, 5_000_000) == (
+            "your quota of the disk of /somewhere/else is used up: about 5,000,000 bytes more are needed there"
+        )
+
+    def test_is_one_where_a_tree_is_copied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "file").touch()
+        monkeypatch.setattr("shutil.copyfile", lambda *paths, **how: (_ for _ in ()).throw(FULL))
+        with pytest.raises(shutil.Error) as caught:
+            shutil.copytree(tmp_path / "tree", tmp_path / "copy")
+        assert is_disk_full(caught.value)
+
+    def test_that_was_freed_lets_the_stage_end_well(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+        attempts = []
+
+        def full_once(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
+            attempts.append(into)
+            if len(attempts) == 1:
+                raise FULL
+            return RowCounts(1, 1)
+
+        monkeypatch.setattr(Split, "make", full_once)
+        assert pipeline.run(Split).succeeded
+        assert len(attempts) == 2
+
+    def test_of_the_record_is_said_once_and_ends_no_run(
+        self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def make(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
+            def full(*arguments: object, **named: object) -> None:
+                raise FULL
+
+            monkeypatch.setattr("run_records.writer.append_line", full)
+            return RowCounts(1, 1)
+
+        monkeypatch.setattr(Split, "make", make)
+        assert pipeline.run(Split).succeeded
+        assert capfd.readouterr().err.count("The record of the run is not whole") == 1
+
+
+class TestHungStage:
+    def test_is_ended_with_a_sentence_and_not_tried_again(
+        self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attempts = []
+
+        def hung(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
+            attempts.append(into)
+            time.sleep(60)
+            return RowCounts(1, 1)
+
+        monkeypatch.setattr("spark.runtime.session.kill_session", lambda: attempts.append("killed"))
+        monkeypatch.setattr(Split, "make", hung)
+        ran = pipeline.run(Split, settings={"spark_session": {"stage_timeout": 0.2}})
+        assert not ran.succeeded
+        assert attempts[1:] == ["killed"]
+        assert ran.record[-2]["error"] == (
+            "it took longer than [spark_session] stage_timeout = 0.2 seconds, and was ended."
+        )
+
+    def test_what_is_in_time_is_let_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("spark.runtime.session.kill_session", lambda: None)
+        with time_limit(30):
+            pass
+        with pytest.raises(UserError, match="took longer"), time_limit(0.01):
+            time.sleep(5)
+
+
+def test_sqlite_finds_a_disk_full_like_python(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "small.sqlite")) as db:
+        db.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            db.executescript("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000));")
+    assert is_disk_full(caught.value)
+    assert is_transient(caught.value)
+    assert "is full: more is needed than the " in failure_message(caught.value, tmp_path / "run.log")
+
+
+def test_a_new_directory_takes_the_place_of_a_damaged_one(tmp_path: Path) -> None:
+    (tmp_path / "final" / "damaged").mkdir(parents=True)
+    with atomic_directory(tmp_path / "final") as staging:
+        (staging / "whole").touch()
+    assert [path.name for path in (tmp_path / "final").iterdir()] == ["whole"]
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_a_line_that_was_cut_off_stays_apart(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    append_line(file, {"a": 1})
+    damage(file, "truncate")
+    append_line(file, {"b": "ü"})
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[1]) == {"b": "ü"}

@@ -1,0 +1,82 @@
+"""Paired differences: the same users, the same models, and versions that are compared later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spark.evaluation.bootstrap_intervals import mean_intervals
+from spark.evaluation.paired_bootstrap import PerUserMetrics, compare_to_popularity, compare_versions, differences
+
+USERS = 400
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> dict[str, Path]:
+    """Three models, the second as good as the first for every user; users in any order, some without a metric."""
+    rng = np.random.default_rng(6)
+    users = rng.permutation(USERS)
+    values = rng.random(USERS)
+    found = {}
+    for number, (name, gain) in enumerate({"popularity": 0.0, "twin": 0.0, "als": 0.1}.items()):
+        frame = pd.DataFrame({"user": users, "relevant": (users % 10 > 0).astype("int32"), "ndcg@10": values + gain})
+        frame.loc[frame["relevant"] == 0, "ndcg@10"] = np.nan
+        if name == "als":
+            frame["ndcg@10"] += rng.normal(0, 0.01, USERS)
+        found[name] = tmp_path / name
+        found[name].mkdir()
+        shuffled = frame.astype({"user": "int32"}).sample(frac=1, random_state=number)
+        for part, rows in enumerate((shuffled[:150], shuffled[150:])):
+            rows.to_parquet(found[name] / f"part-{part}.parquet", index=False)
+    return found
+
+
+def test_models_that_are_alike_differ_by_exactly_nothing(measured: dict[str, Path]) -> None:
+    same = {"difference": 0.0, "interval": [0.0, 0.0]}
+    found = PerUserMetrics(measured, "ndcg@10").differences(["popularity", "twin"], "popularity")
+    assert found == {"popularity": same, "twin": same}
+
+
+def test_differences_are_taken_within_each_user(measured: dict[str, Path]) -> None:
+    per_user = PerUserMetrics(measured, "ndcg@10")
+    (found,) = per_user.differences(["als"], "popularity").values()
+    assert found["difference"] == pytest.approx(0.1, abs=0.002)
+    low, high = found["interval"]
+    assert 0.097 < low < found["difference"] < high < 0.103
+    ((alone_low, alone_high),) = mean_intervals(per_user.values["als"])
+    assert high - low < (alone_high - alone_low) / 10
+
+
+def test_a_difference_turned_round_has_the_interval_turned_round() -> None:
+    rng = np.random.default_rng(2)
+    one, other = rng.random(100), rng.random(100)
+    (there,), (back,) = differences([one], other), differences([other], one)
+    assert back["difference"] == -there["difference"]
+    assert back["interval"] == pytest.approx([-there["interval"][1], -there["interval"][0]], abs=2e-6)
+
+
+def test_users_to_whom_nothing_is_relevant_do_not_count(measured: dict[str, Path]) -> None:
+    per_user = PerUserMetrics(measured, "ndcg@10")
+    assert per_user.users.tolist() == [user for user in range(USERS) if user % 10]
+    assert all(np.isfinite(values).all() for values in per_user.values.values())
+
+
+def test_models_measured_on_other_users_are_refused(measured: dict[str, Path]) -> None:
+    (measured["als"] / "part-1.parquet").unlink()
+    with pytest.raises(ValueError, match="als was not measured on the same users"):
+        PerUserMetrics(measured, "ndcg@10")
+
+
+def test_versions_are_compared_by_what_they_keep(measured: dict[str, Path], tmp_path: Path) -> None:
+    per_user = PerUserMetrics(measured, "ndcg@10")
+    mine, theirs = tmp_path / "mine.parquet", tmp_path / "theirs.parquet"
+    per_user.keep("als", "popularity", mine)
+    per_user.keep("twin", "popularity", theirs)
+    (expected,) = per_user.differences(["als"], "popularity").values()
+    assert compare_to_popularity(mine) == compare_versions(mine, theirs) == expected
+    assert compare_versions(mine, mine) == {"difference": 0.0, "interval": [0.0, 0.0]}
+    pd.read_parquet(theirs)[1:].to_parquet(theirs, index=False)
+    assert compare_versions(mine, theirs) is None

@@ -1,0 +1,156 @@
+"""Looking things up in `serving.sqlite`: what is found, by which words, and what that loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import BECAUSE, HEARD, LISTS, MakeVersion
+
+from config.paths import PROJECT
+from models import serving_store as module
+from models.serving_store import ScoredTrack, ServingStore, StoredTrack
+from models.serving_store_writer import build_store
+
+TITLES = ["Über allen Gipfeln", "Tiếng hát", "Ubermut", "La Über", "ÜBER den Wolken", "über_all", None]
+"""Each track has been heard by one user less than the one before."""
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory, make_version: MakeVersion) -> Path:
+    return make_version(tmp_path_factory.mktemp("models") / "songs", "v1")
+
+
+@pytest.fixture(scope="module")
+def titled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version with the tracks of `TITLES`, the most heard ones with the highest indexes, and no users."""
+    made, count = tmp_path_factory.mktemp("titled"), len(TITLES)
+    tracks = {
+        "index": pa.array(range(count), pa.int32()), "track_id": [f"t{index}" for index in range(count)],
+        "title": TITLES[::-1], "artist": ["Band"] * count, "genre": pa.nulls(count, pa.string()),
+        "popularity": pa.array(range(count), pa.int64()),
+    }  # fmt: skip
+    kinds = {"index": pa.int32(), "user_id": pa.string(), "age": pa.int32(), "country": pa.string()}
+    kinds |= {"interactions": pa.int64(), "tier": pa.string()}
+    pq.write_table(pa.table(tracks), made / "tracks.parquet")
+    pq.write_table(pa.schema(kinds).empty_table(), made / "users.parquet")
+    build_store(made, made / "interactions")
+    return made
+
+
+def plain(lines: list[ScoredTrack]) -> list[tuple[str, float]]:
+    """Lines as the ids of their tracks and their numbers."""
+    return [(line.track.track_id, line.number) for line in lines]
+
+
+@pytest.mark.parametrize("user", HEARD)
+def test_a_user_comes_with_their_list(version: Path, user: str) -> None:
+    with ServingStore(version) as store:
+        found = store.user_with_list(user, 9)
+        assert found is not None
+        assert found == (store.user(user), store.recommendations(user, 9))
+        assert plain(found[1]) == LISTS[user]
+        due_to = [[track.track_id for track in line.because] for line in found[1]]
+        assert due_to == [BECAUSE.get((user, track), []) for track, _ in LISTS[user]]
+        assert plain(store.history(user, 9)) == sorted(HEARD[user], key=lambda pair: -pair[1])
+
+
+def test_nobody_has_no_list(version: Path) -> None:
+    with ServingStore(version) as store:
+        assert store.user_with_list("nobody", 9) is None
+        assert store.recommendations("nobody", 9) == store.history("nobody", 9) == []
+
+
+def test_a_limit_takes_the_first_lines(version: Path) -> None:
+    with ServingStore(version) as store:
+        whole = store.recommendations("alice", 9)
+        assert [store.recommendations("alice", limit) for limit in (1, 2, 3)] == [whole[:1], whole[:2], whole]
+        assert plain(store.history("zoe", 2)) == [("t4", 4.0), ("t3", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("uber", [0, 2, 3, 4, 5]), ("ÜBER", [0, 2, 3, 4, 5]), ("u\u0308ber g", [0]), ("u", [0, 2, 3, 4, 5]),
+        ("übe", [0, 2, 3, 4, 5]), ("tieng", [1]), ("tie\u0302\u0301ng ha", [1]), ("über_a", [0, 5]),
+        ("band uber wol", [4]),
+        ("ber", []), ("'", range(7)), ("", range(7)),
+    ],
+)  # fmt: skip
+def test_words_find_tracks_whatever_their_case_and_accents(titled: Path, text: str, found: list[int]) -> None:
+    with ServingStore(titled) as store:
+        assert [track.track_id for track in store.find_tracks(text)] == [f"t{6 - place}" for place in found]
+        assert store.count_tracks(text) == len(found)
+        assert store.find_tracks(text, 2, 1) == store.find_tracks(text)[1:3]
+
+
+def test_the_most_heard_tracks_come_first_and_end_with_the_catalogue(titled: Path) -> None:
+    with ServingStore(titled) as store:
+        assert plain(store.popular(3)) == [("t6", 6.0), ("t5", 5.0), ("t4", 4.0)]
+        assert len(store.popular(100)) == store.num_tracks == len(TITLES)
+        assert store.find_tracks("", 5, 5) == [store.track("t1"), store.track("t0")]
+
+
+def test_indexes_are_those_of_the_model(titled: Path) -> None:
+    with ServingStore(titled) as store:
+        assert store.indexes(["t4", "gone", "t0"]) == {"t4": 4, "t0": 0}
+        assert store.tracks_at([0, 6]) == {0: store.track("t0"), 6: store.track("t6")}
+        assert store.similar_to(3) == {}
+
+
+def test_similar_tracks_are_told_by_index_too(version: Path) -> None:
+    with ServingStore(version) as store:
+        assert store.similar_to(0) == {2: 0.75, 1: 0.5}
+        assert plain(store.similar("t1", 9)) == [("t3", 0.75), ("t2", 0.5)]
+
+
+def test_it_answers_the_same_when_it_may_keep_nothing(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ServingStore(version) as store:
+        usual = [store.user_with_list(user, 9) for user in HEARD]
+    monkeypatch.setattr(module, "MAX_CACHED_TRACKS", 0)
+    with ServingStore(version) as store:
+        assert [store.user_with_list(user, 9) for user in HEARD] == usual
+
+
+def test_it_answers_the_same_when_it_reads_by_the_block(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ServingStore(version) as store:
+        usual = [store.user_with_list(user, 9) for user in HEARD]
+    del store  # or the other would share what it has read
+    monkeypatch.setattr(module, "_TOGETHER", 2)
+    prepared: list[str] = []
+    with ServingStore(version, lambda track: prepared.append(track.track_id) or track.track_id) as store:
+        assert [store.user_with_list(user, 9) for user in reversed([*HEARD])] == usual[::-1]
+        assert all(line.track.prepared == line.track.track_id for user in HEARD for line in store.history(user, 9))
+    assert prepared
+    assert len(prepared) == len(set(prepared))
+
+
+def test_stores_of_a_version_share_the_tracks_they_have_read(version: Path) -> None:
+    with ServingStore(version) as one, ServingStore(version) as other:
+        assert one.popular(1)[0].track is other.popular(1)[0].track
+
+
+def test_a_store_may_be_handed_from_thread_to_thread(version: Path) -> None:
+    found: list[StoredTrack | None] = []
+    with ServingStore(version) as store:
+        thread = threading.Thread(target=lambda: found.append(store.track("t1")))
+        thread.start()
+        thread.join()
+        assert found == [store.track("t1")]
+
+
+def test_looking_up_loads_neither_numpy_nor_arrow(version: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from models.serving_store import ServingStore
+store = ServingStore(Path({str(version)!r}))
+print(len(store.recommendations("alice", 9)), sorted({{"numpy", "pyarrow"}} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "3 []\n"

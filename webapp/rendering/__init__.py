@@ -1,0 +1,1 @@
+"""From values to markup: formats, links, rows and charts."""

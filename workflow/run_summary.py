@@ -1,0 +1,144 @@
+"""The last lines of a run: who won, by how much, what is served, and where to look further."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.durable import read_json
+from config.dataset import Dataset
+from config.metrics import metric_info
+from models.promotion_gate import BASELINE
+
+if TYPE_CHECKING:
+    from workflow.run import RunContext
+
+_SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
+DEFAULT_DATASET = "synthetic"
+
+
+def nothing_to_do(dataset: Dataset, version: str | None) -> str:
+    """What a run says that found everything in place."""
+    what = f"version {version} of {dataset.name}" if version else "what was asked for"
+    return f"Nothing to do: {what} is up to date."
+
+
+def summary(run: RunContext, version: str | None, duration: float) -> str:
+    """What a run says at its end."""
+    if version is None:
+        return f"Done in {duration:.1f} s; the log is {_short(run.log)}."
+    directory = run.paths.versions(run.dataset.name) / version
+    metrics, manifest = read_json(directory / "metrics.json"), read_json(directory / "manifest.json")
+    counts, profile = manifest["counts"], read_json(directory / "profile.json")
+    told = [
+        "",
+        *_against_popularity(metrics),
+        "",
+        f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
+        f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
+        *_dated(manifest.get("as_of"), profile),
+        *_of_lists(metrics),
+        *([run.compared.sentences] if run.compared else []),
+        f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
+        *_left_out(read_json(directory / "leaderboard.json")),
+        *_tuned(read_json(directory / "tuning.json")),
+        *_worth_knowing(profile),
+        "",
+        *_where_to_look(run, directory),
+    ]
+    return "\n".join(told)
+
+
+def _against_popularity(metrics: dict[str, Any]) -> list[str]:
+    """A table of the champion's metrics beside popularity's."""
+    champion = metrics["champion"]
+    mine, baseline = metrics["models"][champion], metrics["models"][BASELINE]
+    split = metrics["split"]
+    lines = [f"The champion is {champion}, measured on {split['test']:,} held-out interactions:", ""]
+    if champion == BASELINE:
+        return lines + [f"  {name:<14}{mine[name]:>10.4f}" for name in _SHOWN if name in mine]
+    lines.append(f"  {'':<14}{champion:>12}{BASELINE:>12}")
+    for name in (name for name in _SHOWN if name in mine):
+        other = f"{baseline[name]:>12.4f}" if name in baseline else f"{'–':>12}"
+        ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
+        lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
+    return lines + _explained(metrics["select_by"])
+
+
+def _dated(as_of: str | None, profile: dict[str, Any]) -> list[str]:
+    """As of when, and how many rows do not count, where not all of them do."""
+    if not profile.get("window"):
+        return []
+    outside = profile["rows"]["outside"]
+    return [f"As of {as_of}: {outside:,} rows of another time do not count." if outside else f"As of {as_of}."]
+
+
+def _of_lists(metrics: dict[str, Any]) -> list[str]:
+    """What rules and chain do to the champion's lists, where they do something."""
+    if "lists" not in metrics:
+        return []
+    own, theirs = metrics["lists"]["metrics"], metrics["models"][metrics["champion"]]
+    shown = [name for name in ("ndcg@10", "recall@20", "diversity@20", "cold_tracks@20") if name in own]
+    told = ", ".join(f"{name} {theirs[name]:.4f} → {own[name]:.4f}" for name in shown)
+    return [f"With the rules of [recommend], the champion's lists have {told}."]
+
+
+def _explained(metric: str) -> list[str]:
+    """What the metric that named the champion says."""
+    known = metric_info(metric)
+    return ["", f"{metric} named it. {known.sentence}"] if known else []
+
+
+def _left_out(leaderboard: list[dict[str, Any]]) -> list[str]:
+    """Which candidates could not learn from the data, and why."""
+    return [f"{line['model']} was left out: {line['reason']}." for line in leaderboard if "reason" in line]
+
+
+def _tuned(tuning: dict[str, Any]) -> list[str]:
+    """What was chosen on the validation part."""
+    told = []
+    for candidate, found in tuning.items():
+        chosen = found.get("settings", {})
+        if "weights" in chosen:
+            weights = ", ".join(f"{part} {weight:g}" for part, weight in chosen["weights"].items())
+            told.append(f"{candidate} weighs its parts {weights}.")
+        elif chosen:
+            settings = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
+                                 for key, value in chosen.items())  # fmt: skip
+            matters = max(found["importance"], key=found["importance"].__getitem__, default=None)
+            most = f"; {matters} explains {found['importance'][matters]:.0%} of the differences" if matters else ""
+            first, best = found["trials"][0]["score"], found["score"]
+            told.append(
+                f"{candidate}, {len(found['trials'])} trials: {first:.4f} → {best:.4f} on the validation part, with "
+                f"{settings}{most}."
+            )
+    return ["", "Tuned:", *(f"  {line}" for line in told)] if told else []
+
+
+def _worth_knowing(profile: dict[str, Any]) -> list[str]:
+    """What looks odd about the data."""
+    said = [check["sentence"] for check in profile["checks"] if check["verdict"] != "ok"]
+    return ["", "Worth knowing of the data:", *(f"  {sentence}" for sentence in said)] if said else []
+
+
+def _where_to_look(run: RunContext, version: Path) -> list[str]:
+    """Commands for what comes next."""
+    from models.serving_store import ServingStore
+
+    with ServingStore(version) as store:
+        someone = store.users(limit=1)[0].user_id
+    other = "" if run.dataset.name == DEFAULT_DATASET else f" DATASET={run.dataset.name}"
+    verbs = {
+        "make serve": "metrics, and everybody's recommendations, at http://127.0.0.1:8000",
+        f"make recommend ID={shlex.quote(someone)}{other}": "one user's list, here",
+        "make luigid": "the task graph of runs with SCHEDULER=luigid, at http://127.0.0.1:8082",
+        _short(run.log): "what Luigi and Spark said",
+    }
+    width = max(map(len, verbs)) + 3
+    return [f"  {verb:<{width}}{what}" for verb, what in verbs.items()]
+
+
+def _short(path: Path) -> str:
+    """Relative to the working directory where it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
