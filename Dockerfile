@@ -13,7 +13,7 @@ COPY requirements.txt ./
 RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY . .
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . \
-    && /opt/venv/bin/python -m compileall -q config models spark webapp workflow \
+    && /opt/venv/bin/python -m compileall -q common config models run_records spark webapp workflow \
     && /opt/venv/bin/pip uninstall --yes setuptools wheel pip
 
 FROM python:3.12-slim-bookworm
