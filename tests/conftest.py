@@ -12,13 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import hypothesis
-import published
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from flask.testing import FlaskClient
-from pipeline import Ran, Roots, eventually, unused_port
 from pyspark.sql import SparkSession
+from support import published
+from support.pipeline import Ran, Roots, eventually, unused_port
 
 from common.durable import write_json
 from config.paths import PROJECT, SUCCESS, Paths

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import browser
 from playwright.sync_api import Browser
+from support import browser
 
 from config.paths import PROJECT, Paths
 from models import registry

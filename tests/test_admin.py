@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
+from support.published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
 
 from common import durable
 from common.durable import read_json

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
-from published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage, started
 from pydantic import BaseModel
+from support.published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage, started
 
 from models.serving_store import FILE
 from webapp.api import schemas

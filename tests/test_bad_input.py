@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
-from published import ODD_IDS, TOKEN, publish
+from support.published import ODD_IDS, TOKEN, publish
 from werkzeug.test import TestResponse
 
 from webapp import create_app

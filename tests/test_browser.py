@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import browser
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import opened, served
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, ViewportSize, expect
-from published import HOSTILE, METRICS, TOKEN, publish, record, stage, started
+from support import browser
+from support.browser import opened, served
+from support.published import HOSTILE, METRICS, TOKEN, publish, record, stage, started
 
 from models import registry
 from webapp import create_app

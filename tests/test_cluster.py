@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
-from cluster_job import OBJECTIVE, TASK_COST
-from pipeline import PATIENCE_S, Ran, Roots, eventually, unused_port
 from pyspark.sql import SparkSession
+from support import cluster_job
+from support.cluster_job import OBJECTIVE, TASK_COST
+from support.pipeline import PATIENCE_S, Ran, Roots, eventually, unused_port
 from test_engine import MATRIX, TRACKS, USERS, written
 
 from config.paths import PROJECT, SUCCESS
@@ -41,7 +42,7 @@ def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def trained(master: str, blocks: Path, into: Path, *options: str) -> tuple[dict[str, Any], list[bytes]]:
     """What the job says, and the bytes of both sides' factors."""
-    command = [sys.executable, str(PROJECT / "tests" / "cluster_job.py"), master, str(blocks), str(into), *options]
+    command = [sys.executable, cluster_job.__file__, master, str(blocks), str(into), *options]
     done = subprocess.run(
         command, cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False
     )

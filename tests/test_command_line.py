@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from pipeline import PATIENCE_S, Ran, Roots, eventually
+from support.pipeline import PATIENCE_S, Ran, Roots, eventually
 
 from common.durable import exclusive_lock
 from config.paths import PROJECT, SUCCESS

@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 import schemathesis
 from flask import Flask
-from published import CURVES, TOKEN, TRACKS, USERS, publish, record, stage, started
+from support.published import CURVES, TOKEN, TRACKS, USERS, publish, record, stage, started
 
 from webapp import create_app
 

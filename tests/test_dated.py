@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from luigi.task_register import Register
-from pipeline import QUICK, Roots, configured, unused_port
 from pyspark.sql import SparkSession
+from support.pipeline import QUICK, Roots, configured, unused_port
 from test_ingest import RATINGS, Outcome, described, put
 
 from common.durable import read_json

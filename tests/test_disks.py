@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pipeline import Roots
+from support.pipeline import Roots
 
 from config.paths import PROJECT
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import HEARD, TRACKS, MakeVersion
 from flask.testing import FlaskClient
-from pipeline import Roots
-from published import publish
+from support.pipeline import Roots
+from support.published import publish
 from test_durable import held_by_another_process
 
 from common import durable

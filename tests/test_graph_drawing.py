@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from pipeline import Ran, Roots
+from support.pipeline import Ran, Roots
 
 from run_records.graph_drawing import STYLE, critical_path, draw_graph
 from run_records.reader import RecordedRun, RecordedStage, find_run

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import Roots
 from pyspark.sql import SparkSession
+from support.pipeline import Roots
 from test_algorithms import IMPLICIT, NUM_TRACKS, NUM_USERS, RATINGS, training
 
 from common.durable import read_json

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from faults.matrix import damage
-from pipeline import Roots
+from support.pipeline import Roots
 
 from common.durable import append_line, atomic_directory, file_checksums
 from common.errors import UserError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeVersion
-from published import publish
+from support.published import publish
 
 from common.durable import STAGING
 from common.errors import UserError

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline import Roots
+from support.pipeline import Roots
 from test_durable import held_by_another_process
 
 from common.durable import lock_path

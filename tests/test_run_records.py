@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline import Ran, Roots
+from support.pipeline import Ran, Roots
 
 from common.errors import UserError
 from config.paths import PROJECT

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
-from published import TOKEN, publish
+from support.published import TOKEN, publish
 from werkzeug.test import TestResponse
 
 from models import registry

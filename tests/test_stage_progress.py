@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from luigi import rpc
-from pipeline import PATIENCE_S, Roots, eventually, unreadable
+from support.pipeline import PATIENCE_S, Roots, eventually, unreadable
 
 from config.paths import PROJECT, SUCCESS
 from run_records.stage_state import StageProgress

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pipeline import Roots, eventually
 from pyspark.sql import SparkSession
+from support.pipeline import Roots, eventually
 
 from config.paths import PROJECT, Paths
 from models import registry

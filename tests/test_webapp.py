@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from published import HOSTILE, USERS, publish, record, stage, started
+from support.published import HOSTILE, USERS, publish, record, stage, started
 
 from config.fallbacks import TIERS
 from models import registry

@@ -15,8 +15,8 @@ import luigi
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import PATIENCE_S, QUICK, SMALL, Ran, Roots, configured
 from pyspark.sql import SparkSession
+from support.pipeline import PATIENCE_S, QUICK, SMALL, Ran, Roots, configured
 
 from common.durable import exclusive_lock, lock_path, read_json, write_json
 from common.errors import UserError

@@ -1,6 +1,6 @@
 """Trains and makes lists in a session of its own, on the master that is named: a program, for `test_cluster.py`.
 
-python tests/cluster_job.py MASTER BLOCKS INTO [--kill]
+python tests/support/cluster_job.py MASTER BLOCKS INTO [--kill]
 
 With --kill, a task in the middle of an iteration kills the executor that it runs in, once. Prints how many half
 iterations were done, and by how many workers.
