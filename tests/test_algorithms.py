@@ -75,11 +75,11 @@ def training(
     (directory / "interactions").mkdir(parents=True)
     ordered = ratings.sort_values(["user", "track"])
     ordered.to_parquet(directory / "interactions" / "part-0.parquet", index=False)
-    build_interaction_matrix(spark, [directory / "interactions"], num_users, num_tracks, directory / "blocks")
+    build_interaction_matrix(spark, [directory / "interactions"], num_users, num_tracks, directory / "matrix")
     catalogue = pd.DataFrame({"index": range(num_tracks), "artist": [f"a{track % 4}" for track in range(num_tracks)]})
     (directory / "tracks").mkdir()
     catalogue.astype({"index": "int32"}).to_parquet(directory / "tracks" / "part-0.parquet", index=False)
-    parts = ((directory / "interactions",), directory / "blocks")
+    parts = ((directory / "interactions",), directory / "matrix")
     return TrainingData(spark, *parts, num_users, num_tracks, (1.0, 5.0), directory / "tracks")
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark.evaluation.beyond_accuracy import CatalogueStatistics, TrackLabels, gini, labels_of, list_metrics
+from spark.evaluation.beyond_accuracy import CatalogueStatistics, TrackLabels, gini, list_metrics, load_track_labels
 from spark.lists.topk import TopKLists
 
 LISTENERS = np.array([8.0, 4.0, 1.0, 0.0])
@@ -31,7 +31,7 @@ def described(directory: Path, **columns: Any) -> TrackLabels | None:
     """The labels of tracks of which this is known."""
     size = len(next(iter(columns.values())))
     pq.write_table(pa.table({"index": list(range(size)), **columns}), directory / "part-0.parquet")
-    return labels_of(directory)
+    return load_track_labels(directory)
 
 
 def test_lists_worked_by_hand() -> None:

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from spark.evaluation.bootstrap_intervals import RESAMPLES, interval, mean_intervals, of_means, resampled_ratios
+from spark.evaluation.bootstrap_intervals import (
+    RESAMPLES,
+    mean_intervals,
+    mean_terms,
+    percentile_interval,
+    resampled_ratios,
+)
 
 
 @pytest.fixture
@@ -47,12 +53,12 @@ def test_the_blocks_do_not_matter(rng: np.random.Generator) -> None:
     values[::7, 2] = np.nan
 
     def cut(size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return (of_means(values[start : start + size]) for start in range(0, len(values), size))
+        return (mean_terms(values[start : start + size]) for start in range(0, len(values), size))
 
     whole = resampled_ratios(cut(len(values)))
     assert whole.shape == (RESAMPLES, 4)
     np.testing.assert_allclose(resampled_ratios(cut(17)), whole, rtol=1e-5)
-    assert mean_intervals(values) == [pytest.approx(interval(ratios), abs=2e-6) for ratios in whole.T]
+    assert mean_intervals(values) == [pytest.approx(percentile_interval(ratios), abs=2e-6) for ratios in whole.T]
 
 
 def test_who_has_no_value_does_not_count(rng: np.random.Generator) -> None:

@@ -21,14 +21,14 @@ from test_engine import MATRIX, TRACKS, USERS, written
 
 from config.paths import PROJECT, SUCCESS
 from spark.algorithms.als import training
-from spark.runtime.local_cluster import cluster
+from spark.runtime.local_cluster import run_cluster
 from spark.storage.interaction_matrix import build_interaction_matrix
 
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a standalone cluster of two workers."""
-    with cluster(tmp_path_factory.mktemp("cluster"), port=unused_port()) as running:
+    with run_cluster(tmp_path_factory.mktemp("cluster"), port=unused_port()) as running:
         yield running.address
 
 
@@ -36,8 +36,8 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
-    return directory / "blocks"
+    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "matrix")
+    return directory / "matrix"
 
 
 def trained(master: str, blocks: Path, into: Path, *options: str) -> tuple[dict[str, Any], list[bytes]]:
@@ -81,7 +81,7 @@ def test_a_whole_run_on_a_cluster_that_loses_a_worker_publishes_the_same_version
 ) -> None:
     """Its executor dies with it, and what that was doing is done by the other worker's."""
     roots = Roots(tmp_path / "own")
-    with cluster(tmp_path / "cluster", port=unused_port()) as running:
+    with run_cluster(tmp_path / "cluster", port=unused_port()) as running:
         command = roots.command("--local-scheduler", f"--spark-session-master={running.address}")
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         run = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload]

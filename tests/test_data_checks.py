@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from spark.ingest.data_checks import DataFacts, checks, raise_on_failed_check
+from spark.ingest.data_checks import DataFacts, raise_on_failed_check, run_checks
 
 SOUND = DataFacts(
     rows=120,
@@ -27,7 +27,7 @@ SOUND = DataFacts(
 
 def verdicts(facts: DataFacts) -> dict[str, str]:
     """The verdict of every check."""
-    return {check["check"]: check["verdict"] for check in checks(facts)}
+    return {check["check"]: check["verdict"] for check in run_checks(facts)}
 
 
 def test_sound_data_passes_every_check() -> None:
@@ -52,11 +52,11 @@ def test_unfit_data_refuses_the_run_with_a_sentence(check: str) -> None:
     facts = replace(SOUND, **changed)
     assert verdicts(facts)[check] == "refused"
     with pytest.raises(UserError, match=f"plays.csv: {said}"):
-        raise_on_failed_check(checks(facts), Path("plays.csv"))
+        raise_on_failed_check(run_checks(facts), Path("plays.csv"))
 
 
 def test_sound_data_is_not_refused() -> None:
-    raise_on_failed_check(checks(SOUND), Path("plays.csv"))
+    raise_on_failed_check(run_checks(SOUND), Path("plays.csv"))
 
 
 NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
@@ -73,7 +73,7 @@ NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
 @pytest.mark.parametrize("check", NOTICED)
 def test_what_looks_odd_is_worth_a_notice(check: str) -> None:
     changed, figure, said = NOTICED[check]
-    (found,) = (each for each in checks(replace(SOUND, **changed)) if each["check"] == check)
+    (found,) = (each for each in run_checks(replace(SOUND, **changed)) if each["check"] == check)
     assert found["verdict"] == "notice"
     assert found["figure"] == pytest.approx(figure)
     assert found["sentence"].startswith(said)

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from config.dataset import SHIPPED, Dataset, load_dataset
-from spark.ingest.ingest import ingest
+from spark.ingest.raw_to_parquet import ingest
 
 Files = dict[str, str | bytes | pa.Table]
 

@@ -20,7 +20,7 @@ from config.paths import PROJECT, SUCCESS
 from models import registry
 from run_records.reader import last_runs
 from spark.ingest.data_profile import profile_interactions
-from spark.ingest.ingest import ingest
+from spark.ingest.raw_to_parquet import ingest
 from workflow import Ingest, RecommendAsOf
 from workflow.__main__ import main
 from workflow.run import _runs

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from common.errors import MissingInput, UserError
 from config.dataset import Dataset
-from spark.ingest.ingest import REASONS, IngestCounts, ingest
+from spark.ingest.raw_to_parquet import REASONS, IngestCounts, ingest
 
 RATINGS: dict[str, Any] = {
     "path": "ratings.csv", "user": "user", "track": "track", "value": "rating", "time": "time",

@@ -61,8 +61,8 @@ def written(matrix: sparse.csr_matrix, directory: Path, files: int = 3) -> Path:
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "blocks")
-    return directory / "blocks"
+    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "matrix")
+    return directory / "matrix"
 
 
 def test_blocks_are_the_compressed_rows_of_the_matrix_and_of_its_transpose(blocks: Path) -> None:
@@ -87,8 +87,8 @@ def assert_same_files(found: Path, expected: Path) -> None:
 
 
 def test_blocks_do_not_depend_on_the_files(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    build_interaction_matrix(spark, [written(MATRIX, tmp_path / "one", files=1)], USERS, TRACKS, tmp_path / "blocks")
-    assert_same_files(tmp_path / "blocks", blocks)
+    build_interaction_matrix(spark, [written(MATRIX, tmp_path / "one", files=1)], USERS, TRACKS, tmp_path / "matrix")
+    assert_same_files(tmp_path / "matrix", blocks)
 
 
 def halves(directory: Path) -> tuple[Path, ...]:
@@ -104,8 +104,8 @@ def halves(directory: Path) -> tuple[Path, ...]:
 
 
 def test_interactions_of_two_directories_are_merged(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    build_interaction_matrix(spark, halves(tmp_path / "halves"), USERS, TRACKS, tmp_path / "blocks")
-    assert_same_files(tmp_path / "blocks", blocks)
+    build_interaction_matrix(spark, halves(tmp_path / "halves"), USERS, TRACKS, tmp_path / "matrix")
+    assert_same_files(tmp_path / "matrix", blocks)
 
 
 def test_early_stop_does_not_depend_on_the_directories(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_values_that_are_not_finite_are_refused(spark: SparkSession, tmp_path: P
     matrix = MATRIX.copy()
     matrix.data[5] = np.inf
     with pytest.raises(Exception, match="not finite in single precision"):
-        build_interaction_matrix(spark, [written(matrix, tmp_path / "bad")], USERS, TRACKS, tmp_path / "blocks")
+        build_interaction_matrix(spark, [written(matrix, tmp_path / "bad")], USERS, TRACKS, tmp_path / "matrix")
 
 
 def by_normal_equations(

@@ -62,15 +62,15 @@ def world(
         described = pd.DataFrame({"index": range(size)}).join(pd.DataFrame((known or {}).get(name, {})))
         described.to_parquet(directory / "ingested" / name / "part-0.parquet")
     for part, rows in {"validation": [], **parts}.items():
-        dealt = directory / "split" / "dealt" / f"part={part}"
+        dealt = directory / "split" / "parts" / f"part={part}"
         dealt.mkdir(parents=True)
         table = pd.DataFrame(rows, columns=["user", "track", "value"]).sort_values(["user", "track"])
         types = {"user": "int32", "track": "int32", "value": "float64"}
         table.astype(types).to_parquet(dealt / "part-0.parquet", index=False)
     split = directory / "split"
-    train = split / "dealt" / "part=train"
-    build_interaction_matrix(spark, [train], *sizes, split / "blocks")
-    learned = TrainingData.read(spark, directory / "ingested", (train,), split / "blocks", ABOUT)
+    train = split / "parts" / "part=train"
+    build_interaction_matrix(spark, [train], *sizes, split / "matrix")
+    learned = TrainingData.read(spark, directory / "ingested", (train,), split / "matrix", ABOUT)
     settings = {
         "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "biases": False,
         "steps": 0, "seed": 1, "say_objective": False,
@@ -244,7 +244,7 @@ def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSessi
     parts = {"train": rows[~in_test], "test": rows[in_test]}
     ours = world(spark, tmp_path, (30, 20), parts, "als_explicit").evaluate(1.0, "measured").summary.metrics
 
-    held_out = spark.read.parquet(str(tmp_path / "split" / "dealt" / "part=test"))
+    held_out = spark.read.parquet(str(tmp_path / "split" / "parts" / "part=test"))
     mean = float(rows[~in_test, 2].mean())
     predicted = F.coalesce(F.nanvl("prediction", F.lit(None)), F.lit(mean))
     clamped = F.least(F.greatest(predicted, F.lit(1.0)), F.lit(5.0)).cast("double")

@@ -16,7 +16,7 @@ from common.durable import read_json
 from common.errors import NotApplicable
 from config.settings import SECTIONS
 from spark.algorithms.base import TrainingData
-from spark.evaluation.blend_weights import learn_weights, weights_of
+from spark.evaluation.blend_weights import learn_weights, weight_grid
 from spark.evaluation.tuning_objective import run_trial
 from workflow.hyperparameter_search import TUNABLE, Settings, TuningResult, search, search_space
 from workflow.run_summary import _left_out
@@ -182,7 +182,7 @@ def test_a_blend_needs_two_parts_and_something_to_choose_by(
 
 @pytest.mark.parametrize("parts", [2, 3, 4, 5])
 def test_the_grid_of_weights(parts: int) -> None:
-    grid = weights_of(parts)
+    grid = weight_grid(parts)
     np.testing.assert_allclose(grid.sum(axis=1), 1, rtol=1e-6)
     assert len(np.unique(grid, axis=0)) == len(grid) <= 70
     for part in range(parts):

@@ -15,7 +15,7 @@ from common.errors import MissingInput, UserError
 from config.dataset import Dataset, load_dataset
 from models.assemble_version import VersionInputs, assemble_version
 from models.recommender import recommend
-from spark.ingest.ingest import REASONS, IngestCounts, indexed, ingest, parse, track_details, user_details
+from spark.ingest.raw_to_parquet import REASONS, IngestCounts, indexed, ingest, parse, track_details, user_details
 from spark.ingest.readers import read_table
 
 LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
@@ -229,7 +229,7 @@ def test_interactions_are_sorted_in_ranges_of_users_whatever_the_files(
     together = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
     pd.testing.assert_frame_equal(together, whole.table("interactions"))
     assert together.sort_values(["user", "track"]).index.tolist() == list(range(len(together)))
-    assert not list(cut.into.glob("chunks")) + list(cut.into.glob("dealt")) + list(cut.into.glob("ids"))
+    assert not list(cut.into.glob("chunks")) + list(cut.into.glob("by-range")) + list(cut.into.glob("ids"))
 
 
 def test_users_of_the_file_need_not_have_listened(spark: SparkSession, tmp_path: Path) -> None:

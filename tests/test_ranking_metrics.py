@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyspark.mllib.evaluation import RankingMetrics
 from pyspark.sql import SparkSession
 
-from spark.evaluation.ranking_metrics import CURVES, METRICS, curves, metrics_at, packed
+from spark.evaluation.ranking_metrics import CURVES, METRICS, curves, metrics_at, pack_hits
 
 DEPTH = 20
 
@@ -63,7 +63,7 @@ def test_curves_are_the_means_of_the_metrics_at_each_length() -> None:
     rng = np.random.default_rng(11)
     hits = rng.random((5_000, DEPTH)) < 0.2
     relevant = hits.sum(axis=1) + rng.integers(1, 30, len(hits))
-    found = curves(packed(hits), relevant, DEPTH)
+    found = curves(pack_hits(hits), relevant, DEPTH)
     assert set(found) == set(CURVES)
     for k in range(1, DEPTH + 1):
         at_k = metrics_at(hits, relevant, k)
@@ -72,7 +72,7 @@ def test_curves_are_the_means_of_the_metrics_at_each_length() -> None:
 
 def test_a_list_worked_by_hand_at_every_length() -> None:
     # Hits at places 1 and 3; 2 tracks are relevant.
-    found = curves(packed(np.array([[True, False, True]])), np.array([2]), 3)
+    found = curves(pack_hits(np.array([[True, False, True]])), np.array([2]), 3)
     assert found["recall"] == [0.5, 0.5, 1.0]
     assert found["precision"] == pytest.approx([1.0, 1 / 2, 2 / 3])
     assert found["ndcg"] == pytest.approx([1.0, 1 / 1.63093, 1.5 / 1.63093], abs=1e-5)

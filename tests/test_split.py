@@ -14,8 +14,8 @@ from pyspark.sql import SparkSession
 from scipy import sparse
 
 from common.errors import UserError
-from spark.splitting.split import PARTS, Hashes, SplitConfig, held_out, id_hashes, split_interactions
-from spark.splitting.temporal_split import count_from, cut_time, leave_last_n
+from spark.splitting.split import PARTS, Hashes, SplitConfig, id_hashes, is_held_out, split_interactions
+from spark.splitting.temporal_split import count_since, find_cut_time, leave_last_n
 from spark.storage.interaction_matrix import TRACK, USER, load_csr
 
 COUNT = 20_000
@@ -26,7 +26,7 @@ TRACKS = RNG.integers(2**32, size=200).astype(np.uint64)[np.arange(COUNT) // 100
 
 def chosen(fraction: float, seed: int = 42, users: Hashes = USERS, tracks: Hashes = TRACKS) -> set[int]:
     """The places of the pairs that are held out."""
-    return set(np.flatnonzero(held_out(users, tracks, fraction, seed)).tolist())
+    return set(np.flatnonzero(is_held_out(users, tracks, fraction, seed)).tolist())
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5])
@@ -39,14 +39,14 @@ def test_the_test_part_has_about_its_fraction(fraction: float) -> None:
 @pytest.mark.parametrize("axis", [0, 1], ids=["users", "tracks"])
 def test_no_user_and_no_track_is_held_out_more_than_chance_would(axis: int) -> None:
     # Per user 200 draws, per track 100; the largest of so many normal deviates stays below 4.5 deviations.
-    table = held_out(USERS, TRACKS, 0.2, 42).reshape(200, 100)  # a row a track
+    table = is_held_out(USERS, TRACKS, 0.2, 42).reshape(200, 100)  # a row a track
     allowed = 4.5 * (0.2 * 0.8 / table.shape[axis]) ** 0.5
     assert np.abs(table.mean(axis=axis) - 0.2).max() < allowed
 
 
 def test_a_pair_falls_into_its_part_whatever_the_other_rows() -> None:
     some = np.flatnonzero(np.arange(COUNT) % 100 < 30)
-    alone = held_out(USERS[some], TRACKS[some], 0.2, 42)
+    alone = is_held_out(USERS[some], TRACKS[some], 0.2, 42)
     assert set(some[alone].tolist()) == chosen(0.2) & set(some.tolist())
 
 
@@ -105,7 +105,7 @@ def dealing(strategy: str, test: float = 0.2, validation: float = 0.1, last_n: i
 
 def part(split: Path, name: str) -> pd.DataFrame:
     """What was dealt to a part."""
-    return pd.read_parquet(split / "dealt" / f"part={name}", columns=list(ROWS)).astype(ROWS.dtypes.to_dict())
+    return pd.read_parquet(split / "parts" / f"part={name}", columns=list(ROWS)).astype(ROWS.dtypes.to_dict())
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ class TestEveryStrategy:
             pd.testing.assert_frame_equal(part(tmp_path / "split", name), part(splits / strategy, name))
 
     @pytest.mark.parametrize(
-        ("blocks", "names"), [("blocks", ["train", "validation"]), ("blocks-train", ["train"])], ids=["blocks", "train"]
+        ("blocks", "names"), [("matrix", ["train", "validation"]), ("matrix-train", ["train"])], ids=["matrix", "train"]
     )
     def test_makes_blocks_of_what_is_learned(self, splits: Path, strategy: str, blocks: str, names: list[str]) -> None:
         rows = pd.concat([part(splits / strategy, name) for name in names])
@@ -158,7 +158,7 @@ class TestEveryStrategy:
             np.testing.assert_array_equal(found.data, expected.data)
 
     def test_leaves_nothing_behind(self, splits: Path, strategy: str) -> None:
-        assert {path.name for path in (splits / strategy).iterdir()} == {"dealt", "blocks", "blocks-train"}
+        assert {path.name for path in (splits / strategy).iterdir()} == {"parts", "matrix", "matrix-train"}
 
 
 @pytest.mark.parametrize("validation", [0.01, 0.1, 0.5])
@@ -167,7 +167,7 @@ def test_at_random_the_test_part_does_not_depend_on_the_validation_part(
 ) -> None:
     split_interactions(spark, splits / "ingested", dealing("random", validation=validation), tmp_path)
     users, tracks = (id_hashes(splits / "ingested" / f"{side}s")[ROWS[side]] for side in ("user", "track"))
-    expected = ROWS[held_out(users, tracks, 0.2, 42)].reset_index(drop=True)
+    expected = ROWS[is_held_out(users, tracks, 0.2, 42)].reset_index(drop=True)
     pd.testing.assert_frame_equal(part(tmp_path, "test"), expected)
 
 
@@ -198,8 +198,8 @@ def test_a_cut_is_where_sorting_everything_would_put_it(wanted: int) -> None:
     times = np.random.default_rng(wanted).integers(-50, 50, size=300)
     files = [np.sort(times[:100]), np.sort(times[100:]), np.empty(0, np.int64)]
     expected = np.sort(times)[::-1][np.clip(wanted, 1, 300) - 1]
-    assert cut_time(files, wanted) == expected
-    assert count_from(files, int(expected)) == (times >= expected).sum()
+    assert find_cut_time(files, wanted) == expected
+    assert count_since(files, int(expected)) == (times >= expected).sum()
 
 
 def by_hand(rows: pd.DataFrame, last_n: int) -> NDArray[np.int64]:

@@ -181,8 +181,8 @@ def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
         small = {column: "int32" for column in ("index", "user", "track") if column in table}
         table.astype(small).to_parquet(directory / name / "part-0.parquet")
     sizes = (len(HEARD_BY), NUM_TRACKS)
-    build_interaction_matrix(spark, [directory / "interactions"], *sizes, directory / "blocks")
-    learned = TrainingData(spark, (directory / "interactions",), directory / "blocks", *sizes, None)
+    build_interaction_matrix(spark, [directory / "interactions"], *sizes, directory / "matrix")
+    learned = TrainingData(spark, (directory / "interactions",), directory / "matrix", *sizes, None)
     fit_model("popularity", learned, {}, directory / "model")
     return directory
 
@@ -194,7 +194,7 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
         for user, heard in HEARD_BY.items()
         for rank, track in enumerate([t for t in BY_POPULARITY if t not in heard][:k], start=1)
     }
-    paths = (trained, trained / "blocks", FallbackChain(trained / "model", trained / "none"))
+    paths = (trained, trained / "matrix", FallbackChain(trained / "model", trained / "none"))
     counted = recommend.recommend_all_users(spark, *paths, k, tmp_path / "lists", rules=NO_RULES)
     lists = ds.dataset(tmp_path / "lists").to_table()
     assert counted == lists.num_rows == len(expected)
@@ -211,7 +211,7 @@ def test_lists_that_are_too_few_are_not_accepted(
     )
     monkeypatch.setattr("spark.lists.recommend._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
     with pytest.raises(RuntimeError, match="11 recommendations were written instead of 12"):
-        paths = (trained, trained / "blocks", FallbackChain(trained / "model", trained / "none"))
+        paths = (trained, trained / "matrix", FallbackChain(trained / "model", trained / "none"))
         recommend.recommend_all_users(spark, *paths, 3, tmp_path / "lists", rules=NO_RULES)
 
 

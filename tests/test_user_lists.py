@@ -66,10 +66,10 @@ def learned(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Tr
     for name, table in tables.items():
         (directory / name).mkdir()
         pq.write_table(table, directory / name / "part-0.parquet")
-    build_interaction_matrix(spark, [directory / "interactions"], NUM_USERS, NUM_TRACKS, directory / "blocks")
+    build_interaction_matrix(spark, [directory / "interactions"], NUM_USERS, NUM_TRACKS, directory / "matrix")
     described = (directory / "tracks", directory / "users")
     return TrainingData(
-        spark, (directory / "interactions",), directory / "blocks", NUM_USERS, NUM_TRACKS, None, *described
+        spark, (directory / "interactions",), directory / "matrix", NUM_USERS, NUM_TRACKS, None, *described
     )
 
 

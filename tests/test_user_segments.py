@@ -10,14 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from spark.evaluation.user_segments import MIN_USERS, MOST_COUNTRIES, Segments, by_activity, by_age, segments
+from spark.evaluation.user_segments import MIN_USERS, MOST_COUNTRIES, Segments, by_activity, by_age, segment_users
 
 
 def of(directory: Path, **known: Any) -> dict[str, Segments]:
     """The segments of as many users as are described, each with as many interactions as its index."""
     count = len(next(iter(known.values())))
     pd.DataFrame({"index": range(count), **known}).to_parquet(directory / "part-0.parquet", index=False)
-    return segments(np.arange(count, dtype=np.int32), np.arange(count), directory)
+    return segment_users(np.arange(count, dtype=np.int32), np.arange(count), directory)
 
 
 def members(found: Segments) -> dict[str, list[int]]:

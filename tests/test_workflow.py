@@ -25,7 +25,7 @@ from config.settings import CANDIDATES
 from models import registry
 from models.recommender import recommend
 from models.serving_store import ServingStore
-from spark.ingest.ingest import ingest
+from spark.ingest.raw_to_parquet import ingest
 from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
 from workflow.failures import is_transient
 from workflow.stage import PipelineTask, RowCounts, Stage
@@ -401,7 +401,7 @@ class TestSomebodysOwnData:
                 file.write("b,y,1\n")
             return counted
 
-        monkeypatch.setattr("spark.ingest.ingest", growing)
+        monkeypatch.setattr("spark.ingest.raw_to_parquet.ingest", growing)
         ran = Roots(tmp_path).run(Ingest, **plays)
         assert not ran.succeeded
         assert "plays.csv changed while it was read" in ran.record[-2]["error"]

@@ -305,14 +305,14 @@ class RunContext:
             SessionOptions(
                 **settings,
                 short_run=small,
-                page=self._registered or not small,
+                ui=self._registered or not small,
                 log=self.log,
-                code=self.paths.code if on_cluster else None,
+                py_files=self.paths.code if on_cluster else None,
                 # The standard one was filled when the project was installed; this user may not write there, and
                 # workers elsewhere do not see it.
-                cache=self.paths.compiled if on_cluster or not os.access(standard, os.W_OK) else standard,
+                numba_cache=self.paths.compiled if on_cluster or not os.access(standard, os.W_OK) else standard,
                 scratch=self.paths.scratch,
-                prefix=str(self._prefix),
+                line_prefix=str(self._prefix),
             )
         )
 

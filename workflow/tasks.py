@@ -98,7 +98,7 @@ class Ingest(Stage):
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
         from spark.ingest.data_checks import raise_on_failed_check
         from spark.ingest.data_profile import profile_interactions
-        from spark.ingest.ingest import ingest
+        from spark.ingest.raw_to_parquet import ingest
 
         dataset = self.context.dataset
         raw_dir = inputs.get("raw", self.context.raw_dir)
@@ -202,8 +202,8 @@ class Tune(_OfCandidate):
         from workflow.hyperparameter_search import best_settings, best_weights
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
-        train, validation = (split / "dealt" / f"part={part}" for part in ("train", "validation"))
-        learned = TrainingData.read(self.spark, ingested, (train,), split / "blocks-train", about)
+        train, validation = (split / "parts" / f"part={part}" for part in ("train", "validation"))
+        learned = TrainingData.read(self.spark, ingested, (train,), split / "matrix-train", about)
         on = TuningContext(learned, validation, about.liked_from, into, self.report)
         start = self.given()
         try:
@@ -419,7 +419,7 @@ class Recommend(_Serving):
         learned = TrainingData.all_interactions(self.spark, ingested, about)
         fit_fallbacks(learned, into / "fallbacks")
         written = recommend_all_users(
-            self.spark, ingested, ingested / "blocks",
+            self.spark, ingested, ingested / "matrix",
             FallbackChain(model, into / "fallbacks", self.values["min_history"]),
             self.values["k"], into / "recommendations",
             rules=ListRules.of(ingested / "tracks", **self.rules), reasons=self.values["reasons"],

@@ -56,7 +56,7 @@ class TrainingData:
 
     spark: SparkSession
     interactions: tuple[Path, ...]
-    """Directories with Parquet of user, track, value: see `spark.storage.interaction_matrix.by_range`."""
+    """Directories with Parquet of user, track, value: see `spark.storage.interaction_matrix.files_by_range`."""
     blocks: Path
     """The same as compressed rows: see `spark.storage.interaction_matrix`."""
     num_users: int
@@ -79,13 +79,13 @@ class TrainingData:
     @classmethod
     def all_interactions(cls, spark: SparkSession, ingested: Path, about: Interactions) -> TrainingData:
         """All interactions that Ingest wrote."""
-        return cls.read(spark, ingested, (ingested / "interactions",), ingested / "blocks", about)
+        return cls.read(spark, ingested, (ingested / "interactions",), ingested / "matrix", about)
 
     @classmethod
     def without_test(cls, spark: SparkSession, ingested: Path, split: Path, about: Interactions) -> TrainingData:
         """All that Split dealt but the test part."""
-        parts = (split / "dealt" / "part=train", split / "dealt" / "part=validation")
-        return cls.read(spark, ingested, parts, split / "blocks", about)
+        parts = (split / "parts" / "part=train", split / "parts" / "part=validation")
+        return cls.read(spark, ingested, parts, split / "matrix", about)
 
     @property
     def count(self) -> int:

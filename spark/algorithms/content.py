@@ -30,7 +30,7 @@ from spark.algorithms.base import (
 )
 from spark.algorithms.user_item_matrix import user_item_matrix
 from spark.storage.interaction_matrix import CSRMatrix
-from spark.storage.tables import described, texts_of
+from spark.storage.tables import explode_texts, read_indexed
 
 _FEATURES = ("artist", "genre", "tags")
 
@@ -42,7 +42,7 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
         NotApplicable: the catalogue has none of the features.
     """
     assert training.catalogue is not None
-    table = described(training.catalogue)
+    table = read_indexed(training.catalogue)
     rows, words = _words(table)
     if not len(words):
         raise NotApplicable("tracks have neither tags nor genre nor artist")
@@ -60,7 +60,7 @@ def _words(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     rows, words = [np.zeros(0, np.int64)], [np.zeros(0, np.str_)]
     for name in _FEATURES:
         if name in table.column_names:
-            places, texts = texts_of(table[name])
+            places, texts = explode_texts(table[name])
             rows.append(places)
             words.append(np.array([f"{name} {text}" for text in texts.to_pylist()], dtype=np.str_))
     pairs = np.unique(np.rec.fromarrays([np.concatenate(rows), np.concatenate(words)]))

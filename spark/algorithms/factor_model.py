@@ -26,7 +26,7 @@ from config.paths import SUCCESS
 from spark.algorithms.base import FloatArray, IndexArray, fill_missing_scores, load_popularity
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, load_csr
-from spark.storage.tables import written
+from spark.storage.tables import write_atomically
 
 DIRECTORIES = {USER: "userFactors", TRACK: "itemFactors"}
 _ROWS_PER_FILE = 1 << 17
@@ -56,7 +56,7 @@ def save_factors(spark: SparkSession, blocks: Path, flat: dict[str, Path], width
         table = pa.table({"id": (known + first).astype(np.int32), "features": features})
         name = f"part-{first // _ROWS_PER_FILE:05}.parquet"
         plain = partial(pq.write_table, table, row_group_size=_ROWS_PER_GROUP, use_dictionary=False, compression="none")
-        written(into / DIRECTORIES[side] / name, plain)
+        write_atomically(into / DIRECTORIES[side] / name, plain)
 
     run_tasks(spark, save, tasks)
     for directory in DIRECTORIES.values():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spark.algorithms.base import COLD_TRACK_LISTENERS
 from spark.lists.topk import TopKLists
-from spark.storage.tables import described, texts_of
+from spark.storage.tables import explode_texts, read_indexed
 
 PER_LIST = ("novelty", "diversity", "arp", "cold_tracks")
 
@@ -70,14 +70,14 @@ def gini(counts: NDArray[np.int64]) -> float:
 
 
 @lru_cache(maxsize=2)
-def labels_of(catalogue: Path) -> TrackLabels | None:
+def load_track_labels(catalogue: Path) -> TrackLabels | None:
     """The artist, genre and tags of each track as numbers, from the Parquet of tracks; None where none is known.
 
     Genre and tags are of one kind, because where the catalogue has no genre the first tag is it.
     """
-    table = described(catalogue)
+    table = read_indexed(catalogue)
     artists, styles = (
-        [texts_of(table[name]) for name in names if name in table.column_names]
+        [explode_texts(table[name]) for name in names if name in table.column_names]
         for names in (["artist"], ["genre", "tags"])
     )
     tracks, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]

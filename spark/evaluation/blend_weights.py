@@ -16,14 +16,14 @@ import numpy as np
 
 from common.errors import NotApplicable
 from spark.algorithms.base import ProgressReport, TrainingData, fit_model
-from spark.evaluation.tuning_objective import Weights, ndcg_of
+from spark.evaluation.tuning_objective import Weights, measure_ndcg
 
 _MOST = 70
 """Sets of weights that are tried, about."""
 
 
 @dataclass(frozen=True)
-class BlendInputs:
+class BlendResult:
     """What was found."""
 
     weights: dict[str, float]
@@ -42,7 +42,7 @@ def learn_weights(
     liked_from: float | None,
     into: Path,
     report: ProgressReport,
-) -> BlendInputs:
+) -> BlendResult:
     """Finds the weights with the highest mean NDCG.
 
     Args:
@@ -67,15 +67,15 @@ def learn_weights(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise NotApplicable(f"fewer than two of its parts can learn from this data ({reasons})")
     report("trying weights", len(parts) / (len(parts) + 1))
-    grid = weights_of(len(models))
-    ndcg = ndcg_of(training, list(models.values()), grid, validation, liked_from)
+    grid = weight_grid(len(models))
+    ndcg = measure_ndcg(training, list(models.values()), grid, validation, liked_from)
     best = int(np.argmax(ndcg))
     found = dict(zip(models, np.round(grid[best].astype(float), 3).tolist(), strict=True))
     alone = {name: float(ndcg[np.argmax(grid[:, place])]) for place, name in enumerate(models)}
-    return BlendInputs(found, float(ndcg[best]), alone, left_out)
+    return BlendResult(found, float(ndcg[best]), alone, left_out)
 
 
-def weights_of(parts: int) -> Weights:
+def weight_grid(parts: int) -> Weights:
     """All weights of so many parts that add up to 1, in equal steps, about `_MOST` at most; shape (sets, parts)."""
     steps = max(steps for steps in range(1, 21) if steps == 1 or math.comb(steps + parts - 1, parts - 1) <= _MOST)
     sets = [each for each in itertools.product(range(steps + 1), repeat=parts) if sum(each) == steps]

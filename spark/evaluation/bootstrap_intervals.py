@@ -35,8 +35,8 @@ def mean_intervals(values: Values) -> list[Interval]:
         values: shape (users, columns), or (users,) for one; NaN where a user has none.
     """
     return [
-        interval(ratios)
-        for ratios in resampled_ratios(map(of_means, resample_batches(values.reshape(len(values), -1)))).T
+        percentile_interval(ratios)
+        for ratios in resampled_ratios(map(mean_terms, resample_batches(values.reshape(len(values), -1)))).T
     ]
 
 
@@ -45,7 +45,7 @@ def resample_batches(values: Values) -> Iterator[Values]:
     return (values[start : start + BLOCK] for start in range(0, len(values), BLOCK))
 
 
-def of_means(values: Values) -> tuple[Values, Values]:
+def mean_terms(values: Values) -> tuple[Values, Values]:
     """What `resampled_ratios` needs for means: the values, and how many a user has, which is one or, for NaN, none."""
     known = ~np.isnan(values)
     return np.where(known, values, 0.0), known.astype(np.float64)
@@ -68,7 +68,7 @@ def resampled_ratios(users: Iterable[tuple[Values, Values]]) -> Values:
         return above / np.where(below == 0, np.nan, below)
 
 
-def interval(resampled: Values) -> Interval:
+def percentile_interval(resampled: Values) -> Interval:
     """The middle 95 % of a statistic's values in the resamples, to six decimals. Where it has none, it is left out."""
     tail = (1 - LEVEL) / 2
     found = np.percentile(resampled[~np.isnan(resampled)], [100 * tail, 100 * (1 - tail)])

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from spark.algorithms.base import IndexArray, Scorer, load_popularity, load_scorer
-from spark.evaluation.beyond_accuracy import CatalogueStatistics, labels_of, list_metrics
+from spark.evaluation.beyond_accuracy import CatalogueStatistics, list_metrics, load_track_labels
 from spark.evaluation.metric_summary import MetricSummary, summarize_metrics
-from spark.evaluation.ranking_metrics import CUTOFFS, hits_of, metrics_at, packed
+from spark.evaluation.ranking_metrics import CUTOFFS, find_hits, metrics_at, pack_hits
 from spark.lists.topk import TopKLists, top_k
 from spark.runtime.worker_tasks import run_tasks
 from spark.splitting.split import TEST, HeldOut, part_sizes
 from spark.storage.interaction_matrix import USER, CSRMatrix, load_csr
-from spark.storage.tables import Columns, written
+from spark.storage.tables import Columns, write_atomically
 
 _DEPTH = max(CUTOFFS)
 
@@ -65,16 +65,16 @@ def evaluate(
         served: makes the lists, instead of the model alone.
     """
     into.mkdir()
-    files = sorted((split / "dealt" / f"{Columns.PART}={TEST}").glob("*.parquet"))
+    files = sorted((split / "parts" / f"{Columns.PART}={TEST}").glob("*.parquet"))
 
     def measure(file: Path) -> None:
         held_out = HeldOut.read(file, liked_from)
-        heard = load_csr(split / "blocks", USER)
+        heard = load_csr(split / "matrix", USER)
         listeners, learned_from = load_popularity(model).astype(np.float64), np.count_nonzero(np.diff(heard.indptr))
-        catalogue = CatalogueStatistics(listeners, int(learned_from), labels_of(ingested / "tracks"))
+        catalogue = CatalogueStatistics(listeners, int(learned_from), load_track_labels(ingested / "tracks"))
         scorer = load_scorer(model)
         table = per_user(scorer, held_out, heard, catalogue, served or partial(top_k, scorer))
-        written(into / file.name, partial(pq.write_table, table))
+        write_atomically(into / file.name, partial(pq.write_table, table))
 
     run_tasks(spark, measure, files)
     measured = ds.dataset(into)
@@ -82,7 +82,7 @@ def evaluate(
         summarize_metrics(into, ingested / "users", ds.dataset(ingested / "tracks").count_rows()),
         users=measured.count_rows(),
         users_ranked=users_ranked(into),
-        held_out=part_sizes(split / "dealt")[TEST],
+        held_out=part_sizes(split / "parts")[TEST],
     )
 
 
@@ -102,13 +102,15 @@ def per_user(
     users, rows = np.unique(held_out.users, return_inverse=True)
     lists = listed(users.astype(np.int32), heard, min(_DEPTH, scorer.num_tracks))
     wanted = held_out.relevant
-    hits, counts = hits_of(lists.tracks, lists.taken, rows[wanted], held_out.tracks[wanted], scorer.num_tracks, _DEPTH)
+    hits, counts = find_hits(
+        lists.tracks, lists.taken, rows[wanted], held_out.tracks[wanted], scorer.num_tracks, _DEPTH
+    )
     ends = np.concatenate([[0], np.cumsum(lists.sizes)]).astype(np.int32)
     columns: dict[str, Any] = {
         "user": users.astype(np.int32),
         "relevant": counts.astype(np.int32),
         "heard": np.diff(heard.indptr)[users],
-        "hits": packed(hits),
+        "hits": pack_hits(hits),
         "top": pa.ListArray.from_arrays(ends, lists.tracks[lists.taken]),
         **_rating_errors(scorer, held_out, rows, len(users)),
     }

@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from spark.evaluation.beyond_accuracy import PER_LIST, gini
-from spark.evaluation.bootstrap_intervals import Interval, interval, of_means, resample_batches, resampled_ratios
+from spark.evaluation.bootstrap_intervals import (
+    Interval,
+    mean_terms,
+    percentile_interval,
+    resample_batches,
+    resampled_ratios,
+)
 from spark.evaluation.ranking_metrics import CUTOFFS, METRICS, curves
-from spark.evaluation.user_segments import Segments, segments
+from spark.evaluation.user_segments import Segments, segment_users
 
 PER_USER = [f"{metric}@{k}" for k in CUTOFFS for metric in (*METRICS, *PER_LIST)]
 """Columns of the measurement: metrics that each user has a value of."""
@@ -60,7 +66,7 @@ def summarize_metrics(measured: Path, users: Path, num_tracks: int) -> MetricSum
     values = {name: _values(ranked, name) for name in PER_USER if ranked[name].null_count < len(ranked)}
     values["cold_users"] = (heard == 0).astype(np.float64)
     metrics = {name: float(np.nanmean(column)) for name, column in values.items()}
-    groups = segments(ranked["user"].to_numpy(), heard, users)
+    groups = segment_users(ranked["user"].to_numpy(), heard, users)
     found = iter(_intervals(values, groups))
     intervals = dict(zip(values, found, strict=False))
     by_segment = {
@@ -98,7 +104,7 @@ def _intervals(values: dict[str, Values], groups: dict[str, Segments]) -> list[I
             start += len(block)
             yield np.hstack(parts)
 
-    return [interval(ratios) for ratios in resampled_ratios(map(of_means, wide())).T]
+    return [percentile_interval(ratios) for ratios in resampled_ratios(map(mean_terms, wide())).T]
 
 
 def _of_segment(values: dict[str, Values], mine: NDArray[np.bool_], found: Iterator[Interval]) -> dict[str, Any]:
@@ -133,5 +139,5 @@ def _errors(table: pa.Table) -> tuple[dict[str, float], dict[str, Interval]]:
     lower = np.column_stack([rated, rated])
     squared, absolute = upper.sum(axis=0) / rated.sum()
     found = resampled_ratios(zip(resample_batches(upper), resample_batches(lower), strict=True))
-    intervals = {"rmse": interval(np.sqrt(found[:, 0])), "mae": interval(found[:, 1])}
+    intervals = {"rmse": percentile_interval(np.sqrt(found[:, 0])), "mae": percentile_interval(found[:, 1])}
     return {"rmse": float(squared**0.5), "mae": float(absolute)}, intervals

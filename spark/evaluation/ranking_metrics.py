@@ -25,7 +25,7 @@ Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 
 
-def hits_of(
+def find_hits(
     lists: Indexes, taken: Bools, rows: Counts, tracks: Indexes, num_tracks: int, depth: int
 ) -> tuple[Bools, Counts]:
     """Which places of the lists have a relevant track, shape (users, depth), and how many tracks are relevant to each.
@@ -63,7 +63,7 @@ def metrics_at(hits: Bools, relevant: Counts, k: int) -> dict[str, Values]:
     }
 
 
-def packed(hits: Bools) -> Indexes:
+def pack_hits(hits: Bools) -> Indexes:
     """Each user's hits in one number: the first place is its lowest bit. For up to 31 places."""
     return (hits @ (1 << np.arange(hits.shape[1]))).astype(np.int32)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import NotApplicable
 from spark.algorithms.base import TrainingData, fit_model, load_scorer, standardize_scores
-from spark.evaluation.ranking_metrics import hits_of, metrics_at
+from spark.evaluation.ranking_metrics import find_hits, metrics_at
 from spark.lists.topk import top_k_from_scores
 from spark.runtime.worker_tasks import run_tasks
 from spark.splitting.split import HeldOut
@@ -54,12 +54,12 @@ def run_trial(
             raise NotApplicable(_NOTHING)
         score = float((squares / count) ** 0.5)
     else:
-        score = float(ndcg_of(training, [model], np.ones((1, 1), np.float32), validation, liked_from)[0])
+        score = float(measure_ndcg(training, [model], np.ones((1, 1), np.float32), validation, liked_from)[0])
     shutil.rmtree(own)
     return score
 
 
-def ndcg_of(
+def measure_ndcg(
     training: TrainingData, models: Sequence[Path], grid: Weights, validation: Path, liked_from: float | None
 ) -> NDArray[np.float64]:
     """Mean NDCG of each weighted sum of the models' standardised scores, shape (len(grid),).
@@ -99,7 +99,7 @@ def _sums(
             lists = top_k_from_scores(
                 np.tensordot(weights, stacked, axes=1), some, heard, min(CUTOFF, stacked.shape[2])
             )
-            hits, relevant = hits_of(lists.tracks, lists.taken, rows, tracks[theirs], stacked.shape[2], CUTOFF)
+            hits, relevant = find_hits(lists.tracks, lists.taken, rows, tracks[theirs], stacked.shape[2], CUTOFF)
             sums[place] += metrics_at(hits, relevant, CUTOFF)["ndcg"].sum()
         sums[-1] += len(some)
     return sums

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spark.storage.tables import described
+from spark.storage.tables import read_indexed
 
 MIN_USERS = 30
 """A segment of fewer users is left out: its figures would say more about chance."""
@@ -50,7 +50,7 @@ class Segments:
         return self.only(places)
 
 
-def segments(users: NDArray[np.int32], heard: NDArray[np.int64], side: Path) -> dict[str, Segments]:
+def segment_users(users: NDArray[np.int32], heard: NDArray[np.int64], side: Path) -> dict[str, Segments]:
     """The groups by `activity`, `country` and `age` that have at least `LEAST` users; nothing of what is not known.
 
     Args:
@@ -58,7 +58,7 @@ def segments(users: NDArray[np.int32], heard: NDArray[np.int64], side: Path) -> 
         heard: how many interactions each has in the training part.
         side: the Parquet of all users that Ingest wrote.
     """
-    mine = described(side).take(pa.array(users))
+    mine = read_indexed(side).take(pa.array(users))
     known = mine.column_names
     found = {"activity": by_activity(heard).large_enough()}
     if "country" in known:

@@ -49,7 +49,7 @@ class DataFacts:
     """Interactions of later than now."""
 
 
-def checks(facts: DataFacts) -> list[dict[str, Any]]:
+def run_checks(facts: DataFacts) -> list[dict[str, Any]]:
     """Every check that applies: check, verdict, figure, sentence."""
     return [asdict(check) for check in _checks(facts)]
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from config.dataset import Dataset, Interactions
-from spark.ingest.data_checks import DataFacts, checks
-from spark.ingest.ingest import IngestCounts
-from spark.ingest.time_window import moment
+from spark.ingest.data_checks import DataFacts, run_checks
+from spark.ingest.raw_to_parquet import IngestCounts
+from spark.ingest.time_window import format_time
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.tables import Columns
 
@@ -60,7 +60,7 @@ def profile_interactions(
         "window": counted.window.described,
         "rejected_by_reason": counted.rejected,
         "reject_examples": counted.examples,
-        "checks": checks(
+        "checks": run_checks(
             DataFacts(
                 rows=counted.read,
                 per_user=per_user,
@@ -127,7 +127,7 @@ class ValueCounts:
         """The first and the last; None where the data has no times."""
         if self.first is None or self.last is None:
             return None
-        return {"first": moment(self.first), "last": moment(self.last)}
+        return {"first": format_time(self.first), "last": format_time(self.last)}
 
     @property
     def commonest(self) -> tuple[float, int]:

@@ -29,7 +29,7 @@ from pyspark.sql import DataFrame, SparkSession
 from spark.ingest.time_window import Window
 from spark.runtime.worker_tasks import release_memory, run_tasks
 from spark.storage.arrow_files import partition_by_range, read_batches, read_range, write_arrow
-from spark.storage.tables import Columns, written
+from spark.storage.tables import Columns, write_atomically
 
 KEPT = "kept"
 OUTSIDE = "outside"
@@ -44,7 +44,7 @@ CHUNK_BYTES = 256 << 20
 RANGE_ROWS = 2_000_000
 """Rows that a range of users has, about: what is sorted and merged at a time."""
 
-_CHUNKS, _DEALT, _IDS, _INTERACTIONS = "chunks", "dealt", "ids", "interactions"
+_CHUNKS, _BY_RANGE, _IDS, _INTERACTIONS = "chunks", "by-range", "ids", "interactions"
 
 Rule = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
 MERGE: dict[str, Rule] = {
@@ -119,7 +119,7 @@ def deduplicate(spark: SparkSession, into: Path, users: pa.Array, tracks: pa.Arr
         kept: the number of rows in the chunks.
         rule: how several rows of a pair become one, a key of `MERGE`.
     """
-    for name in (_DEALT, _IDS, _INTERACTIONS):
+    for name in (_BY_RANGE, _IDS, _INTERACTIONS):
         (into / name).mkdir()
     for name, ids in ((Columns.USER, users), (Columns.TRACK, tracks)):
         write_arrow(into / _IDS / name, pa.table({"id": ids}), [len(ids)])
@@ -128,7 +128,7 @@ def deduplicate(spark: SparkSession, into: Path, users: pa.Array, tracks: pa.Arr
     chunks = sorted((into / _CHUNKS).glob("*.arrow"))
     run_tasks(spark, lambda chunk: _deal(chunk, into, sizes[0], ranges), chunks)
     run_tasks(spark, lambda number: _merge(into, number, sizes[1], rule), range(ranges))
-    for name in (_CHUNKS, _DEALT, _IDS):
+    for name in (_CHUNKS, _BY_RANGE, _IDS):
         shutil.rmtree(into / name)
 
 
@@ -156,7 +156,7 @@ def _write_chunk(table: pa.Table, into: Path, name: str, window: Window) -> Coun
         reasons, rows = (pc.list_element(parts, place) for place in range(2))
         counts.update(reasons.to_pylist())
         rejected = pa.table({Columns.REASON: reasons, Columns.ROW: rows})
-        written(into / REJECTED / f"{name}.parquet", partial(pq.write_table, rejected))
+        write_atomically(into / REJECTED / f"{name}.parquet", partial(pq.write_table, rejected))
     if not window.is_open:
         usable = len(kept)
         kept = kept.filter(window.holds(kept[Columns.TIME]))
@@ -181,12 +181,12 @@ def _deal(chunk: Path, into: Path, num_users: int, ranges: int) -> None:
         local = pc.index_in(rows[name].dictionary, value_set=known)
         indexes[name] = local.take(rows[name].indices)
     table = pa.table({**indexes, Columns.VALUE: rows[Columns.VALUE], Columns.TIME: rows[Columns.TIME]})
-    partition_by_range(into / _DEALT / chunk.name, table, Columns.USER, num_users, ranges)
+    partition_by_range(into / _BY_RANGE / chunk.name, table, Columns.USER, num_users, ranges)
 
 
 def _merge(into: Path, number: int, num_tracks: int, rule: str) -> None:
     """Sorts the rows of a range of users, merges those of one pair, and writes them as Parquet."""
-    table = read_range(into / _DEALT, number)
+    table = read_range(into / _BY_RANGE, number)
     user, track, value = (table[name].to_numpy() for name in (Columns.USER, Columns.TRACK, Columns.VALUE))
     has_times = table[Columns.TIME].null_count < len(table)
     time = table[Columns.TIME].to_numpy() if has_times else np.zeros(len(table), np.int64)
@@ -206,4 +206,4 @@ def _merge(into: Path, number: int, num_tracks: int, rule: str) -> None:
         if has_times
         else pa.nulls(len(starts), pa.int64()),
     }
-    written(into / _INTERACTIONS / f"part-{number:05}.parquet", partial(pq.write_table, pa.table(merged)))
+    write_atomically(into / _INTERACTIONS / f"part-{number:05}.parquet", partial(pq.write_table, pa.table(merged)))

@@ -17,7 +17,7 @@ from common.errors import MissingInput, UserError
 from config.dataset import Dataset, load_dataset
 from config.paths import Paths
 from spark.ingest.encode_interactions import AFTER_REASON
-from spark.ingest.ingest import described_tracks, described_users, parse
+from spark.ingest.raw_to_parquet import described_tracks, described_users, parse
 from spark.ingest.readers import read_table
 from spark.runtime.session import SessionOptions, close_session, open_session
 from spark.storage.tables import Columns

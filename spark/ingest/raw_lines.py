@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from common.errors import MissingInput, UserError
 from config.dataset import Table
-from spark.storage.tables import literal
+from spark.storage.tables import escape_glob
 
 LINE = "_line"
 """The row as it stands in its file; of Parquet, the row as JSON."""
@@ -45,7 +45,7 @@ def lines_of(spark: SparkSession, heads: Mapping[Path, str], table: Table) -> Da
     Lines are cut here and not by Spark's CSV reader, which takes a stray carriage return for the end of a line.
     """
     old_macs = all("\r" in head and "\n" not in head for head in heads.values())
-    lines = spark.read.text([literal(file) for file in heads], lineSep="\r" if old_macs else "\n")
+    lines = spark.read.text([escape_glob(file) for file in heads], lineSep="\r" if old_macs else "\n")
     value, encoding = F.col("value"), table.encoding
     line = F.make_valid_utf8(value) if encoding == "UTF-8" else F.decode(value.cast("binary"), encoding)
     if any(head.startswith(_BOM) for head in heads.values()):

@@ -20,7 +20,7 @@ from pyspark.sql import types as T
 from common.errors import UserError, did_you_mean, join_sorted
 from config.dataset import Table, find_files
 from spark.ingest.raw_lines import LINE, REPLACEMENT, head_of, header_of, lines_of, records_of
-from spark.storage.tables import literal
+from spark.storage.tables import escape_glob
 
 MALFORMED = "_malformed"
 """Whether a row does not have the form of its table."""
@@ -180,7 +180,7 @@ def _columns_of(spark: SparkSession, files: Sequence[Path]) -> DataFrame:
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{file} is no Parquet file, or not a whole one.") from error
         nanoseconds |= {field.name for field in schema if pa.types.is_timestamp(field.type) and field.type.unit == "ns"}
-    rows = spark.read.parquet(*map(literal, files))
+    rows = spark.read.parquet(*map(escape_glob, files))
     return rows.select(
         *(
             # What pandas writes; Spark reads it as a number.

@@ -44,35 +44,35 @@ ALWAYS = Window()
 """Every time counts."""
 
 
-def window(parsed: DataFrame, as_of: date | None, days: int) -> Window:
+def choose_window(parsed: DataFrame, as_of: date | None, days: int) -> Window:
     """What counts of some rows.
 
     Args:
-        parsed: what `spark.ingest.ingest.parse` makes.
+        parsed: what `spark.ingest.raw_to_parquet.parse` makes.
         as_of: what happened before this day begins, in UTC, counts; None where everything does.
         days: of that, what happened in the so many days before; without `as_of` in those up to the latest time that a
             row has which can be used. 0: all.
     """
     if as_of is not None:
         until = int(datetime.combine(as_of, time(), UTC).timestamp())
-    elif days and (times := span(parsed)) is not None:
+    elif days and (times := time_span(parsed)) is not None:
         until = times[1] + 1
     else:
         return ALWAYS
     return Window(until - days * DAY_S if days else None, until)
 
 
-def span(parsed: DataFrame) -> tuple[int, int] | None:
+def time_span(parsed: DataFrame) -> tuple[int, int] | None:
     """The first and the last time of the rows that can be used; None where no row can be. Reads all of them."""
     usable, when = parsed.where(F.col(Columns.REJECT).isNull()), F.col(Columns.TIME)
     (found,) = usable.agg(F.min(when).alias("first"), F.max(when).alias("last")).collect()
     return None if found["first"] is None else (found["first"], found["last"])
 
 
-def moment(seconds: int) -> str:
+def format_time(seconds: int) -> str:
     """A time as text: 2026-03-01T00:00:00Z."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _moment(seconds: int | None) -> str | None:
-    return None if seconds is None else moment(seconds)
+    return None if seconds is None else format_time(seconds)

@@ -22,7 +22,7 @@ from spark.lists.topk import TopKLists, top_k
 from spark.lists.user_lists import FallbackChain, ListRules, TierCodes, build_lists
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, load_csr
-from spark.storage.tables import BECAUSE, RECOMMENDATIONS, SIMILAR, TIER, Columns, described, written
+from spark.storage.tables import BECAUSE, RECOMMENDATIONS, SIMILAR, TIER, Columns, read_indexed, write_atomically
 
 _USERS_PER_TASK = 1 << 14
 
@@ -65,7 +65,7 @@ def recommend_all_users(
         if reasons:
             due_to = _because(chain, rules, some, own, lists, tiers)
             table = table.append_column(BECAUSE, _named(due_to[lists.taken], names[1]))
-        written(into / name, partial(pq.write_table, table, store_schema=False))
+        write_atomically(into / name, partial(pq.write_table, table, store_schema=False))
         return tiers
 
     tiers = run_tasks(spark, recommend, range(0, users, _USERS_PER_TASK))
@@ -113,7 +113,7 @@ def write_similar_tracks(spark: SparkSession, ingested: Path, model: Path, k: in
         ids = _ids(ingested / "tracks", Columns.TRACK_ID)
         table = _as_rows(some, similar(scorer, some, k), ids, ids, SIMILAR)
         name = f"part-{first // _USERS_PER_TASK:05}.parquet"
-        written(into / name, partial(pq.write_table, table, store_schema=False))
+        write_atomically(into / name, partial(pq.write_table, table, store_schema=False))
 
     run_tasks(spark, compare, range(0, ds.dataset(ingested / "tracks").count_rows(), _USERS_PER_TASK))
     return int(ds.dataset(into).count_rows())
@@ -147,7 +147,7 @@ def _of_tracks(scorer: Scorer) -> Scorer:
 @lru_cache(maxsize=4)
 def _ids(side: Path, key: str) -> pa.Array:
     """The users' or tracks' own ids by index."""
-    return described(side, key)[key].combine_chunks()
+    return read_indexed(side, key)[key].combine_chunks()
 
 
 def _named(tracks: IndexArray, ids: pa.Array) -> pa.Array:

@@ -22,7 +22,7 @@ from spark.algorithms.popularity import PopularityScorer
 from spark.algorithms.segment_popularity import SegmentScorer
 from spark.lists.topk import TopKLists, top_k
 from spark.storage.interaction_matrix import CSRMatrix
-from spark.storage.tables import Columns, described, texts_of
+from spark.storage.tables import Columns, explode_texts, read_indexed
 
 FALLBACK_MODELS = {"content": "content", "segment": "segment-popularity"}
 """The tiers between the champion and popularity, and the model of each."""
@@ -113,11 +113,11 @@ class ListRules:
             tracks: the Parquet of tracks that Ingest wrote.
             blocked: ids under "track" and names under "artist" that nobody is recommended.
         """
-        table = described(tracks)
+        table = read_indexed(tracks)
         artists = np.full(len(table), -1, np.int32)
         eligible = ~np.isin(table[Columns.TRACK_ID].to_numpy(), list(blocked["track"]))
         if "artist" in table.column_names:
-            rows, names = texts_of(table["artist"])
+            rows, names = explode_texts(table["artist"])
             encoded = names.dictionary_encode()
             artists[rows] = encoded.indices.to_numpy()
             eligible[rows] &= ~np.isin(names.to_numpy(zero_copy_only=False), list(blocked["artist"]))

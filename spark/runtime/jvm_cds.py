@@ -17,7 +17,7 @@ import pyspark
 
 from config.dataset import load_dataset
 from spark.ingest.data_profile import profile_interactions
-from spark.ingest.ingest import ingest
+from spark.ingest.raw_to_parquet import ingest
 from spark.ingest.synthetic_data import SyntheticSizes, generate
 from spark.runtime.session import WRAPPER, SessionOptions, close_session, find_java, open_session
 from spark.splitting.split import SplitConfig, split_interactions
@@ -45,11 +45,11 @@ def _classes(directory: Path) -> Path:
     os.environ["JDK_JAVA_OPTIONS"] = f'"-XX:DumpLoadedClassList={listed}"'
     spark = open_session(SessionOptions(master="local[1]", log=directory / "log"))
     dataset, raw, ingested = load_dataset("synthetic"), directory / "raw", directory / "ingested"
-    for made in (raw, ingested, directory / "dealt"):
+    for made in (raw, ingested, directory / "split"):
         made.mkdir()
     generate(SyntheticSizes(num_users=60, num_tracks=40, num_interactions=900, seed=1), raw)
     profile_interactions(spark, ingested, dataset, ingest(spark, dataset, raw, ingested, max_reject_fraction=1.0))
-    split_interactions(spark, ingested, SplitConfig("random", 0.2, 0.1, 1, seed=1), directory / "dealt")
+    split_interactions(spark, ingested, SplitConfig("random", 0.2, 0.1, 1, seed=1), directory / "split")
     close_session()
     del os.environ["JDK_JAVA_OPTIONS"]
     return listed

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from spark.runtime.standalone import MASTER, WORKER, start
+from spark.runtime.standalone import MASTER, WORKER, spark_command
 
 _HOST = "127.0.0.1"
 _PATIENCE_S = 60.0
@@ -42,7 +42,9 @@ class Cluster:
 
 
 @contextmanager
-def cluster(directory: Path, *, port: int, workers: int = 2, cores: int = 1, memory: str = "1g") -> Iterator[Cluster]:
+def run_cluster(
+    directory: Path, *, port: int, workers: int = 2, cores: int = 1, memory: str = "1g"
+) -> Iterator[Cluster]:
     """Runs a cluster while the block runs.
 
     Raises:
@@ -65,7 +67,7 @@ def cluster(directory: Path, *, port: int, workers: int = 2, cores: int = 1, mem
 
 def _start(what: str, *options: str, log: Path) -> subprocess.Popen[bytes]:
     """Starts a master or a worker; what it prints goes to the log."""
-    command, environment = start(what, "--host", _HOST, "--webui-port", "0", *options)
+    command, environment = spark_command(what, "--host", _HOST, "--webui-port", "0", *options)
     with log.open("ab") as output:
         # Ctrl-C is for whoever started the cluster, who then ends the processes in order.
         return subprocess.Popen(
@@ -100,7 +102,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sizes = {"workers": given.workers, "cores": given.cores, "memory": given.memory}
-        with cluster(given.directory.absolute(), port=given.port, **sizes) as running:
+        with run_cluster(given.directory.absolute(), port=given.port, **sizes) as running:
             print(f"A cluster of {given.workers} workers is at {running.address}; Ctrl-C ends it. Try, elsewhere:")
             print(f"  make pipeline SPARK_MASTER={running.address}", flush=True)
             running.master.wait()

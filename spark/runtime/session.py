@@ -52,17 +52,17 @@ class SessionOptions:
     driver_memory: str = "2g"
     short_run: bool = True
     """The input is small: Java is tuned for starting quickly."""
-    page: bool = False
+    ui: bool = False
     """Whether Spark serves its own page; that takes it half a second."""
     log: Path | None = None
     """Receives what Java and Spark print; the terminal does where it is None."""
-    code: Path | None = None
+    py_files: Path | None = None
     """Where the project's code is put for the workers of a cluster, who all see it; they have it where it is None."""
-    cache: Path | None = None
+    numba_cache: Path | None = None
     """Where compiled code is kept, for all who can write there; beside its source where it is None."""
     scratch: Path | None = None
     """What Java and Spark put down for a while; where the system does where it is None."""
-    prefix: str = ""
+    line_prefix: str = ""
     """What each line of theirs begins with in the log, until `spark.runtime.process_output.mark` says otherwise."""
 
 
@@ -75,8 +75,8 @@ def open_session(options: SessionOptions) -> SparkSession:
     find_java()
     forget_dead_session()
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    if options.cache is not None:
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(options.cache))
+    if options.numba_cache is not None:
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(options.numba_cache))
     if options.master.startswith(("local", "spark://127.0.0.1", "spark://localhost")):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     java = f"{DEEP_LINEAGE} {SHORT_RUN if options.short_run else LONG_RUN}"
@@ -84,7 +84,7 @@ def open_session(options: SessionOptions) -> SparkSession:
         "spark.driver.memory": options.driver_memory,
         "spark.driver.extraJavaOptions": java,
         "spark.executor.extraJavaOptions": f"{DEEP_LINEAGE} {LONG_RUN}",
-        "spark.ui.enabled": str(options.page).lower(),
+        "spark.ui.enabled": str(options.ui).lower(),
         "spark.port.maxRetries": "100",
         # Over TCP, each task of Python waits 20 ms longer.
         "spark.python.unix.domain.socket.enabled": "true",
@@ -110,15 +110,19 @@ def open_session(options: SessionOptions) -> SparkSession:
         settings["spark.driver.extraJavaOptions"] = f'{java} "-Djava.io.tmpdir={own}"'
         sockets = own if len(str(own)) <= _LONGEST_FOR_SOCKETS else gettempdir()
         settings["spark.python.unix.domain.socket.dir"] = str(sockets)
-    if options.code is not None:
-        settings["spark.executorEnv.PYTHONPATH"] = str(build_py_files(options.code))
+    if options.py_files is not None:
+        settings["spark.executorEnv.PYTHONPATH"] = str(build_py_files(options.py_files))
     if "NUMBA_CACHE_DIR" in os.environ:
         settings["spark.executorEnv.NUMBA_CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
     builder = SparkSession.builder.master(options.master).appName("encore")
     for key, value in settings.items():
         builder = builder.config(key, value)
     # A Java that already runs goes on printing to where it printed.
-    with redirect_output(options.log if is_new else None, options.prefix, own), _own_interrupts(), _leaving_no_java():
+    with (
+        redirect_output(options.log if is_new else None, options.line_prefix, own),
+        _own_interrupts(),
+        _leaving_no_java(),
+    ):
         try:
             session: SparkSession = builder.getOrCreate()
         except Exception as error:

@@ -18,7 +18,7 @@ _NO_REST = "-Dspark.master.rest.enabled=false"
 """Spark's master would take programs from anybody over HTTP, on port 6066; runs bring theirs another way."""
 
 
-def start(what: str, *options: str) -> tuple[list[str], dict[str, str]]:
+def spark_command(what: str, *options: str) -> tuple[list[str], dict[str, str]]:
     """The command and the environment that start a master or a worker.
 
     Raises:
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Becomes that process; returns only where it cannot."""
     given = parser().parse_args(arguments)
     try:
-        command, environment = start(MASTER if given.role == "master" else WORKER, *options_of(given))
+        command, environment = spark_command(MASTER if given.role == "master" else WORKER, *options_of(given))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

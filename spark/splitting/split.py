@@ -23,7 +23,7 @@ from common.errors import UserError
 from spark.runtime.worker_tasks import run_tasks
 from spark.splitting.temporal_split import PartCodes, cut_times, leave_last_n, split_at_times
 from spark.storage.interaction_matrix import build_interaction_matrix
-from spark.storage.tables import Columns, described, written
+from spark.storage.tables import Columns, read_indexed, write_atomically
 
 PARTS = TRAIN, VALIDATION, TEST = ("train", "validation", "test")
 
@@ -68,8 +68,8 @@ def split_interactions(
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Deals the interactions; returns how many each part has, and what times it was cut at, if it was.
 
-    Writes `dealt`, Parquet in a directory `part=train`, one `part=validation` and one `part=test`; `blocks` of the
-    first two, and `blocks-train` of the first. Each file of interactions is dealt by a task of its own and keeps its
+    Writes `parts`, Parquet in a directory `part=train`, one `part=validation` and one `part=test`; `matrix` of the
+    first two, and `matrix-train` of the first. Each file of interactions is dealt by a task of its own and keeps its
     name and order.
 
     Args:
@@ -79,7 +79,7 @@ def split_interactions(
     Raises:
         UserError: the strategy needs times, and there are none.
     """
-    dealt = into / "dealt"
+    dealt = into / "parts"
     for part in PARTS:
         _directory(dealt, part).mkdir(parents=True)
     files = sorted((ingested / "interactions").glob("*.parquet"))
@@ -90,11 +90,11 @@ def split_interactions(
         parts = part_of(interactions)
         for number, part in enumerate(PARTS):
             table = interactions.filter(pa.array(parts == number))
-            written(_directory(dealt, part) / file.name, partial(pq.write_table, table))
+            write_atomically(_directory(dealt, part) / file.name, partial(pq.write_table, table))
 
     run_tasks(spark, deal_file, files)
     num_users, num_tracks = (ds.dataset(ingested / name).count_rows() for name in ("users", "tracks"))
-    for name, learned in (("blocks", (TRAIN, VALIDATION)), ("blocks-train", (TRAIN,))):
+    for name, learned in (("matrix", (TRAIN, VALIDATION)), ("matrix-train", (TRAIN,))):
         build_interaction_matrix(
             spark, [_directory(dealt, part) for part in learned], num_users, num_tracks, into / name
         )
@@ -131,7 +131,7 @@ def _at_random(ingested: Path, how: SplitConfig, interactions: pa.Table) -> Part
     return np.add(buckets < _share(how.test_fraction), buckets < _share(both), dtype=np.int8)
 
 
-def held_out(users: Hashes, tracks: Hashes, fraction: float, seed: int) -> NDArray[np.bool_]:
+def is_held_out(users: Hashes, tracks: Hashes, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Whether each pair, by the hashes of its ids, is held out; shape (pairs,).
 
     It depends on the ids and the seed alone: the same pair falls into the same part whatever other rows there are. What
@@ -152,7 +152,7 @@ def _share(fraction: float) -> np.uint64:
 
 def id_hashes(side: Path) -> Hashes:
     """The hash of each user's or track's own id, by index."""
-    return np.asarray(described(side, Columns.HASH)[Columns.HASH]).astype(np.uint64)
+    return np.asarray(read_indexed(side, Columns.HASH)[Columns.HASH]).astype(np.uint64)
 
 
 def part_sizes(dealt: Path) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import memory_map
-from spark.storage.tables import Columns, written
+from spark.storage.tables import Columns, write_atomically
 
 Times = NDArray[np.int64]
 PartCodes = NDArray[np.int8]
@@ -40,18 +40,18 @@ def cut_times(
 
     def sort(file: Path) -> None:
         times = pq.read_table(file, columns=[Columns.TIME])[Columns.TIME].drop_null().to_numpy()
-        written(scratch / file.stem, np.sort(times).tofile)
+        write_atomically(scratch / file.stem, np.sort(times).tofile)
 
     run_tasks(spark, sort, files)
     times = [memory_map(scratch / file.stem, np.int64) for file in files]
     total = sum(map(len, times))
-    test_from = cut_time(times, round(test_fraction * total))
-    validation_from = cut_time(times, count_from(times, test_from) + round(validation_fraction * total))
+    test_from = find_cut_time(times, round(test_fraction * total))
+    validation_from = find_cut_time(times, count_since(times, test_from) + round(validation_fraction * total))
     shutil.rmtree(scratch)
     return validation_from, test_from
 
 
-def cut_time(times: Sequence[Times], wanted: int) -> int:
+def find_cut_time(times: Sequence[Times], wanted: int) -> int:
     """The latest time from which on there are at least `wanted`, or else the first of all; by bisection.
 
     All of one time come after the cut together, so there may be more.
@@ -63,11 +63,11 @@ def cut_time(times: Sequence[Times], wanted: int) -> int:
     high = max(int(some[-1]) for some in times if len(some))
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if count_from(times, middle) >= wanted else (low, middle - 1)
+        low, high = (middle, high) if count_since(times, middle) >= wanted else (low, middle - 1)
     return low
 
 
-def count_from(times: Sequence[Times], start: int) -> int:
+def count_since(times: Sequence[Times], start: int) -> int:
     """How many there are from a time on, in arrays in ascending order."""
     return sum(len(some) - int(np.searchsorted(some, start)) for some in times)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark.storage.tables import written
+from spark.storage.tables import write_atomically
 
 
 def range_bounds(count: int, ranges: int, number: int) -> tuple[int, int]:
@@ -55,4 +55,4 @@ def write_arrow(file: Path, table: pa.Table, sizes: Sequence[int] | np.ndarray) 
                 writer.write_batch(whole.slice(start, size).to_batches()[0] if size else empty)
                 start += size
 
-    written(file, write)
+    write_atomically(file, write)

@@ -1,9 +1,9 @@
 """Interactions as compressed sparse rows (CSR), by user and by track: flat files that every worker maps into memory.
 
-    blocks/user/indptr    int64, rows + 1: where each row's entries begin
+    matrix/user/indptr    int64, rows + 1: where each row's entries begin
                 indices   int32, one per entry: the track, ascending within a row
                 data      float32, one per entry
-    blocks/track/…        the same of the transpose: each row a track, its columns users
+    matrix/track/…        the same of the transpose: each row a track, its columns users
 
 A task writes its own rows and nothing else, at their place in the files. So the files are the same bytes whoever writes
 them, and a task that Spark repeats does no harm. Written once for each training set, they serve every candidate.
@@ -89,7 +89,7 @@ def build_interaction_matrix(
         interactions: directories with Parquet of user, track, value; see `by_range`. No pair is in two of them.
         into: the directory to be made, at a path that every worker can write.
     """
-    files = by_range(interactions)
+    files = files_by_range(interactions)
     ends = np.cumsum([0, *(sum(pq.read_metadata(file).num_rows for file in together) for together in files)])
     for side, rows in ((USER, num_users), (TRACK, num_tracks)):
         allocate(into / side, rows, int(ends[-1]))
@@ -105,7 +105,7 @@ def build_interaction_matrix(
     shutil.rmtree(into / _SEGMENTS)
 
 
-def by_range(interactions: Sequence[Path]) -> list[tuple[Path, ...]]:
+def files_by_range(interactions: Sequence[Path]) -> list[tuple[Path, ...]]:
     """The files of each range of users: one of each directory, all of the same name."""
     return [
         tuple(directory / file.name for directory in interactions) for file in sorted(interactions[0].glob("*.parquet"))

@@ -53,15 +53,15 @@ SIMILAR = (Columns.TRACK_ID, "rank", "similar_id", "score")
 
 def read_parquet(spark: SparkSession, *paths: Path) -> DataFrame:
     """The Parquet below some paths."""
-    return spark.read.parquet(*map(literal, paths))
+    return spark.read.parquet(*map(escape_glob, paths))
 
 
-def described(side: Path, *columns: str) -> pa.Table:
+def read_indexed(side: Path, *columns: str) -> pa.Table:
     """Columns of the users or tracks that Ingest described, or all: one row an index, in their order."""
     return pq.read_table(side, columns=list(columns) or None, use_threads=False, pre_buffer=False)
 
 
-def texts_of(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
+def explode_texts(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
     """Of each text in a column of texts or of lists of them: the row it stands in, and the text. Nulls are left out."""
     whole = column.combine_chunks()
     if pa.types.is_list(whole.type) or pa.types.is_large_list(whole.type):
@@ -72,12 +72,12 @@ def texts_of(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
     return rows[valid.to_numpy(zero_copy_only=False)].astype(np.int64), texts.filter(valid).cast(pa.string())
 
 
-def literal(path: Path) -> str:
+def escape_glob(path: Path) -> str:
     """A path as it is: Spark would see a pattern in some."""
     return re.sub(r"([\\*?{}\[\]])", r"\\\1", str(path))
 
 
-def written(file: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(file: Path, write: Callable[[Path], None]) -> None:
     """Writes beside the file and renames, so that a task that is repeated or doubled never leaves half a file."""
     context = TaskContext.get()
     beside = file.with_name(f"{file.name}.{context.taskAttemptId() if context else 'driver'}")

@@ -148,7 +148,7 @@ def ndcg(root: Path, name: str) -> float:
     users, tracks = factors_of(root, name)
     rng = np.random.default_rng(0)
     test, train = (
-        ds.dataset(root / "split" / "dealt" / f"part={part}").to_table(columns=["user", "track"]).to_pandas()
+        ds.dataset(root / "split" / "parts" / f"part={part}").to_table(columns=["user", "track"]).to_pandas()
         for part in ("test", "train")
     )
     some = np.sort(rng.permutation(test["user"].unique())[:MEASURED_USERS])

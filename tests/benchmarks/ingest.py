@@ -64,7 +64,7 @@ def work(what: str, raw: str, out: str) -> None:
     from pyspark.sql import SparkSession
 
     from spark.ingest.data_profile import profile_interactions
-    from spark.ingest.ingest import ingest
+    from spark.ingest.raw_to_parquet import ingest
     from spark.runtime.session import SessionOptions, close_session, open_session
     from spark.splitting.split import SplitConfig, split_interactions
 
@@ -82,7 +82,7 @@ def work(what: str, raw: str, out: str) -> None:
         (into / "ingested").mkdir()
         counted = ingest(spark, dataset, Path(raw), into / "ingested", 0.05)
         profile_interactions(spark, into / "ingested", dataset, counted)
-        split_interactions(spark, into / "ingested", SplitConfig("random", 0.2, 0.1, 1, 42), into / "dealt")
+        split_interactions(spark, into / "ingested", SplitConfig("random", 0.2, 0.1, 1, 42), into / "split")
         seconds = time.perf_counter() - began
     close_session()
     print(json.dumps({"seconds": seconds}))

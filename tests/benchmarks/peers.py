@@ -29,7 +29,7 @@ EXPLICIT_RANK, EXPLICIT_REG = 20, 0.1
 
 def prepare(root: Path, master: str) -> dict[str, float]:
     """Ingests and splits, for all."""
-    from spark.ingest.ingest import ingest
+    from spark.ingest.raw_to_parquet import ingest
     from spark.splitting.split import SplitConfig, split_interactions
 
     spark = open_session(SessionOptions(master, short_run=False, log=root / "prepare.log"))
@@ -44,7 +44,7 @@ def prepare(root: Path, master: str) -> dict[str, float]:
 def encore(root: Path, master: str) -> dict[str, float]:
     """Ours. The blocks are built anew, though Ingest has built them already, as they count."""
     from spark.algorithms.base import TrainingData, fit_model
-    from spark.ingest.ingest import ingest
+    from spark.ingest.raw_to_parquet import ingest
     from spark.lists.recommend import recommend_all_users
     from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks
     from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, load_csr
@@ -58,23 +58,23 @@ def encore(root: Path, master: str) -> dict[str, float]:
     ingest(spark, load_dataset("synthetic"), root / "raw", into / "ingested", 0.05)
     seconds.end("ingest")
     train, ingested = train_part(root), root / "ingested"
-    build_interaction_matrix(spark, [train], users, tracks, into / "blocks")
+    build_interaction_matrix(spark, [train], users, tracks, into / "matrix")
     settings = {
         "engine": "encore", "rank": RANK, "max_iter": ITERATIONS, "reg_param": REG, "reg_exponent": 0.0,
         "value": "binary", "alpha": ALPHA, "steps": STEPS, "seed": 1, "patience": 0, "say_objective": False,
     }  # fmt: skip
     learned = TrainingData(
-        spark, (train,), into / "blocks", users, tracks, None, ingested / "tracks", ingested / "users"
+        spark, (train,), into / "matrix", users, tracks, None, ingested / "tracks", ingested / "users"
     )
     fit_model("als", learned, settings, into / "model")
     seconds.end("train")
     fit_fallbacks(learned, into / "fallbacks")
     chain, rules = FallbackChain(into / "model", into / "fallbacks"), ListRules(np.full(tracks, -1, np.int32))
-    recommend_all_users(spark, ingested, into / "blocks", chain, K, into / "recommendations", rules=rules)
+    recommend_all_users(spark, ingested, into / "matrix", chain, K, into / "recommendations", rules=rules)
     seconds.end("lists")
     close_session()
-    entries = len(load_csr(into / "blocks", USER).columns)
-    rows = sum(len(load_csr(into / "blocks", side)) for side in (USER, TRACK))
+    entries = len(load_csr(into / "matrix", USER).columns)
+    rows = sum(len(load_csr(into / "matrix", side)) for side in (USER, TRACK))
     passes = 1 + STEPS
     flops = ITERATIONS * (2 * entries * (4 * RANK * passes + 2 * RANK) + rows * 2 * RANK**2 * passes)
     return seconds.taken | {"flops": flops}
@@ -145,8 +145,8 @@ def explicit(root: Path, master: str) -> dict[str, float]:
 
     into = root / "explicit"
     spark = open_session(SessionOptions(master, driver_memory="4g", short_run=False, log=into / "spark.log"))
-    learned = TrainingData(spark, (train_part(root),), root / "split" / "blocks-train", *sizes(root), (1.0, 5.0))
-    test = ds.dataset(root / "split" / "dealt" / "part=test").to_table(columns=["user", "track", "value"])
+    learned = TrainingData(spark, (train_part(root),), root / "split" / "matrix-train", *sizes(root), (1.0, 5.0))
+    test = ds.dataset(root / "split" / "parts" / "part=test").to_table(columns=["user", "track", "value"])
     users, tracks, values = (test[name].to_numpy() for name in test.column_names)
     found: dict[str, float] = {}
     for engine in ("encore", "mllib"):
@@ -192,7 +192,7 @@ class Seconds:
 
 def train_part(root: Path) -> Path:
     """Parquet of what is trained on."""
-    return root / "split" / "dealt" / "part=train"
+    return root / "split" / "parts" / "part=train"
 
 
 def sizes(root: Path) -> tuple[int, int]:

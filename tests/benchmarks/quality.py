@@ -106,12 +106,12 @@ def compare_errors(root: Path, tuning: list[str]) -> None:
     (root / "ratings.toml").write_text(RATINGS, encoding="utf-8")
     run("ratings", root, str(root / "ratings.toml"), [*tuning, "--selection-candidates", '["als_explicit"]'])
     work = root / "data" / "work" / "ratings"
-    (dealt,) = work.glob("Split/*/dealt")
+    (parts,) = work.glob("Split/*/parts")
     (model,) = (each for each in work.glob("Train/*/model") if (each / "itemFactors").is_dir())
-    test = pd.read_parquet(dealt / "part=test")
+    test = pd.read_parquet(parts / "part=test")
     rows = [["encore", f"{error_of(model, test):.4f}"]]
     spark = open_session(SessionOptions("local[2]", driver_memory="2g", log=root / "spark.log"))
-    train = spark.read.parquet(str(dealt / "part=train"), str(dealt / "part=validation"))
+    train = spark.read.parquet(str(parts / "part=train"), str(parts / "part=validation"))
     found = {}
     for rank, penalty in itertools.product(RANKS, PENALTIES):
         saved = root / f"mllib-{rank}-{penalty}"

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from measure import measured, table
 
 from common.durable import directory_size
-from spark.runtime.local_cluster import cluster
+from spark.runtime.local_cluster import run_cluster
 
 SIZES = {1: (50_000, 20_000), 5: (100_000, 30_000), 20: (1_000_000, 100_000)}
 """Users and tracks, by millions of interactions."""
@@ -119,7 +119,7 @@ def _in_all(ran: dict[int, Ran]) -> str:
 def _on_cluster(root: Path, millions: int) -> str:
     """The same work in this process's Spark, and on two workers; in turns."""
     local = _told(root / "local", millions)
-    with cluster(root / "cluster", port=_free_port(), workers=2, cores=1, memory="2g") as running:
+    with run_cluster(root / "cluster", port=_free_port(), workers=2, cores=1, memory="2g") as running:
         there = _told(root / "there", millions, running.address)
     same = _lists(root / "local").equals(_lists(root / "there"))
     rows = [["local[2]", f"{local.seconds:.1f}", "1", f"{local.peak_bytes / 1e9:.1f}"],

@@ -18,12 +18,19 @@ import pyarrow.parquet as pq
 from spark.algorithms.als.training import Objective, factors, train
 from spark.algorithms.base import ProgressReport, TrainingData
 from spark.algorithms.factor_model import FactorScorer
-from spark.evaluation.ranking_metrics import hits_of, metrics_at
+from spark.evaluation.ranking_metrics import find_hits, metrics_at
 from spark.lists.topk import top_k
 from spark.runtime.worker_tasks import run_tasks
-from spark.splitting.split import held_out
-from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, by_range, load_csr, read_merged
-from spark.storage.tables import Columns, written
+from spark.splitting.split import is_held_out
+from spark.storage.interaction_matrix import (
+    TRACK,
+    USER,
+    build_interaction_matrix,
+    files_by_range,
+    load_csr,
+    read_merged,
+)
+from spark.storage.tables import Columns, write_atomically
 
 _USERS = 20_000
 _HELD_BACK = 0.2
@@ -43,17 +50,17 @@ def best_iteration_count(
     spark, watch = training.spark, into / "watch"
     (watch / "factors").mkdir(parents=True)
     files = _hold_back(training, watch, seed)
-    build_interaction_matrix(spark, [watch / "learned"], training.num_users, training.num_tracks, watch / "blocks")
+    build_interaction_matrix(spark, [watch / "learned"], training.num_users, training.num_tracks, watch / "matrix")
     found: list[float] = []
 
     def enough(done: int, users: Path, tracks: Path) -> bool:
-        measure = partial(_ndcg, watch / "blocks", objective.width, users, tracks)
+        measure = partial(_ndcg, watch / "matrix", objective.width, users, tracks)
         sums = np.sum(run_tasks(spark, measure, files), axis=0)
         found.append(float(sums[0] / sums[1]) if sums[1] else float(done))
         report(f"looking how long to train: iteration {done} of {most}, ndcg@{_CUTOFF} {found[-1]:.4f}", done / most)
         return len(found) - 1 - int(np.argmax(found)) >= patience
 
-    train(spark, watch / "blocks", watch / "factors", objective, iterations=most, steps=steps, seed=seed, enough=enough)
+    train(spark, watch / "matrix", watch / "factors", objective, iterations=most, steps=steps, seed=seed, enough=enough)
     shutil.rmtree(watch)
     return int(np.argmax(found)) + 1
 
@@ -67,11 +74,11 @@ def _hold_back(training: TrainingData, watch: Path, seed: int) -> list[Path]:
     def deal(files: tuple[Path, ...]) -> None:
         table = read_merged(files)
         users, tracks = (table[name].to_numpy().astype(np.uint64) for name in (Columns.USER, Columns.TRACK))
-        chosen = (users % np.uint64(every) == 0) & held_out(users, tracks, _HELD_BACK, seed)
+        chosen = (users % np.uint64(every) == 0) & is_held_out(users, tracks, _HELD_BACK, seed)
         for name, rows in (("learned", ~chosen), ("watched", chosen)):
-            written(watch / name / files[0].name, partial(pq.write_table, table.filter(pa.array(rows))))
+            write_atomically(watch / name / files[0].name, partial(pq.write_table, table.filter(pa.array(rows))))
 
-    run_tasks(training.spark, deal, by_range(training.interactions))
+    run_tasks(training.spark, deal, files_by_range(training.interactions))
     return sorted((watch / "watched").glob("*.parquet"))
 
 
@@ -86,5 +93,7 @@ def _ndcg(blocks: Path, width: int, users: Path, tracks: Path, file: Path) -> np
         np.array(factors(tracks, width)), listeners > 0, listeners.astype(np.float32),
     )  # fmt: skip
     lists = top_k(scorer, watched.astype(np.int32), heard, min(_CUTOFF, len(listeners)))
-    hits, relevant = hits_of(lists.tracks, lists.taken, rows, table[Columns.TRACK].to_numpy(), len(listeners), _CUTOFF)
+    hits, relevant = find_hits(
+        lists.tracks, lists.taken, rows, table[Columns.TRACK].to_numpy(), len(listeners), _CUTOFF
+    )
     return np.array([metrics_at(hits, relevant, _CUTOFF)["ndcg"].sum(), len(watched)])

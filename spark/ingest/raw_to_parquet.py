@@ -33,7 +33,7 @@ from spark.ingest.encode_interactions import (
 )
 from spark.ingest.raw_lines import LINE, REPLACEMENT, head_of
 from spark.ingest.readers import MALFORMED, column, column_names, lenient, other_separator, read_table
-from spark.ingest.time_window import ALWAYS, Window, moment, span, window
+from spark.ingest.time_window import ALWAYS, Window, choose_window, format_time, time_span
 from spark.runtime.worker_tasks import release_memory
 from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, memory_map
 from spark.storage.tables import Columns
@@ -105,7 +105,7 @@ def ingest(
     in the file. A file of users or tracks counts whole, whatever the times, unless it is that of the interactions.
 
     Args:
-        as_of, window_days: which times count, see `spark.ingest.time_window.window`; all where they are None and 0.
+        as_of, window_days: see `choose_window`; None and 0 select all times.
 
     Raises:
         MissingInput: a file is not there.
@@ -115,7 +115,7 @@ def ingest(
     about = dataset.interactions
     parsed = parse(read_table(spark, raw_dir, about), about)
     try:
-        counts = window(parsed, as_of, window_days)
+        counts = choose_window(parsed, as_of, window_days)
         known = {"users": user_details(spark, dataset, raw_dir), "tracks": track_details(spark, dataset, raw_dir)}
         heard = encode_interactions(parsed, into, counts)
     except Exception as error:
@@ -127,7 +127,7 @@ def ingest(
     outside = heard.counts[OUTSIDE]
     _refuse_bad_input(heard.counts[KEPT] + outside, in_order, examples, about, raw_dir, max_reject_fraction)
     if not heard.counts[KEPT]:
-        raise UserError(_nothing_counts(raw_dir / about.path, counts, span(parsed)))
+        raise UserError(_nothing_counts(raw_dir / about.path, counts, time_span(parsed)))
 
     # Whom the interactions' own file shows only at other times is not known yet, or not any more.
     only_heard = {
@@ -144,13 +144,13 @@ def ingest(
         heard.counts[KEPT],
         about.duplicates,
     )
-    build_interaction_matrix(spark, [into / "interactions"], len(users), len(tracks), into / "blocks")
+    build_interaction_matrix(spark, [into / "interactions"], len(users), len(tracks), into / "matrix")
     for name, table, side, counted in (
         ("users", users, USER, "interactions"),
         ("tracks", tracks, TRACK, "popularity"),
     ):
         (into / name).mkdir()
-        starts = memory_map(into / "blocks" / side / "indptr", np.int64)
+        starts = memory_map(into / "matrix" / side / "indptr", np.int64)
         pq.write_table(table.append_column(counted, pa.array(np.diff(starts))), into / name / "part-0.parquet")
     release_memory()
     interactions = int(starts[-1])
@@ -262,9 +262,9 @@ def _examples(rejects: Path, reason: str) -> list[str]:
 
 def _nothing_counts(path: Path, counts: Window, times: tuple[int, int] | None) -> str:
     """The sentence for a window that no row lies in."""
-    since, until = (moment(bound) if bound is not None else None for bound in (counts.since, counts.until))
+    since, until = (format_time(bound) if bound is not None else None for bound in (counts.since, counts.until))
     asked = f"from {since} to {until}" if since else f"before {until}"
-    there = f"; its times go from {moment(times[0])} to {moment(times[1])}" if times else ""
+    there = f"; its times go from {format_time(times[0])} to {format_time(times[1])}" if times else ""
     return f"{path} has nothing {asked}, which is what counts{there}: see --as-of and [ingest] window_days."
 
 
