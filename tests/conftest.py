@@ -18,7 +18,8 @@ import pytest
 from flask.testing import FlaskClient
 from pyspark.sql import SparkSession
 from support import published
-from support.pipeline import Ran, Roots, eventually, unused_port
+from support.pipeline import Ran, Roots
+from support.processes import eventually, unused_port
 
 from common.durable import write_json
 from config.paths import PROJECT, SUCCESS, Paths

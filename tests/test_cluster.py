@@ -16,7 +16,8 @@ import pytest
 from pyspark.sql import SparkSession
 from support import cluster_job
 from support.cluster_job import OBJECTIVE, TASK_COST
-from support.pipeline import PATIENCE_S, Ran, Roots, eventually, unused_port
+from support.pipeline import Ran, Roots
+from support.processes import PATIENCE_S, eventually, unused_port
 from test_engine import MATRIX, TRACKS, USERS, written
 
 from config.paths import PROJECT, SUCCESS

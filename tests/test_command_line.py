@@ -13,7 +13,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from support.pipeline import PATIENCE_S, Ran, Roots, eventually
+from support.pipeline import Ran, Roots
+from support.processes import PATIENCE_S, eventually
 
 from common.durable import exclusive_lock
 from config.paths import PROJECT, SUCCESS

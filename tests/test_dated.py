@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from luigi.task_register import Register
 from pyspark.sql import SparkSession
-from support.pipeline import QUICK, Roots, configured, unused_port
+from support.pipeline import QUICK, Roots, configured
+from support.processes import unused_port
 from test_ingest import RATINGS, Outcome, described, put
 
 from common.durable import read_json

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from luigi.cmdline_parser import CmdlineParser
-from support.pipeline import eventually, unused_port
+from support.processes import eventually, unused_port
 
 from common.errors import UserError
 from config.paths import PROJECT

@@ -6,37 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.processes import held_by_another_process
 
 from common import durable
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from common.durable import exclusive_lock
-with exclusive_lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@contextmanager
-def held_by_another_process(lock: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lock until its standard input says otherwise."""
-    command = [sys.executable, "-c", HOLDER, str(lock)]
-    with subprocess.Popen(
-        command, cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        try:
-            yield holder
-        finally:
-            holder.kill()
 
 
 def test_write_atomically_replaces_the_text_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from support.pipeline import Roots, Sections, unreadable, unused_port
+from support.pipeline import Roots, Sections, unreadable
+from support.processes import unused_port
 
 from common.errors import UserError
 from workflow import Generate, RecommendAll

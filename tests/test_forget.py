@@ -16,8 +16,8 @@ import pytest
 from conftest import HEARD, TRACKS, MakeVersion
 from flask.testing import FlaskClient
 from support.pipeline import Roots
+from support.processes import held_by_another_process
 from support.published import publish
-from test_durable import held_by_another_process
 
 from common import durable
 from common.durable import STAGING, lock_path, remove_leftovers

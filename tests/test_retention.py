@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.pipeline import Roots
-from test_durable import held_by_another_process
+from support.processes import held_by_another_process
 
 from common.durable import lock_path
 from config.paths import SUCCESS, Paths

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from luigi import rpc
-from support.pipeline import PATIENCE_S, Roots, eventually, unreadable
+from support.pipeline import Roots, unreadable
+from support.processes import PATIENCE_S, eventually
 
 from config.paths import PROJECT, SUCCESS
 from run_records.stage_state import StageProgress

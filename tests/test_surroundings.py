@@ -17,7 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
-from support.pipeline import Roots, eventually
+from support.pipeline import Roots
+from support.processes import eventually
 
 from config.paths import PROJECT, Paths
 from models import registry

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
-from support.pipeline import PATIENCE_S, QUICK, SMALL, Ran, Roots, configured
+from support.pipeline import QUICK, SMALL, Ran, Roots, configured
+from support.processes import PATIENCE_S
 
 from common.durable import exclusive_lock, lock_path, read_json, write_json
 from common.errors import UserError

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,16 +30,7 @@ QUICK = {
 }
 """Settings that make a run short."""
 
-PATIENCE_S = 120
-
 Sections = dict[str, dict[str, Any]]
-
-
-def unused_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -136,14 +125,6 @@ def unreadable(root: Path, raw: Path) -> list[str]:
         'duplicates = "sum"\n'
     )
     return [f"--dataset={root / 'mine.toml'}", f"--raw-dir={raw}"]
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Waits until something holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager
