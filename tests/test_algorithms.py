@@ -16,11 +16,13 @@ from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
 
 from common.errors import NotApplicable
-from spark.algorithms.base import Scorer, TrainingData, fit_model, load_scorer, model_info
 from spark.algorithms.content import ContentScorer
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.item_knn import NeighbourScorer
+from spark.algorithms.saved_model import fit_model, load_scorer, model_info
+from spark.algorithms.scorer import Scorer
+from spark.algorithms.training_data import TrainingData
 from spark.storage.interaction_matrix import CSRMatrix, build_interaction_matrix
 
 NUM_USERS, NUM_TRACKS = 24, 16

@@ -19,7 +19,8 @@ from spark.algorithms.als import early_stopping, training
 from spark.algorithms.als.early_stopping import best_iteration_count
 from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, Entries, Form, solve
 from spark.algorithms.als.training import Objective, factors, train
-from spark.algorithms.base import TrainingData, fit_model
+from spark.algorithms.saved_model import fit_model
+from spark.algorithms.training_data import TrainingData
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.arrow_files import range_bounds
 from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, load_csr
@@ -292,7 +293,7 @@ def test_training_lasts_as_long_as_lists_get_better(
             sums.append(np.sum(found, axis=0))
         return found
 
-    monkeypatch.setattr(early_stopping, "in_tasks", measured)
+    monkeypatch.setattr(early_stopping, "run_tasks", measured)
     best = ask(6, 2)
     values = [each[0] / each[1] for each in sums]
     assert all(0 < value < 1 for value in values)

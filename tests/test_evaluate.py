@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 
 from common.errors import UserError
 from config.dataset import Interactions
-from spark.algorithms.base import TrainingData, fit_model
+from spark.algorithms.saved_model import fit_model
+from spark.algorithms.training_data import TrainingData
 from spark.evaluation.evaluate import EvaluationResult, evaluate
 from spark.evaluation.metric_summary import MetricSummary
 from spark.storage.interaction_matrix import build_interaction_matrix

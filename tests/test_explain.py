@@ -7,8 +7,9 @@ import pytest
 from pyspark.sql import SparkSession
 from test_algorithms import HEARD, IMPLICIT, KNOWN_USERS, NUM_TRACKS, NUM_USERS, RATINGS, SETTINGS, SILENT, training
 
-from spark.algorithms.base import IndexArray, Scorer, fit_model, load_scorer
 from spark.algorithms.factor_model import FactorScorer
+from spark.algorithms.saved_model import fit_model, load_scorer
+from spark.algorithms.scorer import IndexArray, Scorer
 from spark.lists.explain import contributions, explain_lists
 from spark.lists.topk import top_k
 

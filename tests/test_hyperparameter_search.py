@@ -15,7 +15,7 @@ from test_algorithms import IMPLICIT, NUM_TRACKS, NUM_USERS, RATINGS, training
 from common.durable import read_json
 from common.errors import NotApplicable
 from config.settings import SECTIONS
-from spark.algorithms.base import TrainingData
+from spark.algorithms.training_data import TrainingData
 from spark.evaluation.blend_weights import learn_weights, weight_grid
 from spark.evaluation.tuning_objective import run_trial
 from workflow.hyperparameter_search import TUNABLE, Settings, TuningResult, search, search_space

@@ -11,7 +11,7 @@ import workflow
 from config import settings
 from config.paths import PROJECT
 from models.promotion_gate import LOWER_IS_BETTER
-from spark.algorithms.base import _MODULES
+from spark.algorithms.saved_model import _MODULES
 from spark.evaluation.ranking_metrics import CUTOFFS, METRICS
 from workflow.source_tracing import SourceTracer, source_with_imports
 from workflow.tasks import ALGORITHMS

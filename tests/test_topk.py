@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyspark.sql import SparkSession
 
-from spark.algorithms.base import FloatArray, IndexArray, TrainingData, fit_model
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.popularity import PopularityScorer
+from spark.algorithms.saved_model import fit_model
+from spark.algorithms.scorer import FloatArray, IndexArray
+from spark.algorithms.training_data import TrainingData
 from spark.lists import recommend, topk
 from spark.lists.user_lists import FallbackChain, ListRules
 from spark.storage.interaction_matrix import CSRMatrix, build_interaction_matrix

@@ -18,8 +18,10 @@ from test_topk import Fixed, heard_by, tracks_of
 
 from common.errors import MissingInput, NotApplicable, UserError
 from config.fallbacks import TIERS
-from spark.algorithms.base import COLD_TRACK_LISTENERS, IndexArray, TrainingData, fit_model, load_scorer
+from spark.algorithms.saved_model import fit_model, load_scorer
+from spark.algorithms.scorer import COLD_TRACK_LISTENERS, IndexArray
 from spark.algorithms.segment_popularity import SegmentScorer
+from spark.algorithms.training_data import TrainingData
 from spark.evaluation.user_segments import MIN_USERS
 from spark.lists.recommend import recommend_all_users
 from spark.lists.user_lists import (

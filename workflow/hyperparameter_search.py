@@ -25,7 +25,7 @@ from common.durable import append_line, exclusive_lock
 if TYPE_CHECKING:
     import optuna
 
-    from spark.algorithms.base import TrainingData
+    from spark.algorithms.training_data import TrainingData
 
 Settings = dict[str, Any]
 TUNABLE = ("als", "als_explicit", "item-knn", "ease")

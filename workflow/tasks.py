@@ -198,7 +198,7 @@ class Tune(_OfCandidate):
         return before | {f"tuned {name}": tune for name, part in self.parts().items() for tune in part.tuned().values()}
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
-        from spark.algorithms.base import TrainingData
+        from spark.algorithms.training_data import TrainingData
         from workflow.hyperparameter_search import best_settings, best_weights
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
@@ -230,7 +230,8 @@ class Train(_OfCandidate):
         return {"ingested": self.clone(Ingest), "split": self.clone(Split), **self.tuned()}
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
-        from spark.algorithms.base import TrainingData, fit_model
+        from spark.algorithms.saved_model import fit_model
+        from spark.algorithms.training_data import TrainingData
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
         learned = TrainingData.without_test(self.spark, ingested, split, about)
@@ -345,7 +346,8 @@ class Refit(Stage):
         return {"ingested": self.clone(Ingest), "selected": self.clone(SelectModel)}
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
-        from spark.algorithms.base import TrainingData, fit_model
+        from spark.algorithms.saved_model import fit_model
+        from spark.algorithms.training_data import TrainingData
 
         champion = read_json(inputs["selected"] / "metrics.json")["champion"]
         ingested, about = inputs["ingested"], self.context.dataset.interactions
@@ -382,7 +384,7 @@ class EvaluateLists(_Serving):
         return {"ingested": self.clone(Ingest), "split": self.clone(Split), "selected": self.clone(SelectModel)}
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
-        from spark.algorithms.base import TrainingData
+        from spark.algorithms.training_data import TrainingData
         from spark.evaluation.evaluate import evaluate
         from spark.evaluation.paired_bootstrap import PerUserMetrics
         from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks, lists_only
@@ -411,7 +413,7 @@ class Recommend(_Serving):
         return {"ingested": self.clone(Ingest), "refitted": self.clone(Refit)}
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
-        from spark.algorithms.base import TrainingData
+        from spark.algorithms.training_data import TrainingData
         from spark.lists.recommend import recommend_all_users, write_similar_tracks
         from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks
 

@@ -18,16 +18,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from common.errors import NotApplicable
-from spark.algorithms.base import (
-    COLD_TRACK_LISTENERS,
-    FloatArray,
-    IndexArray,
-    ProgressReport,
-    RankingScorer,
-    TrainingData,
-    fill_missing_scores,
-    load_popularity,
-)
+from spark.algorithms.saved_model import load_popularity
+from spark.algorithms.scorer import COLD_TRACK_LISTENERS, FloatArray, IndexArray, RankingScorer, fill_missing_scores
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.algorithms.user_item_matrix import user_item_matrix
 from spark.storage.interaction_matrix import CSRMatrix
 from spark.storage.tables import explode_texts, read_indexed
@@ -41,8 +34,8 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
     Raises:
         NotApplicable: the catalogue has none of the features.
     """
-    assert training.catalogue is not None
-    table = read_indexed(training.catalogue)
+    assert training.track_table is not None
+    table = read_indexed(training.track_table)
     rows, words = _words(table)
     if not len(words):
         raise NotApplicable("tracks have neither tags nor genre nor artist")

@@ -17,15 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import NotApplicable
-from spark.algorithms.base import (
-    FloatArray,
-    IndexArray,
-    ProgressReport,
-    RankingScorer,
-    TrainingData,
-    fill_missing_scores,
-    load_popularity,
-)
+from spark.algorithms.saved_model import load_popularity
+from spark.algorithms.scorer import FloatArray, IndexArray, RankingScorer, fill_missing_scores
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.algorithms.user_item_matrix import user_item_matrix
 from spark.runtime.worker_tasks import available_memory, run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, allocate_file, load_csr, memory_map, write_at

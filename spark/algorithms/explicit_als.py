@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from spark.algorithms.als.training import Objective, train_and_save
-from spark.algorithms.base import ProgressReport, TrainingData, model_info
 from spark.algorithms.factor_model import FactorScorer, load_factors
 from spark.algorithms.mllib_als import fit_factors
+from spark.algorithms.saved_model import model_info
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.storage.interaction_matrix import USER, load_csr
 
 

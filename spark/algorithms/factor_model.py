@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from config.paths import SUCCESS
-from spark.algorithms.base import FloatArray, IndexArray, fill_missing_scores, load_popularity
+from spark.algorithms.saved_model import load_popularity
+from spark.algorithms.scorer import FloatArray, IndexArray, fill_missing_scores
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, load_csr
 from spark.storage.tables import write_atomically

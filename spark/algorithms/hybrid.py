@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.durable import read_json, write_json
-from spark.algorithms.base import FloatArray, IndexArray, ProgressReport, Scorer, TrainingData, standardize_scores
-from spark.algorithms.base import fit_model as fit_part
-from spark.algorithms.base import load_scorer as load_part
+from spark.algorithms.saved_model import fit_model as fit_part
+from spark.algorithms.saved_model import load_scorer as load_part
+from spark.algorithms.scorer import FloatArray, IndexArray, Scorer, standardize_scores
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.storage.interaction_matrix import CSRMatrix
 
 _WEIGHTS = "weights.json"

@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 
 from spark.algorithms.als.early_stopping import best_iteration_count
 from spark.algorithms.als.training import Objective, train_and_save
-from spark.algorithms.base import ProgressReport, TrainingData, model_info
 from spark.algorithms.factor_model import FactorScorer, load_factors
 from spark.algorithms.mllib_als import fit_factors
+from spark.algorithms.saved_model import model_info
+from spark.algorithms.training_data import ProgressReport, TrainingData
 
 
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:

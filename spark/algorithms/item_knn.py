@@ -18,15 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms.base import (
-    FloatArray,
-    IndexArray,
-    ProgressReport,
-    RankingScorer,
-    TrainingData,
-    fill_missing_scores,
-    load_popularity,
-)
+from spark.algorithms.saved_model import load_popularity
+from spark.algorithms.scorer import FloatArray, IndexArray, RankingScorer, fill_missing_scores
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, load_csr
 

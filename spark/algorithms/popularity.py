@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms.base import FloatArray, IndexArray, ProgressReport, RankingScorer, TrainingData, load_popularity
+from spark.algorithms.saved_model import load_popularity
+from spark.algorithms.scorer import FloatArray, IndexArray, RankingScorer
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.storage.interaction_matrix import CSRMatrix
 
 

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import NotApplicable
-from spark.algorithms.base import FloatArray, IndexArray, ProgressReport, RankingScorer, TrainingData, load_popularity
+from spark.algorithms.saved_model import load_popularity
+from spark.algorithms.scorer import FloatArray, IndexArray, RankingScorer
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.evaluation.user_segments import segment_users
 from spark.storage.interaction_matrix import USER, CSRMatrix, load_csr
 
@@ -32,7 +34,7 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
     rows = load_csr(training.blocks, USER)
     heard = np.diff(rows.indptr)
     everyone = np.arange(len(heard), dtype=np.int32)
-    found = {} if training.listeners is None else segment_users(everyone, heard, training.listeners)
+    found = {} if training.user_table is None else segment_users(everyone, heard, training.user_table)
     segment, names = np.full(len(heard), -1), list[str]()
     for kind in ("country", "age"):
         if kind in found:

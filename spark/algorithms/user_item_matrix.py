@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from spark.algorithms.base import IndexArray
+from spark.algorithms.scorer import IndexArray
 from spark.storage.interaction_matrix import CSRMatrix
 
 

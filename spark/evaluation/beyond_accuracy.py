@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark.algorithms.base import COLD_TRACK_LISTENERS
+from spark.algorithms.scorer import COLD_TRACK_LISTENERS
 from spark.lists.topk import TopKLists
 from spark.storage.tables import explode_texts, read_indexed
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import NotApplicable
-from spark.algorithms.base import ProgressReport, TrainingData, fit_model
+from spark.algorithms.saved_model import fit_model
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.evaluation.tuning_objective import Weights, measure_ndcg
 
 _MOST = 70

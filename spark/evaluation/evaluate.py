@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from spark.algorithms.base import IndexArray, Scorer, load_popularity, load_scorer
+from spark.algorithms.saved_model import load_popularity, load_scorer
+from spark.algorithms.scorer import IndexArray, Scorer
 from spark.evaluation.beyond_accuracy import CatalogueStatistics, list_metrics, load_track_labels
 from spark.evaluation.metric_summary import MetricSummary, summarize_metrics
 from spark.evaluation.ranking_metrics import CUTOFFS, find_hits, metrics_at, pack_hits

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import NotApplicable
-from spark.algorithms.base import TrainingData, fit_model, load_scorer, standardize_scores
+from spark.algorithms.saved_model import fit_model, load_scorer
+from spark.algorithms.scorer import standardize_scores
+from spark.algorithms.training_data import TrainingData
 from spark.evaluation.ranking_metrics import find_hits, metrics_at
 from spark.lists.topk import top_k_from_scores
 from spark.runtime.worker_tasks import run_tasks

@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms.base import FloatArray, IndexArray, Scorer
 from spark.algorithms.content import ContentScorer
 from spark.algorithms.ease import EaseScorer
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.item_knn import NeighbourScorer
+from spark.algorithms.scorer import FloatArray, IndexArray, Scorer
 from spark.storage.interaction_matrix import CSRMatrix
 
 REASONS = 2

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from config.fallbacks import TIERS
-from spark.algorithms.base import IndexArray, Scorer, load_scorer
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.popularity import PopularityScorer
+from spark.algorithms.saved_model import load_scorer
+from spark.algorithms.scorer import IndexArray, Scorer
 from spark.lists.explain import REASONS, explain_lists
 from spark.lists.topk import TopKLists, top_k
 from spark.lists.user_lists import FallbackChain, ListRules, TierCodes, build_lists

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms.base import FloatArray, IndexArray, Scorer
 from spark.algorithms.factor_model import FactorScorer
+from spark.algorithms.scorer import FloatArray, IndexArray, Scorer
 from spark.storage.interaction_matrix import CSRMatrix
 
 Places = NDArray[np.int64]

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from common.errors import NotApplicable
 from config.fallbacks import TIERS
-from spark.algorithms.base import IndexArray, Scorer, TrainingData, fit_model, load_popularity, load_scorer
 from spark.algorithms.content import ContentScorer
 from spark.algorithms.popularity import PopularityScorer
+from spark.algorithms.saved_model import fit_model, load_popularity, load_scorer
+from spark.algorithms.scorer import IndexArray, Scorer
 from spark.algorithms.segment_popularity import SegmentScorer
+from spark.algorithms.training_data import TrainingData
 from spark.lists.topk import TopKLists, top_k
 from spark.storage.interaction_matrix import CSRMatrix
 from spark.storage.tables import Columns, explode_texts, read_indexed

@@ -43,7 +43,8 @@ def prepare(root: Path, master: str) -> dict[str, float]:
 
 def encore(root: Path, master: str) -> dict[str, float]:
     """Ours. The blocks are built anew, though Ingest has built them already, as they count."""
-    from spark.algorithms.base import TrainingData, fit_model
+    from spark.algorithms.saved_model import fit_model
+    from spark.algorithms.training_data import TrainingData
     from spark.ingest.raw_to_parquet import ingest
     from spark.lists.recommend import recommend_all_users
     from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks
@@ -141,7 +142,8 @@ def mllib(root: Path, master: str) -> dict[str, float]:
 
 def explicit(root: Path, master: str) -> dict[str, float]:
     """Ratings, ours and MLlib's on the same λ and rank, without biases: root mean squared errors on the test part."""
-    from spark.algorithms.base import TrainingData, fit_model, load_scorer
+    from spark.algorithms.saved_model import fit_model, load_scorer
+    from spark.algorithms.training_data import TrainingData
 
     into = root / "explicit"
     spark = open_session(SessionOptions(master, driver_memory="4g", short_run=False, log=into / "spark.log"))

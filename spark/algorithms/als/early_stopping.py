@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spark.algorithms.als.training import Objective, factors, train
-from spark.algorithms.base import ProgressReport, TrainingData
 from spark.algorithms.factor_model import FactorScorer
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.evaluation.ranking_metrics import find_hits, metrics_at
 from spark.lists.topk import top_k
 from spark.runtime.worker_tasks import run_tasks

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from common.errors import UserError
-from spark.algorithms.base import ProgressReport, TrainingData
 from spark.algorithms.factor_model import save_factors
+from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.runtime.worker_tasks import available_memory, run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, allocate_file, load_csr, memory_map, write_at
 
