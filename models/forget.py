@@ -25,7 +25,6 @@ import pyarrow.parquet as pq
 
 from common.durable import (
     STAGING,
-    directory_size,
     exclusive_lock,
     lock_path,
     remove_leftovers,
@@ -85,9 +84,7 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
         except BaseException as error:
             shutil.rmtree(staging, ignore_errors=True)
             if is_disk_full(error):
-                raise StoreError(
-                    f"{describe_full_disk(error, root, directory_size(final))}. {FREE_SPACE_HINT}"
-                ) from error
+                raise StoreError(f"{describe_full_disk(error, root)}. {FREE_SPACE_HINT}") from error
             raise
         registry.append_audit(root, "forgot a user", version=version, via=via)
     registry.refresh(root)

@@ -85,7 +85,7 @@ READ_ONLY = """
 
 
 class TestFullDisk:
-    def test_is_told_with_what_is_needed_and_free_and_loses_nothing(self, pipeline: Roots, tmp_path: Path) -> None:
+    def test_message_names_disk_and_free_space_and_loses_nothing(self, pipeline: Roots, tmp_path: Path) -> None:
         disk = tmp_path / "disk"
         disk.mkdir()
         command = Roots(disk).command("--local-scheduler", "--recommend-k=7")
@@ -93,9 +93,8 @@ class TestFullDisk:
         assert f"code {TASK_FAILED}" in said
         failed = only(said, "Error: Recommend failed")
         assert f" failed: the disk of {disk}/data/work/synthetic/Recommend/" in failed
-        needed, free = (int(word.replace(",", "")) for word in failed.split() if word.replace(",", "").isdigit())
-        assert needed > free
-        assert failed.endswith(" are free there. Free some; the same command goes on from here.")
+        assert failed.endswith(" free. Free some space; the same command continues from there.")
+        assert re.search(r" is full: only [\d.]+ [kM]?B free\.", failed)
         before, after = (line for line in said if line.startswith("served "))
         assert before == f"served {pipeline.current()}"
         assert after != before
@@ -106,9 +105,7 @@ class TestFullDisk:
         disk.mkdir()
         graph, code, forget, other, verified = apart(BRIMFUL, pipeline.root, disk, sys.executable)
         assert code == other == "code 1"
-        full = (
-            r" is full: about [\d,]+ bytes are needed, and 0 are free there\. Free some; the same command goes on from"
-        )
+        full = r" is full: only 0 B free\. Free some space; the same command continues from"
         assert re.match(f"Error: the disk of {disk}/data{full}", graph)
         assert re.match(f"Error: the disk of {disk}/models/synthetic.*{full}", forget)
         assert f"{pipeline.current()[:12]} (served): ok" in verified
@@ -116,7 +113,7 @@ class TestFullDisk:
     def test_may_be_one_without_room_for_more_names(self, tmp_path: Path) -> None:
         said = apart(NO_MORE_FILES, tmp_path, *Roots(tmp_path).command("--local-scheduler"))
         assert f"code {TASK_FAILED}" in said
-        assert " files that are free there. Free some; " in only(said, "Error: Ingest failed: the disk of ")
+        assert " files free. Free some space; " in only(said, "Error: Ingest failed: the disk of ")
 
 
 def test_what_cannot_be_written_can_be_read(pipeline: Roots) -> None:

@@ -118,7 +118,7 @@ def test_a_run_that_cannot_begin_sends_one_too(server: Server, tmp_path: Path) -
         Roots(tmp_path).run(settings=server.settings, dataset="synthetic", raw_dir=str(tmp_path))
     assert ended.value.code == 35
     (mail,) = server.mails
-    assert mail["Subject"] == "Encore: the run of synthetic could not begin"
+    assert mail["Subject"] == "Encore: the run of synthetic could not start"
     assert "makes its own data" in text_of(mail)
 
 

@@ -1,7 +1,7 @@
-"""Luigi's mails about failures, in our words: one sentence, where the log is, and no secrets.
+"""Mail about a failed stage or a run that could not start: one sentence and the log's path, without secrets.
 
-Whether one is sent, to whom and by which server is Luigi's to decide: `[email]`, `[smtp]` and
-`[worker] send_failure_email` in luigi.cfg.
+Luigi decides whether a mail is sent, to whom and through which server: `[email]` and `[smtp]` in luigi.cfg. Luigi's own
+mails, which contain the command line and a traceback, are off there: `[worker] send_failure_email = false`.
 """
 
 from __future__ import annotations
@@ -9,40 +9,49 @@ from __future__ import annotations
 import logging
 import socket
 import warnings
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NamedTuple
 
 from luigi import notifications
-from luigi.worker import Worker
 
 from common.redaction import redact
 
-if TYPE_CHECKING:
-    from workflow.stage import PipelineTask
-
-_WENT_ON = "What was finished is kept, and what is served goes on: the same command continues from there."
+_KEPT = "Finished stages are kept, and the served version stays in place: the same command continues from there."
 
 
-def speak_plainly() -> None:
-    """Makes the workers of this process send them: Luigi's own hold the command line. It offers no other place."""
-    Worker._email_error = _failed  # type: ignore[method-assign]
+class FailedStage(NamedTuple):
+    """The facts in the mail about a failed stage."""
+
+    stage: str
+    dataset: str
+    run: str
+    log: Path
+    sentence: str | None
+    """Why the stage failed; None if it failed before it was recorded."""
 
 
-def refused(dataset: str, sentence: str) -> None:
-    """A run could not begin."""
-    _send(f"Encore: the run of {dataset} could not begin", sentence, f"Host: {socket.gethostname()}")
+def report_failure(failed: FailedStage) -> None:
+    """Send the mail about a failed stage."""
+    sentence = failed.sentence or "the cause is unknown; see the log."
+    facts = {
+        "Dataset": failed.dataset,
+        "Stage": failed.stage,
+        "Run": failed.run,
+        "Host": socket.gethostname(),
+        "Log": failed.log,
+    }
+    lines = [f"{name + ':':<9}{value}" for name, value in facts.items()]
+    subject = f"Encore: {failed.stage} of {failed.dataset} failed"
+    _send(subject, f"{failed.stage} failed: {sentence}", *lines, "", _KEPT)
 
 
-def _failed(worker: Worker, task: PipelineTask, explanation: object, subject: str, headline: str) -> None:
-    """Stands for Luigi's method. What it would say is in the log, or luigid shows it."""
-    run, stage = task.context, getattr(task, "label", task.task_family)
-    sentence = run.errors.get(stage) or "it is not known why; the log may say."
-    facts = {"Dataset": run.dataset.name, "Stage": stage, "Run": run.id, "Host": worker.host, "Log": run.log}
-    told = [f"{name + ':':<9}{value}" for name, value in facts.items()]
-    _send(f"Encore: {stage} of {run.dataset.name} failed", f"{stage} failed: {sentence}", *told, "", _WENT_ON)
+def report_refusal(dataset: str, sentence: str) -> None:
+    """Send the mail about a run that could not start."""
+    _send(f"Encore: the run of {dataset} could not start", sentence, f"Host: {socket.gethostname()}")
 
 
 def _send(subject: str, sentence: str, *lines: str) -> None:
-    """A mail that cannot be sent is no reason to fail in another way."""
+    """Send a mail; log an error of the mail server instead of raising it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Luigi's own, about its own defaults

@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.full_disk import FREE_SPACE_HINT, describe_full_disk, is_disk_full
-
-if TYPE_CHECKING:
-    from workflow.stage import Stage
 
 _WORKER_LOST = ("Python worker exited unexpectedly", "reading the port number from pyspark.daemon")
 _LOST = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down", *_WORKER_LOST)
@@ -30,19 +26,19 @@ def is_transient(error: BaseException) -> bool:
     return "Py4JError" in kinds and any(sign in str(error) for sign in _LOST)
 
 
-def failure_message(error: BaseException, log: Path, stage: Stage | None = None) -> str:
-    """One sentence for whatever ended a stage, or a run before its first."""
+def failure_message(error: BaseException, log: Path, place: Path | None = None) -> str:
+    """One sentence for the error that ended a stage, or a run before its first stage.
+
+    Args:
+        log: the run's log, where the traceback is.
+        place: where the stage writes its result.
+    """
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted; the same command goes on from here."
     if is_disk_full(error):
-        full = (
-            describe_full_disk(error, stage.directory, stage.bytes_needed())
-            if stage
-            else describe_full_disk(error, log)
-        )
-        return f"{full}. {FREE_SPACE_HINT}"
+        return f"{describe_full_disk(error, place or log)}. {FREE_SPACE_HINT}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
     if any(sign in str(error) for sign in _WORKER_LOST):

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast
 
 from luigi.interface import core
 from luigi.retcodes import retcode
@@ -35,16 +35,16 @@ from workflow.console import Console
 from workflow.failures import failure_message
 from workflow.fingerprint import RawFiles
 from workflow.log_files import redact_terminal, start_logging
+from workflow.planning import GraphTask, PlannedStage, dependencies_first
 from workflow.retention import touch
-from workflow.run_summary import nothing_to_do, summary
+from workflow.run_summary import FinishedRun, nothing_to_do, summary
 from workflow.scheduler import Reporter, answers, enable_failover, schedule_alone, url_of_luigid
 from workflow.source_tracing import SourceTracer
 from workflow.stage_progress import Progress
 
 if TYPE_CHECKING:
+    from luigi import Task
     from pyspark.sql import SparkSession
-
-    from workflow.stage import PipelineTask, Stage
 
 _SMALL_BYTES = 100 << 20
 """Raw input up to this size gets a Java that is tuned for starting quickly."""
@@ -90,40 +90,61 @@ def _day(as_of: str) -> date | None:
     raise UserError(f"--as-of: {as_of!r} is not a date such as 2026-03-01.")
 
 
+class RunRequest(NamedTuple):
+    """What was asked for: the parameters that every task of a run has."""
+
+    run_id: str
+    dataset: str
+    raw_dir: str
+    as_of: str
+
+
+class TopTask(GraphTask, Protocol):
+    """The task that a run was started with."""
+
+    def refuse(self) -> None:
+        """Check the task's own parameters.
+
+        Raises:
+            UserError: a parameter has no valid value.
+        """
+
+
 class RunContext:
     """What the tasks of one invocation share. The first of them to be constructed begins it."""
 
     @classmethod
-    def join(cls, task: PipelineTask) -> None:
-        """Gives a task its run. Ends the process with a sentence where the run cannot begin."""
-        if task.run_id in _runs:
-            task.context = _runs[task.run_id]
+    def join(cls, request: RunRequest, attach: Callable[[RunContext], TopTask]) -> None:
+        """Give a task its run: `attach` sets it on the task. Exit with a sentence if the run cannot start."""
+        if request.run_id in _runs:
+            attach(_runs[request.run_id])
             return
         console = Console()
         redact_terminal()
         try:
-            task.context = _runs[task.run_id] = cls(task, console)
-            task.context._make_room()
+            context = _runs[request.run_id] = cls(request, console)
+            context._top = attach(context)
+            context._top.refuse()
+            context._make_room()
             if not _only_looking.get():
                 _close_consoles()
-                task.context._begin()
+                context._begin()
         except UserError as error:
-            _runs.pop(task.run_id, None)
-            failure_mail.refused(task.dataset, str(error))
+            _runs.pop(request.run_id, None)
+            failure_mail.report_refusal(request.dataset, str(error))
             _refuse(error, console)
 
-    def __init__(self, top: PipelineTask, console: Console) -> None:
-        self.id = _checked(top.run_id)
+    def __init__(self, request: RunRequest, console: Console) -> None:
+        self.id = _checked(request.run_id)
         self.console = console
-        top.refuse()
         self.settings = resolve()
-        self.dataset = load_dataset(top.dataset)
-        if self.dataset.synthetic and top.raw_dir:
+        self.dataset = load_dataset(request.dataset)
+        if self.dataset.synthetic and request.raw_dir:
             raise UserError(
                 f"The dataset {self.dataset.name} makes its own data: leave RAW= (--raw-dir) out, "
                 "or name the dataset that the files belong to."
             )
-        self.as_of = _day(top.as_of)
+        self.as_of = _day(request.as_of)
         if (self.as_of or self.settings["ingest"]["window_days"]) and self.dataset.interactions.time is None:
             raise UserError(
                 f"The dataset {self.dataset.name} has no times, which --as-of and [ingest] window_days need: name "
@@ -131,7 +152,7 @@ class RunContext:
             )
         roots = self.settings["paths"]
         self.paths = Paths(Path(roots["data_root"]).absolute(), Path(roots["models_root"]).absolute())
-        self.raw_dir = Path(top.raw_dir) if top.raw_dir else self.paths.raw(self.dataset.name)
+        self.raw_dir = Path(request.raw_dir) if request.raw_dir else self.paths.raw(self.dataset.name)
         self.raw_files = RawFiles(self.paths.work(self.dataset.name) / "raw-files.json")
         self.sources = SourceTracer(self.paths.work(self.dataset.name) / "source-files.json")
         self.log = self.paths.runs(self.dataset.name) / f"{self.id}.log"
@@ -143,9 +164,9 @@ class RunContext:
         """How its champion compares, once the gate has looked at it."""
         self.errors: dict[str, str] = {}
         """Why stages failed, a sentence each, by their labels."""
-        self._top = top
-        self.stages: list[Stage] = []
-        self._pending: list[Stage] = []
+        self._top: TopTask
+        self.stages: list[PlannedStage] = []
+        self._pending: list[PlannedStage] = []
         self._total = 0
         self._failed = False
         self.is_over = False
@@ -165,7 +186,7 @@ class RunContext:
         """Refuses what cannot work, finds out what there is to do, and opens the record."""
         _refuse_forks()
         with self._telling_of_roots():
-            self.stages = _dependencies_first(self._top, lambda stage: True)
+            self.stages = dependencies_first(self._top)
             for stage in self.stages:
                 if stage.directory.is_relative_to(self.paths.work(self.dataset.name)):  # a version is never touched
                     touch(stage.directory)
@@ -173,7 +194,7 @@ class RunContext:
             remove_leftovers(self.paths.versions(self.dataset.name), "*")
             remove_stale_scratch(self.paths.scratch)
             faults = {stage: fault for stage in self.stages if (fault := stage.check())}
-            self._pending = _dependencies_first(self._top, lambda stage: not stage.complete())
+            self._pending = dependencies_first(self._top, lambda stage: not stage.complete())
             self._total = len(self._pending)
             self._record = RunRecorder(
                 self.log.with_suffix(".jsonl"),
@@ -193,7 +214,6 @@ class RunContext:
                 ],
             )
         start_logging(self.log, self._prefix)
-        failure_mail.speak_plainly()
         self._choose_scheduler()
         if self._pending:
             what = f"{self.dataset.name} as of {self.as_of}" if self.as_of else self.dataset.name
@@ -214,7 +234,7 @@ class RunContext:
                 f"{error.filename} cannot be written ({error.strerror}): see [paths] data_root and models_root."
             ) from error
 
-    def top_is_complete(self, task: PipelineTask) -> None:
+    def top_is_complete(self, task: GraphTask) -> None:
         """Luigi found a task complete. If it is the one that was asked for, the run is over."""
         if task is not self._top:
             return
@@ -226,12 +246,12 @@ class RunContext:
         self.console.say(nothing_to_do(self.dataset, version))
 
     @contextmanager
-    def recording(self, stage: Stage) -> Iterator[StageRecord]:
+    def recording(self, stage: PlannedStage) -> Iterator[StageRecord]:
         """Shows and records a stage while it runs; the line's rows and status are the stage's to set."""
         line = self._line(stage, "done")
         began = time.monotonic()
         done = self._total - len(self._pending)
-        reporter = Reporter(stage, stage.label, _reads(stage))
+        reporter = Reporter(cast("Task", stage), stage.label, _reads(stage))
         self._at(stage.label)
         try:
             self._record.began(line)
@@ -242,7 +262,7 @@ class RunContext:
                 with self.progress.shown_to(watchers):
                     yield line
         except BaseException as error:
-            line.status, line.error = "failed", redact(failure_message(error, self.log, stage))
+            line.status, line.error = "failed", redact(failure_message(error, self.log, stage.directory))
             self.errors[stage.label] = line.error
             raise
         finally:
@@ -254,7 +274,7 @@ class RunContext:
             self._ended(stage, line)
             self._at(NO_STAGE)
 
-    def _line(self, stage: Stage, status: Status) -> StageRecord:
+    def _line(self, stage: PlannedStage, status: Status) -> StageRecord:
         return StageRecord(
             self.id, stage.name, stage.candidate, stage.fingerprint, status, utc_now(), requires=tuple(_before(stage))
         )
@@ -267,15 +287,13 @@ class RunContext:
 
             set_line_prefix(str(self._prefix), self.log)
 
-    def _ended(self, stage: Stage, line: StageRecord) -> None:
+    def _ended(self, stage: PlannedStage, line: StageRecord) -> None:
         """Closes the run after its last stage: of those left, none can run once all wait for a failed one."""
         # Another run may have made some of the rest, which Luigi then never starts here.
         self._pending = [other for other in self._pending if other is not stage and not other.complete()]
         if line.status == "failed":
             self._failed = True
-            self._pending = [
-                other for other in self._pending if stage not in _dependencies_first(other, lambda _: True)
-            ]
+            self._pending = [other for other in self._pending if stage not in dependencies_first(other)]
         if self._pending:
             return
         version = self._version()
@@ -289,7 +307,19 @@ class RunContext:
         if self._failed:
             self.console.fail(f"The run stopped after {duration:.1f} s. What was finished is kept; details: {self.log}")
         else:
-            self.console.say(summary(self, version, duration))
+            self.console.say(
+                summary(
+                    FinishedRun(
+                        self.dataset.name,
+                        self.dataset.item_label,
+                        self.log,
+                        duration,
+                        self.paths.versions(self.dataset.name) / version if version else None,
+                        self.compared.sentences if self.compared else None,
+                        self.not_promoted,
+                    )
+                )
+            )
 
     # -- what stages ask for ----------------------------------------------------------------------------------
 
@@ -316,7 +346,7 @@ class RunContext:
             )
         )
 
-    def stage(self, name: str) -> Stage | None:
+    def stage(self, name: str) -> PlannedStage | None:
         """The run's stage of that name; None where the run has none."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
@@ -333,7 +363,7 @@ class RunContext:
 
     # -- what is said -----------------------------------------------------------------------------------------
 
-    def _say(self, stage: Stage, line: StageRecord) -> None:
+    def _say(self, stage: PlannedStage, line: StageRecord) -> None:
         if line.status == "failed":
             self.console.fail(f"{stage.label} failed: {line.error}")
             return
@@ -363,21 +393,6 @@ def _close_consoles() -> None:
             earlier.console.close()
 
 
-def _dependencies_first(top: PipelineTask, wanted: Callable[[Stage], bool]) -> list[Stage]:
-    """The wanted stages at and below a task, each after what it requires; below an unwanted one none is looked at."""
-    found: dict[PipelineTask, None] = {}
-
-    def visit(task: PipelineTask) -> None:
-        if task in found or (task.is_stage and not wanted(cast("Stage", task))):
-            return
-        for dependency in task.deps():
-            visit(dependency)
-        found[task] = None
-
-    visit(top)
-    return [cast("Stage", task) for task in found if task.is_stage]
-
-
 def _refuse(error: UserError, console: Console) -> NoReturn:
     console.fail(str(error))
     codes = retcode()
@@ -393,12 +408,12 @@ def _refuse_forks() -> None:
         )
 
 
-def _before(stage: Stage) -> list[str]:
+def _before(stage: PlannedStage) -> list[str]:
     """The labels of the stages that a stage requires."""
     return [before.label for before in stage.requires().values()]
 
 
-def _reads(stage: Stage) -> str:
+def _reads(stage: PlannedStage) -> str:
     """What a stage works on, and how many rows that has: reads Ingest (4,931 rows)."""
     named = []
     for before in stage.requires().values():

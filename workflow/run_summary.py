@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.durable import read_json
 from config.dataset import Dataset
 from config.metrics import metric_info
 from models.promotion_gate import BASELINE
-
-if TYPE_CHECKING:
-    from workflow.run import RunContext
 
 _SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
 DEFAULT_DATASET = "synthetic"
@@ -24,28 +22,44 @@ def nothing_to_do(dataset: Dataset, version: str | None) -> str:
     return f"Nothing to do: {what} is up to date."
 
 
-def summary(run: RunContext, version: str | None, duration: float) -> str:
-    """What a run says at its end."""
-    if version is None:
-        return f"Done in {duration:.1f} s; the log is {_short(run.log)}."
-    directory = run.paths.versions(run.dataset.name) / version
+@dataclass(frozen=True)
+class FinishedRun:
+    """The facts in the summary of a run that succeeded."""
+
+    dataset: str
+    item_label: str
+    log: Path
+    duration_s: float
+    version: Path | None
+    """The directory of the published version; None if the run did not publish one."""
+    comparison: str | None = None
+    """How the champion compares with popularity and with the served version."""
+    refusal: str | None = None
+    """Why the version was not promoted; None if it was."""
+
+
+def summary(run: FinishedRun) -> str:
+    """The last lines of a run that succeeded."""
+    directory = run.version
+    if directory is None:
+        return f"Done in {run.duration_s:.1f} s; the log is {_short(run.log)}."
     metrics, manifest = read_json(directory / "metrics.json"), read_json(directory / "manifest.json")
     counts, profile = manifest["counts"], read_json(directory / "profile.json")
     told = [
         "",
         *_against_popularity(metrics),
         "",
-        f"Version {version} of {run.dataset.name}, made in {duration:.1f} s: {counts['recommendations']:,} "
-        f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.dataset.item_label}s.",
+        f"Version {directory.name} of {run.dataset}, made in {run.duration_s:.1f} s: {counts['recommendations']:,} "
+        f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.item_label}s.",
         *_dated(manifest.get("as_of"), profile),
         *_of_lists(metrics),
-        *([run.compared.sentences] if run.compared else []),
-        f"Not promoted: {run.not_promoted}" if run.not_promoted else f"It is now what {run.dataset.name} serves.",
+        *([run.comparison] if run.comparison else []),
+        f"Not promoted: {run.refusal}" if run.refusal else f"It is now what {run.dataset} serves.",
         *_left_out(read_json(directory / "leaderboard.json")),
         *_tuned(read_json(directory / "tuning.json")),
         *_worth_knowing(profile),
         "",
-        *_where_to_look(run, directory),
+        *_where_to_look(run.dataset, directory, run.log),
     ]
     return "\n".join(told)
 
@@ -122,18 +136,18 @@ def _worth_knowing(profile: dict[str, Any]) -> list[str]:
     return ["", "Worth knowing of the data:", *(f"  {sentence}" for sentence in said)] if said else []
 
 
-def _where_to_look(run: RunContext, version: Path) -> list[str]:
+def _where_to_look(dataset: str, version: Path, log: Path) -> list[str]:
     """Commands for what comes next."""
     from models.serving_store import ServingStore
 
     with ServingStore(version) as store:
         someone = store.users(limit=1)[0].user_id
-    other = "" if run.dataset.name == DEFAULT_DATASET else f" DATASET={run.dataset.name}"
+    other = "" if dataset == DEFAULT_DATASET else f" DATASET={dataset}"
     verbs = {
         "make serve": "metrics, and everybody's recommendations, at http://127.0.0.1:8000",
         f"make recommend ID={shlex.quote(someone)}{other}": "one user's list, here",
         "make luigid": "the task graph of runs with SCHEDULER=luigid, at http://127.0.0.1:8082",
-        _short(run.log): "what Luigi and Spark said",
+        _short(log): "what Luigi and Spark said",
     }
     width = max(map(len, verbs)) + 3
     return [f"  {verb:<{width}}{what}" for verb, what in verbs.items()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -13,11 +12,9 @@ import luigi
 
 from common.durable import (
     atomic_directory,
-    directory_size,
     exclusive_lock,
     file_checksums,
     lock_path,
-    read_json,
     utc_now,
     write_json,
 )
@@ -26,9 +23,9 @@ from common.redaction import redact
 from config.paths import SUCCESS
 from run_records.reader import new_run_id
 from run_records.writer import StageRecord
-from workflow import fingerprint, integrity
+from workflow import failure_mail, fingerprint, integrity
 from workflow.failures import is_transient, time_limit
-from workflow.run import RunContext
+from workflow.run import RunContext, RunRequest
 from workflow.source_tracing import source_with_imports
 
 if TYPE_CHECKING:
@@ -91,12 +88,27 @@ class PipelineTask(luigi.Task):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.context: RunContext
-        RunContext.join(self)
+        RunContext.join(RunRequest(self.run_id, self.dataset, self.raw_dir, self.as_of), self._attach)
+
+    def _attach(self, context: RunContext) -> PipelineTask:
+        self.context = context
+        return self
 
 
 @PipelineTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def _found_complete(task: PipelineTask) -> None:
     task.context.top_is_complete(task)
+
+
+@PipelineTask.event_handler(luigi.Event.FAILURE)  # type: ignore[untyped-decorator]
+@PipelineTask.event_handler(luigi.Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
+@PipelineTask.event_handler(luigi.Event.DEPENDENCY_MISSING)  # type: ignore[untyped-decorator]
+def _mail_failure(task: PipelineTask, error: BaseException | None = None) -> None:
+    """Send a mail if `run()`, `requires()` or `complete()` raised; Luigi fires the last event for `complete()`."""
+    run, label = task.context, getattr(task, "label", task.task_family)
+    failure_mail.report_failure(
+        failure_mail.FailedStage(label, run.dataset.name, run.id, run.log, run.errors.get(label))
+    )
 
 
 class Stage(PipelineTask):
@@ -220,22 +232,6 @@ class Stage(PipelineTask):
     def _memory(self) -> Path:
         beside = self.context.paths.work(self.context.dataset.name) / self.name
         return beside / f"{self.fingerprint}{integrity.CHECKED}"
-
-    def bytes_needed(self) -> int:
-        """About how many bytes the result takes: as the largest of its kind that is there, or else as what it reads.
-
-        0 where that cannot be found out.
-        """
-        with suppress(OSError, UserError):
-            alike = (marker.parent for marker in self.directory.parent.glob(f"*/{SUCCESS}") if self._is_alike(marker))
-            read = (directory_size(stage.directory) for stage in self.requires().values())
-            return max(map(directory_size, alike), default=0) or sum(read) or self.context.raw_bytes()
-        return 0
-
-    def _is_alike(self, marker: Path) -> bool:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return bool(read_json(marker)["stage"] == self.label)
-        return False
 
     def run(self) -> None:
         """Makes the result unless another run has just made it."""

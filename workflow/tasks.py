@@ -530,9 +530,6 @@ class Promote(Stage):
         self.is_damaged = self.clone(Publish).is_damaged
         return None
 
-    def bytes_needed(self) -> int:
-        return 0  # a word in `current`, and a line of the audit
-
     def work(self, line: StageRecord) -> None:
         with exclusive_lock(self._root / "promoting.lock", self._say_waiting):
             self.is_damaged = False

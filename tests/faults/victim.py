@@ -119,7 +119,7 @@ def main() -> None:
         return exchange(one, other)
 
     def begun(this: run.RunContext, label: str) -> None:
-        steps.stage = f"after {steps.stage}" if label == run.BETWEEN else label
+        steps.stage = f"after {steps.stage}" if label == run.NO_STAGE else label
         at(this, label)
 
     def bracketed(make: Callable[..., stage.RowCounts]) -> Callable[..., stage.RowCounts]:
