@@ -103,10 +103,20 @@ class TestAccess:
         sign_in(client)
         assert client.post("/prune", data={"keep": "1"}, headers=headers).status_code == 403
 
-    def test_only_hosts_that_are_trusted_are_answered_to(self, client: FlaskClient) -> None:
-        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    @pytest.mark.parametrize(
+        "host",
+        ["evil.example", "127.0.0.1:x", "[::2]", "[::1", "[::1]evil.example", "[::1]:x", "x[::1]", ""],
+    )
+    def test_refuses_untrusted_host(self, client: FlaskClient, host: str) -> None:
+        for path in ("/", "/api/v1/users/u1/recommendations"):
+            assert client.get(path, headers={"Host": host}).status_code == 400
         client.application.config["READING_OPEN"] = False
-        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+        assert client.get("/", headers={"Host": host}).status_code == 400
+
+    @pytest.mark.parametrize("base_url", ["http://127.0.0.1:8000/", "http://localhost/", "https://[::1]:8443/"])
+    def test_answers_trusted_host(self, roots: tuple[Path, Path], client: FlaskClient, base_url: str) -> None:
+        usual = create_app(*roots, {"TESTING": True}).test_client()
+        assert usual.get("/api/v1/users/u1", base_url=base_url).status_code == 200
 
     @pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "x"])
     def test_signing_in_leads_nowhere_else(self, client: FlaskClient, onwards: str) -> None:

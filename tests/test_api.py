@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from pydantic import BaseModel
 from support.published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage, started
 
+from models import registry
 from models.serving_store import FILE
 from webapp.api import schemas
 
@@ -159,6 +161,18 @@ class TestWhatIsPublished:
         assert "1 run of new" in page and "No such column." in page
         assert client.get("/runs?dataset=gone").status_code == 404
         assert 'href="/runs?dataset=new"' in client.get("/runs/r9").text
+
+    def test_a_promotion_takes_effect_at_the_next_request(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+        publish(roots[0], version="v2")
+        for before, version in itertools.pairwise(["v2", "v1", "v2"]):
+            registry.promote(roots[0] / "tiny", version, expected=before, by="user")
+            assert ask(client, "users/u1/recommendations")["version"] == version
+
+    def test_requests_are_counted_by_endpoint(self, client: FlaskClient) -> None:
+        for _ in range(3):
+            client.get("/api/v1/users/u1/recommendations")
+        counted = 'encore_requests_total{endpoint="api.recommendations",status="200"} 3.0'
+        assert counted in client.get("/metrics").text
 
     def test_what_was_sent_is_not_sent_again(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         tag = client.get("/api/v1/users/u1").headers["ETag"]
