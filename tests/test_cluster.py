@@ -16,9 +16,9 @@ import pytest
 from pyspark.sql import SparkSession
 from support import cluster_job
 from support.cluster_job import OBJECTIVE, TASK_COST
+from support.interactions import MATRIX, write_interactions
 from support.pipeline import Ran, Roots
 from support.processes import PATIENCE_S, eventually, unused_port
-from test_engine import MATRIX, TRACKS, USERS, written
 
 from config.paths import PROJECT, SUCCESS
 from spark.algorithms.als import training
@@ -37,7 +37,9 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "matrix")
+    build_interaction_matrix(
+        spark, [write_interactions(MATRIX, directory / "interactions")], *MATRIX.shape, directory / "matrix"
+    )
     return directory / "matrix"
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from scipy import sparse
+from support.interactions import MATRIX, NUM_TRACKS, NUM_USERS, write_interactions
 
 from common.errors import StoreError, UserError
 from models.fold_in import FoldIn
@@ -22,47 +22,16 @@ from spark.algorithms.als.training import Objective, factors, train
 from spark.algorithms.saved_model import fit_model
 from spark.algorithms.training_data import TrainingData
 from spark.runtime.worker_tasks import run_tasks
-from spark.storage.arrow_files import range_bounds
 from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, load_csr
-
-RNG = np.random.default_rng(8)
-USERS, TRACKS = 70, 45
-
-
-def random_matrix(users: int = USERS, tracks: int = TRACKS, density: float = 0.2) -> sparse.csr_matrix:
-    """Ratings from 1 to 5; a user and a track have none."""
-    matrix = sparse.random(users, tracks, density, format="lil", dtype=np.float32, random_state=3)
-    matrix[7] = 0
-    matrix[:, 11] = 0
-    found = matrix.tocsr()
-    found.eliminate_zeros()
-    found.sort_indices()
-    found.data = RNG.integers(1, 6, size=found.nnz).astype(np.float32)
-    return found
-
-
-MATRIX = random_matrix()
-
-
-def written(matrix: sparse.csr_matrix, directory: Path, files: int = 3) -> Path:
-    """The matrix as Parquet of interactions, in several files."""
-    directory.mkdir()
-    for number in range(files):
-        low, high = range_bounds(matrix.shape[0], files, number)
-        part = matrix[low:high].tocoo()
-        order = np.lexsort((part.col, part.row))
-        columns = {"user": part.row + low, "track": part.col, "value": part.data.astype(float)}
-        kinds = {"user": pa.int32(), "track": pa.int32(), "value": pa.float64()}
-        table = pa.table({name: pa.array(column[order], kinds[name]) for name, column in columns.items()})
-        pq.write_table(table, directory / f"part-{number:05}.parquet")
-    return directory
 
 
 @pytest.fixture(scope="module")
 def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The blocks of `MATRIX`."""
     directory = tmp_path_factory.mktemp("blocks")
-    build_interaction_matrix(spark, [written(MATRIX, directory / "interactions")], USERS, TRACKS, directory / "matrix")
+    build_interaction_matrix(
+        spark, [write_interactions(MATRIX, directory / "interactions")], *MATRIX.shape, directory / "matrix"
+    )
     return directory / "matrix"
 
 
@@ -88,7 +57,9 @@ def assert_same_files(found: Path, expected: Path) -> None:
 
 
 def test_blocks_do_not_depend_on_the_files(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    build_interaction_matrix(spark, [written(MATRIX, tmp_path / "one", files=1)], USERS, TRACKS, tmp_path / "matrix")
+    build_interaction_matrix(
+        spark, [write_interactions(MATRIX, tmp_path / "one", files=1)], *MATRIX.shape, tmp_path / "matrix"
+    )
     assert_same_files(tmp_path / "matrix", blocks)
 
 
@@ -101,18 +72,21 @@ def halves(directory: Path) -> tuple[Path, ...]:
     mine.eliminate_zeros()
     assert mine.nnz
     assert others.nnz
-    return written(mine, directory / "mine"), written(others, directory / "others")
+    return write_interactions(mine, directory / "mine"), write_interactions(others, directory / "others")
 
 
 def test_interactions_of_two_directories_are_merged(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    build_interaction_matrix(spark, halves(tmp_path / "halves"), USERS, TRACKS, tmp_path / "matrix")
+    build_interaction_matrix(spark, halves(tmp_path / "halves"), *MATRIX.shape, tmp_path / "matrix")
     assert_same_files(tmp_path / "matrix", blocks)
 
 
 def test_early_stop_does_not_depend_on_the_directories(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
     held_back = []
-    for name, interactions in (("one", (written(MATRIX, tmp_path / "whole"),)), ("two", halves(tmp_path / "halves"))):
-        learned = TrainingData(spark, interactions, blocks, USERS, TRACKS, None)
+    for name, interactions in (
+        ("one", (write_interactions(MATRIX, tmp_path / "whole"),)),
+        ("two", halves(tmp_path / "halves")),
+    ):
+        learned = TrainingData(spark, interactions, blocks, NUM_USERS, NUM_TRACKS, None)
         assert learned.dataframe.count() == MATRIX.nnz
         assert learned.dataframe.columns == ["user", "track", "value"]
         (tmp_path / name).mkdir()
@@ -126,7 +100,9 @@ def test_values_that_are_not_finite_are_refused(spark: SparkSession, tmp_path: P
     matrix = MATRIX.copy()
     matrix.data[5] = np.inf
     with pytest.raises(Exception, match="not finite in single precision"):
-        build_interaction_matrix(spark, [written(matrix, tmp_path / "bad")], USERS, TRACKS, tmp_path / "matrix")
+        build_interaction_matrix(
+            spark, [write_interactions(matrix, tmp_path / "bad")], *MATRIX.shape, tmp_path / "matrix"
+        )
 
 
 def by_normal_equations(
@@ -174,7 +150,7 @@ def solved_by_kernel(
 @pytest.mark.parametrize("kind", [BINARY, LINEAR, LOG, EXPLICIT], ids=["binary", "linear", "log", "explicit"])
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_a_row_solves_the_normal_equations(kind: int, steps: int, exponent: float) -> None:
-    y = RNG.standard_normal((TRACKS, 6)).astype(np.float32)
+    y = np.random.default_rng(8).standard_normal((NUM_TRACKS, 6)).astype(np.float32)
     expected = by_normal_equations(MATRIX, y, kind, 4.0, 0.3, exponent)
     found = solved_by_kernel(MATRIX, y, kind, 4.0, 0.3, exponent, steps)
     np.testing.assert_allclose(found, expected, atol=2e-4)
@@ -183,8 +159,9 @@ def test_a_row_solves_the_normal_equations(kind: int, steps: int, exponent: floa
 @pytest.mark.parametrize("kind", [BINARY, EXPLICIT], ids=["implicit", "explicit"])
 def test_a_row_with_more_entries_than_a_batch_is_solved_as_well(kind: int) -> None:
     many = BATCH_ENTRIES + 900
-    matrix = sparse.csr_matrix(RNG.integers(1, 6, size=(2, many)).astype(np.float32))
-    y = RNG.standard_normal((many, 4)).astype(np.float32)
+    rng = np.random.default_rng(8)
+    matrix = sparse.csr_matrix(rng.integers(1, 6, size=(2, many)).astype(np.float32))
+    y = rng.standard_normal((many, 4)).astype(np.float32)
     expected = by_normal_equations(matrix, y, kind, 4.0, 0.3, 1.0)
     np.testing.assert_allclose(solved_by_kernel(matrix, y, kind, 4.0, 0.3, 1.0, 30), expected, atol=1e-3)
 
@@ -275,8 +252,8 @@ def test_training_ends_when_it_is_enough(spark: SparkSession, blocks: Path, tmp_
 def test_training_lasts_as_long_as_lists_get_better(
     spark: SparkSession, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interactions = written(MATRIX, tmp_path / "interactions")
-    learned = TrainingData(spark, (interactions,), blocks, USERS, TRACKS, None)
+    interactions = write_interactions(MATRIX, tmp_path / "interactions")
+    learned = TrainingData(spark, (interactions,), blocks, NUM_USERS, NUM_TRACKS, None)
     sums: list[NDArray[np.float64]] = []
 
     def ask(most: int, patience: int) -> int:
@@ -305,7 +282,7 @@ def test_training_lasts_as_long_as_lists_get_better(
 
 @pytest.mark.parametrize("steps", [0, 3])
 def test_more_factors_than_users_and_tracks(spark: SparkSession, blocks: Path, tmp_path: Path, steps: int) -> None:
-    many = Objective(max(USERS, TRACKS) + 10, 0.5, 0.5, "binary", alpha=8.0)
+    many = Objective(max(NUM_USERS, NUM_TRACKS) + 10, 0.5, 0.5, "binary", alpha=8.0)
     files = train(spark, blocks, tmp_path, many, iterations=2, steps=steps, seed=1)
     assert all(np.isfinite(factors(file, many.width)).all() for file in files)
 
@@ -334,9 +311,9 @@ MODELS: dict[str, dict[str, Any]] = {
 def test_a_user_who_is_taken_in_gets_what_training_gives(
     spark: SparkSession, blocks: Path, tmp_path: Path, name: str
 ) -> None:
-    learned = TrainingData(spark, (tmp_path,), blocks, USERS, TRACKS, (1.0, 5.0))
+    learned = TrainingData(spark, (tmp_path,), blocks, NUM_USERS, NUM_TRACKS, (1.0, 5.0))
     fit_model(name.split()[0].rstrip(","), learned, COMMON | MODELS[name], tmp_path / "model")
-    taken_in = FoldIn.open(tmp_path / "model", TRACKS)
+    taken_in = FoldIn.open(tmp_path / "model", NUM_TRACKS)
     wanted = Objective(**taken_in.objective)
     y, gram = taken_in.tracks, (taken_in.tracks.T @ taken_in.tracks).astype(np.float32)
     # The next half-iteration of the training, tracks as they are.
@@ -345,16 +322,18 @@ def test_a_user_who_is_taken_in_gets_what_training_gives(
         Form(wanted.kind, np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, np.float32(wanted.mean),
              *((5, 6) if wanted.biases else (-1, -1))),
         y, np.zeros((5, 5), np.float32) if wanted.value == "rating" else gram,
-        np.zeros((USERS, y.shape[1]), np.float32), 0, 0, USERS,
+        np.zeros((NUM_USERS, y.shape[1]), np.float32), 0, 0, NUM_USERS,
     )  # fmt: skip
     if wanted.biases:
         expected[:, 5:] += (wanted.mean, 1.0)
-    for user in (0, 3, USERS - 1):
+    for user in (0, 3, NUM_USERS - 1):
         found = taken_in.user(MATRIX[user].indices, MATRIX[user].data)
         np.testing.assert_allclose(found, expected[user], atol=1e-4)
 
 
 def test_a_model_that_takes_no_users_in_says_so(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
-    fit_model("popularity", TrainingData(spark, (tmp_path,), blocks, USERS, TRACKS, None), {}, tmp_path / "model")
+    fit_model(
+        "popularity", TrainingData(spark, (tmp_path,), blocks, NUM_USERS, NUM_TRACKS, None), {}, tmp_path / "model"
+    )
     with pytest.raises(StoreError, match="takes no users in"):
-        FoldIn.open(tmp_path / "model", TRACKS)
+        FoldIn.open(tmp_path / "model", NUM_TRACKS)

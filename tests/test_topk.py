@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyspark.sql import SparkSession
+from support.scorers import TableScorer, csr_matrix_of, tracks_of
 
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
@@ -24,50 +25,13 @@ from spark.algorithms.scorer import FloatArray, IndexArray
 from spark.algorithms.training_data import TrainingData
 from spark.lists import recommend, topk
 from spark.lists.user_lists import FallbackChain, ListRules
-from spark.storage.interaction_matrix import CSRMatrix, build_interaction_matrix
+from spark.storage.interaction_matrix import build_interaction_matrix
 
 SCORES = hnp.arrays(
     np.float32,
     hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
     elements=st.sampled_from([-1.5, -0.0, 0.0, 1e-30, 1.0, 3e38]),
 )
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """A scorer that was told its scores."""
-
-    table: FloatArray
-    predicts_ratings: bool = False
-
-    @property
-    def num_tracks(self) -> int:
-        """Columns of the table."""
-        return self.table.shape[1]
-
-    @property
-    def known_tracks(self) -> Any:
-        """All."""
-        return np.ones(self.num_tracks, bool)
-
-    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> Any:
-        """All."""
-        return np.ones(len(users), bool)
-
-    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
-        """The rows of the table."""
-        return self.table[users]
-
-    def ratings(self, users: IndexArray, tracks: IndexArray) -> FloatArray:
-        """There are none."""
-        raise NotImplementedError
-
-
-def heard_by(lists: list[list[int]]) -> CSRMatrix:
-    """What each user heard, as compressed rows."""
-    starts = np.concatenate([[0], np.cumsum([len(each) for each in lists])])
-    columns = np.array([track for each in lists for track in sorted(each)], np.int32)
-    return CSRMatrix(starts, columns, np.ones(len(columns), np.float32))
 
 
 def sorted_plainly(scores: FloatArray, heard: list[list[int]], k: int, eligible: Any = None) -> list[list[int]]:
@@ -79,11 +43,6 @@ def sorted_plainly(scores: FloatArray, heard: list[list[int]], k: int, eligible:
     ]
 
 
-def tracks_of(lists: topk.TopKLists) -> list[list[int]]:
-    """The tracks of each list."""
-    return [row[: int(size)].tolist() for row, size in zip(lists.tracks, lists.sizes, strict=True)]
-
-
 @given(SCORES, st.integers(1, 12), st.randoms())
 def test_the_best_k_are_those_of_a_plain_sort(scores: FloatArray, k: int, random: Any) -> None:
     users, tracks = scores.shape
@@ -92,7 +51,7 @@ def test_the_best_k_are_those_of_a_plain_sort(scores: FloatArray, k: int, random
     k = min(k, tracks)
     everyone = np.arange(users, dtype=np.int32)
     for mask in (None, eligible):
-        lists = topk.top_k(Fixed(scores), everyone, heard_by(heard), k, mask)
+        lists = topk.top_k(TableScorer(scores), everyone, csr_matrix_of(heard), k, mask)
         expected = sorted_plainly(scores, heard, k, mask)
         assert tracks_of(lists) == expected
         taken = [scores[user, track] for user, mine in enumerate(expected) for track in mine]
@@ -103,7 +62,7 @@ def test_the_best_of_many_equal_scores_are_the_first() -> None:
     rng = np.random.default_rng(3)
     scores = rng.integers(3, size=(20, 5000)).astype(np.float32)
     nothing: list[list[int]] = [[] for _ in range(20)]
-    lists = topk.top_k(Fixed(scores), np.arange(20, dtype=np.int32), heard_by(nothing), 10)
+    lists = topk.top_k(TableScorer(scores), np.arange(20, dtype=np.int32), csr_matrix_of(nothing), 10)
     assert tracks_of(lists) == sorted_plainly(scores, nothing, 10)
 
 
@@ -114,7 +73,7 @@ def test_the_size_of_a_block_does_not_change_a_list(monkeypatch: pytest.MonkeyPa
     heard = [rng.permutation(7)[: rng.integers(0, 8)].tolist() for _ in range(10)]
     users = rng.permutation(10).astype(np.int32)
     monkeypatch.setattr(topk, "_BLOCK_BYTES", block_bytes)
-    lists = topk.top_k(Fixed(scores), users, heard_by(heard), 4)
+    lists = topk.top_k(TableScorer(scores), users, csr_matrix_of(heard), 4)
     assert tracks_of(lists) == [sorted_plainly(scores, heard, 4)[user] for user in users]
 
 
@@ -151,8 +110,8 @@ def test_products_give_the_same_lists_as_scores_written_out(
     everyone = np.arange(num_users, dtype=np.int32)
     monkeypatch.setattr("spark.lists.topk_kernel.TILE_ROWS", tile[0])
     for mask in (None, eligible):
-        lists = topk.top_k(scorer, everyone, heard_by(heard), k, mask)
-        assert tracks_of(lists) == sorted_plainly(scorer.scores(everyone, heard_by(heard)), heard, k, mask)
+        lists = topk.top_k(scorer, everyone, csr_matrix_of(heard), k, mask)
+        assert tracks_of(lists) == sorted_plainly(scorer.scores(everyone, csr_matrix_of(heard)), heard, k, mask)
 
 
 NUM_TRACKS = 6
@@ -241,7 +200,7 @@ def test_similar_tracks_point_into_the_same_direction() -> None:
 
 def test_similar_tracks_of_a_model_of_items_are_what_it_says_of_one_who_heard_only_that_track() -> None:
     scores = np.array([[0, 3, 2, 1], [5, 0, 7, 6], [1, 2, 0, 3], [4, 3, 2, 0]], np.float32)
-    found = recommend.similar(Fixed(scores), np.array([1, 3], np.int32), 2)
+    found = recommend.similar(TableScorer(scores), np.array([1, 3], np.int32), 2)
     assert tracks_of(found) == [[2, 3], [0, 1]]
 
 
@@ -250,7 +209,7 @@ def test_similar_tracks_of_a_hybrid_are_those_of_all_its_parts() -> None:
     factors, known = rng.standard_normal((9, 4)).astype(np.float32), np.ones(9, bool)
     scorer = FactorScorer(lambda first, last: (factors, known), factors, known, np.ones(9, np.float32))
     table = rng.standard_normal((9, 9)).astype(np.float32)
-    hybrid = HybridScorer({"als": scorer, "content": Fixed(table)}, {"als": 0.5, "content": 0.5})
+    hybrid = HybridScorer({"als": scorer, "content": TableScorer(table)}, {"als": 0.5, "content": 0.5})
     unit = factors / np.linalg.norm(factors, axis=1, keepdims=True)
     both = [each - each.mean(axis=1, keepdims=True) for each in (unit @ unit.T, table)]
     total = sum(each / each.std(axis=1, keepdims=True) for each in both)

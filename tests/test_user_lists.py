@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
-from test_topk import Fixed, heard_by, tracks_of
+from support.scorers import TableScorer, csr_matrix_of, tracks_of
 
 from common.errors import MissingInput, NotApplicable, UserError
 from config.fallbacks import TIERS
@@ -182,7 +182,11 @@ class TestRules:
         heard = [rng.permutation(20)[: rng.integers(0, 15)].tolist() for _ in range(4)]
         eligible = rng.random(20) < 0.8
         found = lists_within_rules(
-            Fixed(scores), np.arange(4, dtype=np.int32), heard_by(heard), k, ListRules(artists, most, eligible)
+            TableScorer(scores),
+            np.arange(4, dtype=np.int32),
+            csr_matrix_of(heard),
+            k,
+            ListRules(artists, most, eligible),
         )
         orders = [[t for t in np.argsort(-row, kind="stable").tolist() if eligible[t] and t not in own]
                   for row, own in zip(scores, heard, strict=True)]  # fmt: skip
