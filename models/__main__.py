@@ -71,28 +71,26 @@ def _answer(asked: argparse.Namespace) -> Iterable[str]:
     if asked.verb == "recommend":
         return _recommend(asked)
     paths = Paths(getattr(asked, "data", Paths().data_root), asked.models)
-    root = version_commands.root_of(paths, asked.dataset)
+    registry = version_commands.open_registry(paths, asked.dataset)
     if asked.verb == "versions":
-        return [version_commands.versions(root)]
+        return [version_commands.list_versions(registry)]
     if asked.verb == "promote":
-        return [version_commands.promote(root, asked.version)]
+        return [version_commands.promote(registry, asked.version)]
     if asked.verb == "rollback":
-        return [version_commands.roll_back(root, asked.version)]
+        return [version_commands.roll_back(registry, asked.version)]
     if asked.verb == "verify":
-        return version_commands.verify(root, asked.version)
-    return [version_commands.forget(paths, root, asked.user_id)]
+        return version_commands.verify(registry, asked.version)
+    return [version_commands.forget(paths, registry, asked.user_id)]
 
 
 def _recommend(asked: argparse.Namespace) -> list[str]:
     from models.recommender import recommend
-    from models.registry import datasets
 
     try:
         frame = recommend(asked.models / asked.dataset, asked.user_id, asked.k)
     except FileNotFoundError as error:
-        known = ", ".join(datasets(asked.models))
-        there = f"published are: {known}" if known else f"make pipeline DATASET={asked.dataset} makes one"
-        raise UserError(f"{str(error).rstrip('.')}; {there}.") from error
+        hint = version_commands.publish_hint(asked.models, asked.dataset)
+        raise UserError(f"{error} {hint}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
     return [

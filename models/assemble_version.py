@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from common.durable import write_json
 from config.paths import EVALUATION
-from models.registry import write_manifest
+from models.registry import VersionRegistry
 from models.serving_store_writer import build_store
 
 _USERS = pa.schema(
@@ -84,7 +84,7 @@ def assemble_version(
         "interactions": ds.dataset(parts.interactions).count_rows(),
         "recommendations": ds.dataset(parts.recommendations).count_rows(),
     }
-    write_manifest(into, root, facts | {"counts": counts})
+    VersionRegistry(root).write_manifest(into, facts | {"counts": counts})
     return counts
 
 

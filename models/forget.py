@@ -36,44 +36,43 @@ from common.durable import (
 from common.errors import StoreError
 from common.full_disk import FREE_SPACE_HINT, describe_full_disk, is_disk_full
 from config.paths import EVALUATION
-from models import registry
+from models.manifest import MANIFEST, read_manifest, update_marker, verify_version
+from models.registry import VersionRegistry
 from models.serving_store import FILE
 
 _USERS = "users.parquet"
 
 
-def versions_with_user(root: Path, user_id: str) -> list[str]:
-    """The versions of `models/<dataset>` that know the user, oldest first.
+def versions_with_user(registry: VersionRegistry, user_id: str) -> list[str]:
+    """Return the versions that contain the user, oldest first.
 
     Raises:
-        StoreError: one of all the versions does not verify, so nothing is certain about it.
+        StoreError: a version does not verify, so its contents are uncertain.
     """
+    root = registry.root
     remove_leftovers(root, "*")
-    versions = registry.versions(root)
+    versions = registry.versions()
     for version in versions:
-        if faults := registry.verify(root / version):
+        if faults := verify_version(root / version):
             raise StoreError(
-                f"{root / version} does not verify: {faults[0]} Put that right, or remove it, and try again."
+                f"{root / version} does not verify: {faults[0]} Repair or remove the version, and try again."
             )
     return [version for version in versions if _facts(root / version, user_id)]
 
 
-def forget(root: Path, version: str, user_id: str, *, via: str | None = None) -> list[str]:
-    """Takes a user out of a version for good, audited; returns the files that changed.
+def remove_user(registry: VersionRegistry, version: str, user_id: str, *, via: str | None = None) -> list[str]:
+    """Delete a user's data from a version for good, audited; return the files that changed.
 
-    The version's manifest says that it happened, with what the id can be recognised by, if one has it: not the id.
+    The version's manifest records the deletion with a salted hash of the id, not the id itself.
 
     Raises:
-        StoreError: the version is not there any more, or does not know the user; or the disk is full.
+        StoreError: the version does not exist or does not contain the user; or the disk is full.
     """
-    final = root / version
-    with (
-        exclusive_lock(lock_path(final)),
-        exclusive_lock(root / registry.LOCK),
-    ):  # in the order in which publishing takes them
-        facts = _facts(final, user_id) if registry.is_version(root, version) else []
+    root, final = registry.root, registry.root / version
+    with exclusive_lock(lock_path(final)), registry.lock():  # the order in which Publish takes them
+        facts = _facts(final, user_id) if registry.has_version(version) else []
         if not facts:
-            raise StoreError(f"{final} knows no such user, or is gone.")
+            raise StoreError(f"{final} does not contain the user, or does not exist.")
         staging = final.with_name(final.name + STAGING)
         shutil.rmtree(staging, ignore_errors=True)
         try:
@@ -86,13 +85,13 @@ def forget(root: Path, version: str, user_id: str, *, via: str | None = None) ->
             if is_disk_full(error):
                 raise StoreError(f"{describe_full_disk(error, root)}. {FREE_SPACE_HINT}") from error
             raise
-        registry.append_audit(root, "forgot a user", version=version, via=via)
-    registry.refresh(root)
+        registry.audit_log.append("deleted a user", version=version, via=via)
+    registry.refresh()
     return changed
 
 
-def matches_erased_user(forgotten: dict[str, Any], user_id: str) -> bool:
-    """Whether an entry under `forgotten` in a manifest is about a user."""
+def matches_deleted_user(forgotten: dict[str, Any], user_id: str) -> bool:
+    """Whether an entry under `forgotten` in a manifest is about this user."""
     return _digest(user_id, bytes.fromhex(forgotten["salt"])) == str(forgotten["user"])
 
 
@@ -172,7 +171,7 @@ def _seal_again(final: Path, staging: Path, user_id: str, less: tuple[int, int, 
     Args:
         less: by how many users, interactions and recommendations the version has become smaller.
     """
-    sealed = registry.manifest(final)
+    sealed = read_manifest(final)
     files, changed = dict[str, Any](), list[str]()
     for name, promised in sealed["files"].items():
         file = staging / name
@@ -189,9 +188,9 @@ def _seal_again(final: Path, staging: Path, user_id: str, less: tuple[int, int, 
     salt = secrets.token_bytes(16)
     entry = {"at": utc_now(), "user": _digest(user_id, salt), "salt": salt.hex(), "files": changed}
     forgotten = [*sealed.get("forgotten", ()), entry]
-    (staging / registry.MANIFEST).unlink()  # it is a link to the present one
-    write_json(staging / registry.MANIFEST, sealed | {"counts": counts, "forgotten": forgotten, "files": files})
-    registry.update_marker(staging)
+    (staging / MANIFEST).unlink()  # it is a link to the present one
+    write_json(staging / MANIFEST, sealed | {"counts": counts, "forgotten": forgotten, "files": files})
+    update_marker(staging)
     return changed
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from models.registry import current
+from models.registry import VersionRegistry
 from models.serving_store import ScoredTrack, ServingStore
 
 COLUMNS = ["rank", "track_id", "title", "artist", "score"]
@@ -23,7 +23,7 @@ def resolve(model_path: str | Path) -> Path:
         raise FileNotFoundError(f"There is no model at {path}.")
     if (path / "manifest.json").is_file():
         return path
-    version = current(path)
+    version = VersionRegistry(path).current()
     if version is None:
         raise FileNotFoundError(f"Nothing has been promoted in {path} yet.")
     return path / version

@@ -1,4 +1,4 @@
-"""What a person does with the versions of a dataset, for `python -m models`: each verb returns what is to be said."""
+"""The commands on published versions for `python -m models`. Each takes a dataset's registry and returns its output."""
 
 from __future__ import annotations
 
@@ -11,155 +11,182 @@ from common.durable import directory_size, read_json, remove_if_unlocked, remove
 from common.errors import StoreError, UserError
 from common.terminal import count_noun, format_bytes, format_time, text_table
 from config.paths import SUCCESS, Paths
-from models import registry
+from models.audit_log import AuditEntry
+from models.manifest import MANIFEST, read_manifest, verify_version
 from models.promotion_gate import FALLBACK_METRIC
+from models.registry import VersionRegistry, served_datasets
 from run_records.reader import active_runs
 
-_LAST_LINES = 10
+_AUDIT_LINES = 10
 _VIA = "the command line"
 
 
-def root_of(paths: Paths, dataset: str) -> Path:
-    """The directory of a dataset's versions.
+def open_registry(paths: Paths, dataset: str) -> VersionRegistry:
+    """Return the registry of a dataset.
 
     Raises:
-        UserError: it has none.
+        UserError: the dataset has no published version.
     """
-    root = paths.versions(dataset)
-    if not dataset or not registry.names(root):
-        known = ", ".join(registry.datasets(paths.models_root))
-        there = f"published are: {known}" if known else f"make pipeline DATASET={dataset} makes one"
-        raise UserError(f"There is no version of {dataset} in {paths.models_root}; {there}.")
-    return root
+    registry = VersionRegistry(paths.versions(dataset))
+    if not dataset or not registry.version_ids():
+        raise UserError(
+            f"{dataset!r} has no version in {paths.models_root}. {publish_hint(paths.models_root, dataset)}"
+        )
+    return registry
 
 
-def versions(root: Path) -> str:
-    """The versions, the newest first, and the last lines of the audit."""
-    heading = ("", "version", "made (UTC)", "champion", "metric", "users", "tracks", "interactions", "size", "")
-    rows = [_row(root, version) for version in reversed(registry.versions(root))]
-    entries = registry.audit(root)[-_LAST_LINES:]
-    return "\n".join([text_table([heading, *rows], {0, 5, 6, 7, 8}), "", *(_told(root, entry) for entry in entries)])
+def publish_hint(models_root: Path, dataset: str) -> str:
+    """Return a sentence that names the published datasets, or the command that publishes one."""
+    if known := ", ".join(served_datasets(models_root)):
+        return f"Published datasets: {known}."
+    return f"To publish one: make pipeline DATASET={dataset}."
 
 
-def promote(root: Path, asked: str) -> str:
-    """Serves a version, and ends a pin."""
-    version, before, pinned = registry.find(root, asked), registry.current(root), registry.is_pinned(root)
-    registry.promote(root, version, expected=before, by="user", via=_VIA)
-    ended = " The pin has ended: runs promote again." if pinned else ""
-    return f"{root.name} serves {registry.display_name(root, version)}{_instead_of(root, version, before)}.{ended}"
+def list_versions(registry: VersionRegistry) -> str:
+    """Return a table of the versions, newest first, and the last entries of the audit log."""
+    heading = ("", "version", "created (UTC)", "champion", "metric", "users", "tracks", "interactions", "size", "")
+    rows = [_table_row(registry, version) for version in reversed(registry.versions())]
+    entries = [_format_entry(registry, entry) for entry in registry.audit()[-_AUDIT_LINES:]]
+    return "\n".join([text_table([heading, *rows], {0, 5, 6, 7, 8}), "", *entries])
 
 
-def roll_back(root: Path, asked: str) -> str:
-    """Serves an earlier version again, by default the one that served before, and pins it."""
-    before = registry.current(root)
-    version = registry.find(root, asked) if asked else registry.served_before(root)
+def promote(registry: VersionRegistry, query: str) -> str:
+    """Serve a version and remove a pin. For `query`, see `VersionRegistry.find`."""
+    version, before, pinned = registry.find(query), registry.current(), registry.is_pinned()
+    registry.promote(version, expected=before, by="user", via=_VIA)
+    unpinned = " The pin is removed: runs promote again." if pinned else ""
+    return f"{_serves(registry, version, before)}.{unpinned}"
+
+
+def roll_back(registry: VersionRegistry, query: str) -> str:
+    """Serve an earlier version again and pin it; without a query, the version that served before."""
+    before = registry.current()
+    version = registry.find(query) if query else registry.previously_served()
     if version is None:
-        raise StoreError(f"No other version of {root.name} has served that still is there: name one with VERSION=.")
-    registry.roll_back(root, version, expected=before, via=_VIA)
+        raise StoreError(f"{registry.dataset} has no version that served earlier: name one with VERSION=.")
+    registry.roll_back(version, expected=before, via=_VIA)
     return (
-        f"{root.name} serves {registry.display_name(root, version)} again{_instead_of(root, version, before)}, and is "
-        "pinned to it: runs publish, but do not promote, until make promote VERSION=… ends that."
+        f"{_serves(registry, version, before)} and is pinned to it: runs publish, but do not promote, until you run "
+        "make promote VERSION=…."
     )
 
 
-def verify(root: Path, asked: str) -> Iterator[str]:
-    """A line for each version, or for one, once its files have been read.
+def verify(registry: VersionRegistry, query: str) -> Iterator[str]:
+    """Yield a line for each version, or for one, as soon as its files have been read.
 
     Raises:
-        StoreError: at the end, if one of them is not what was published, or the one that is promoted is not there.
+        StoreError: at the end, if a version does not verify or the served version is missing.
     """
-    wanted = [registry.find(root, asked)] if asked else registry.versions(root)
-    served, first, bad = registry.current(root), "", 0
-    for version in wanted:
-        faults = registry.verify(root / version)
-        bad += bool(faults)
-        first = first or next(iter(faults), "")
-        found = " ".join(faults) or f"ok, {count_noun(len(registry.manifest(root / version)['files']), 'file')}"
-        yield f"{registry.display_name(root, version)}{' (served)' if version == served else ''}: {found}"
-    if bad:
-        raise StoreError(f"{bad} of {count_noun(len(wanted), 'version')} of {root.name} does not verify: {first}")
-    if served and not asked and served not in wanted:
-        raise StoreError(f"{root.name} is to serve {served}, which is not there.")
+    versions = [registry.find(query)] if query else registry.versions()
+    served, failed = registry.current(), list[str]()
+    for version in versions:
+        faults = verify_version(registry.root / version)
+        failed += faults[:1]
+        result = " ".join(faults) or f"ok, {count_noun(len(_read(registry, version)['files']), 'file')}"
+        yield f"{registry.display_name(version)}{' (served)' if version == served else ''}: {result}"
+    if failed:
+        count = f"{len(failed)} of {count_noun(len(versions), 'version')}"
+        raise StoreError(f"Verification failed for {count} of {registry.dataset}: {failed[0]}")
+    if served and not query and served not in versions:
+        raise StoreError(f"{registry.dataset}'s served version {served} is missing: promote another one.")
 
 
-def forget(paths: Paths, root: Path, user_id: str) -> str:
-    """Takes a user out of every version, and removes the stage outputs, which may name them.
+def forget(paths: Paths, registry: VersionRegistry, user_id: str) -> str:
+    """Delete a user from every version, and remove the stage outputs, which may contain the user's data.
 
     Raises:
-        StoreError: a run goes on, or an output is in use, or a version does not verify.
-        UserError: no version knows the user, nor has known them.
+        StoreError: a run is active, a stage output is in use, or a version does not verify.
+        UserError: no version contains the user, or ever did.
     """
-    from models import forget as forgetting  # brings numpy and Arrow, which the other verbs do without
+    from models.forget import matches_deleted_user, remove_user, versions_with_user  # load numpy and Arrow only here
 
-    dataset = root.name
-    if busy := active_runs(paths.runs(dataset)):
-        raise StoreError(f"Run {busy[0]} of {dataset} goes on and may bring the user back: wait until it has ended.")
-    knowing = forgetting.versions_with_user(root, user_id)
-    kept = registry.versions(root)
-    before = [entry for each in kept for entry in registry.manifest(root / each).get("forgotten", ())]
-    if not knowing and not any(forgetting.matches_erased_user(entry, user_id) for entry in before):
-        raise UserError(f"No version of {dataset} knows a user {user_id!r}.")
-    for version in knowing:
-        forgetting.forget(root, version, user_id, via=_VIA)
-    if not knowing:
-        registry.refresh(root)  # the last time may have ended before readers were told
-    remove_leftovers(paths.work(dataset), "*/*")
-    outputs = [marker.parent for marker in paths.work(dataset).glob(f"*/*/{SUCCESS}")]
-    held = [output for output in outputs if not remove_if_unlocked(output)]
-    if held:
-        raise StoreError(f"{held[0]} is in use and may name the user: do the same again when it is not.")
-    which = ", ".join(registry.display_name(root, version) for version in knowing) or "none any more"
-    raw = sorted({name for each in kept for name in registry.manifest(root / each).get("inputs", ())})
-    source = f"The raw files ({', '.join(raw)})" if raw else "What the dataset is made of"
+    dataset = registry.dataset
+    if active := active_runs(paths.runs(dataset)):
+        raise StoreError(f"Run {active[0]} of {dataset} is active and may publish the user again: wait for it to end.")
+    affected = versions_with_user(registry, user_id)
+    manifests = [_read(registry, version) for version in registry.versions()]
+    deletions = [entry for manifest in manifests for entry in manifest.get("forgotten", ())]
+    if not affected and not any(matches_deleted_user(entry, user_id) for entry in deletions):
+        raise UserError(f"No version of {dataset} contains the user {user_id!r}.")
+    for version in affected:
+        remove_user(registry, version, user_id, via=_VIA)
+    if not affected:
+        registry.refresh()  # an earlier call may have been interrupted before it refreshed
+    outputs = _remove_outputs(paths.work(dataset))
+    names = ", ".join(map(registry.display_name, affected))
+    deleted = f"Deleted the user from {count_noun(len(affected), 'version')} of {dataset}: {names}."
+    raw = ", ".join(sorted({name for manifest in manifests for name in manifest.get("inputs", ())}))
     return (
-        f"The user is taken out of {count_noun(len(knowing), 'version')} of {dataset}: {which}.\n"
-        f"Removed as well, as they may name the user: {count_noun(len(outputs), 'stage output')}; a run makes what it "
-        "needs again.\n"
-        f"{source} may still name them: take them out of there too, or the next version brings them back."
+        f"{deleted if affected else f'No version of {dataset} contains the user any more.'}\n"
+        f"Removed {count_noun(outputs, 'stage output')} that may contain the user's data; the next run recreates what "
+        "it needs.\n"
+        f"The raw data{f' ({raw})' if raw else ''} may still contain the user: delete them there too, or the next "
+        "version will include them again."
     )
 
 
-def _row(root: Path, version: str) -> tuple[str, ...]:
-    """A version in the table; what cannot be read is a dash."""
-    manifest, metrics = (_document(root / version / name) for name in (registry.MANIFEST, "metrics.json"))
+def _remove_outputs(work: Path) -> int:
+    """Remove all stage outputs of a dataset and return their number.
+
+    Raises:
+        StoreError: one of them is in use.
+    """
+    remove_leftovers(work, "*/*")
+    outputs = [marker.parent for marker in work.glob(f"*/*/{SUCCESS}")]
+    in_use = [output for output in outputs if not remove_if_unlocked(output)]
+    if in_use:
+        raise StoreError(f"{in_use[0]} is in use and may contain the user's data: run make forget again later.")
+    return len(outputs)
+
+
+def _serves(registry: VersionRegistry, version: str, before: str | None) -> str:
+    """Return `tiny serves #2 aaaa33334444 instead of #3 0123456789ab`."""
+    instead = f" instead of {registry.display_name(before)}" if before and before != version else ""
+    return f"{registry.dataset} serves {registry.display_name(version)}{instead}"
+
+
+def _table_row(registry: VersionRegistry, version: str) -> tuple[str, ...]:
+    """Return a version's cells in the table, with a dash for what cannot be read."""
+    directory, is_served = registry.root / version, version == registry.current()
+    manifest, metrics = _read_or_empty(directory / MANIFEST), _read_or_empty(directory / "metrics.json")
     counts = manifest.get("counts", {})
-    marks = [
-        *(["served"] if version == registry.current(root) else []),
-        *(["pinned"] if version == registry.current(root) and registry.is_pinned(root) else []),
-        *(["damaged"] if registry.verify(root / version, digests=False) else []),
-    ]
+    marks = {
+        "served": is_served,
+        "pinned": is_served and registry.is_pinned(),
+        "damaged": bool(verify_version(directory, digests=False)),
+    }
     return (
         f"#{manifest.get('sequence', '–')}",
         version[:12],
         format_time(manifest.get("created_at", "")),
         str(metrics.get("champion", "–")),
-        _headline(metrics),
-        *(f"{counts[what]:,}" if what in counts else "–" for what in ("users", "tracks", "interactions")),
-        format_bytes(directory_size(root / version)),
-        ", ".join(marks),
+        _headline_metric(metrics),
+        *(f"{counts[name]:,}" if name in counts else "–" for name in ("users", "tracks", "interactions")),
+        format_bytes(directory_size(directory)),
+        ", ".join(mark for mark, applies in marks.items() if applies),
     )
 
 
-def _headline(metrics: dict[str, Any]) -> str:
-    """The champion's value of what chose it, or of what champions are compared by: ndcg@10 0.2746."""
-    of_champion = metrics.get("models", {}).get(metrics.get("champion"), {})
-    names = (name for name in (metrics.get("select_by"), FALLBACK_METRIC) if name in of_champion)
-    return next((f"{name} {of_champion[name]:.4f}" for name in names), "–")
+def _headline_metric(metrics: dict[str, Any]) -> str:
+    """Return the champion's value of the metric that selected it, or of the fallback metric: `ndcg@10 0.2746`."""
+    champion = metrics.get("models", {}).get(metrics.get("champion"), {})
+    names = (name for name in (metrics.get("select_by"), FALLBACK_METRIC) if name in champion)
+    return next((f"{name} {champion[name]:.4f}" for name in names), "–")
 
 
-def _document(file: Path) -> dict[str, Any]:
+def _format_entry(registry: VersionRegistry, entry: AuditEntry) -> str:
+    """Return an audit entry as a line: time, action, the versions from → to, and where it was done."""
+    versions = " → ".join(registry.display_name(entry[key]) for key in ("from", "to", "version") if entry.get(key))
+    via = f", via {entry['via']}" if entry.get("via") else ""
+    return f"{format_time(str(entry.get('at', '')))}  {entry.get('action')}: {versions}{via}"
+
+
+def _read(registry: VersionRegistry, version: str) -> dict[str, Any]:
+    return read_manifest(registry.root / version)
+
+
+def _read_or_empty(file: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        if isinstance(found := read_json(file), dict):
-            return found
+        if isinstance(document := read_json(file), dict):
+            return document
     return {}
-
-
-def _told(root: Path, entry: dict[str, Any]) -> str:
-    """A line of the audit: when, what, from which version to which, and through what."""
-    named = [registry.display_name(root, entry[key]) for key in ("from", "to", "version") if entry.get(key)]
-    via = f", through {entry['via']}" if entry.get("via") else ""
-    return f"{format_time(str(entry.get('at', '')))}  {entry.get('action')}: {' → '.join(named)}{via}"
-
-
-def _instead_of(root: Path, version: str, before: str | None) -> str:
-    return f", instead of {registry.display_name(root, before)}" if before and before != version else ""

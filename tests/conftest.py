@@ -23,7 +23,7 @@ from support.processes import eventually, unused_port
 
 from common.durable import write_json
 from config.paths import PROJECT, SUCCESS, Paths
-from models.registry import write_manifest
+from models.registry import VersionRegistry
 from models.serving_store_writer import build_store
 from spark.runtime.session import SessionOptions, close_session, open_session
 from webapp import create_app
@@ -149,7 +149,7 @@ def _make_version(root: Path, name: str) -> Path:
         _write(interactions / "part-0.parquet", pairs, {"user": pa.int32(), "track": pa.int32(), "value": pa.float64()})
         build_store(version, interactions)
     counts = {"users": len(HEARD), "tracks": len(TRACKS), "interactions": len(pairs)}
-    write_manifest(version, root, {"version": name, "dataset": root.name, "counts": counts})
+    VersionRegistry(root).write_manifest(version, {"version": name, "dataset": root.name, "counts": counts})
     write_json(version / SUCCESS, {"rows": len(lists)})
     return version
 

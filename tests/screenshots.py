@@ -18,7 +18,7 @@ from playwright.sync_api import Browser
 from support import browser
 
 from config.paths import PROJECT, Paths
-from models import registry
+from models.registry import VersionRegistry
 from run_records.reader import last_runs
 
 USUAL, TELEPHONE = (1200, 880), (390, 844)
@@ -49,7 +49,7 @@ def main() -> int:
     if browser.CHROMIUM is None:
         print(browser.NO_CHROMIUM, file=sys.stderr)
         return 2
-    if registry.current(given.models / given.dataset) is None:
+    if VersionRegistry(given.models / given.dataset).current() is None:
         print(f"Nothing of {given.dataset} is published in {given.models}: make pipeline does that.", file=sys.stderr)
         return 2
     with browser.served(given.models, given.data, secrets.token_urlsafe()) as home, browser.opened() as chromium:

@@ -21,7 +21,7 @@ from common import durable
 from common.durable import read_json
 from common.errors import UserError
 from config.paths import PROJECT, Paths
-from models import registry
+from models.registry import VersionRegistry
 from models.serving_store import FILE
 from webapp import create_app
 from webapp.api.csv_export import harmless
@@ -142,15 +142,15 @@ class TestVersions:
     """What is served can be changed, each time with a word in the audit."""
 
     def test_rolling_back_pins_and_promoting_ends_it(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
-        root = roots[0] / "tiny"
+        registry = VersionRegistry(roots[0] / "tiny")
         publish(roots[0], version="v2")
         sign_in(client)
         assert "and pinned" in client.post("/models/v1/roll-back", data={"expected": "v2"}, follow_redirects=True).text
-        assert registry.current(root) == "v1" and registry.is_pinned(root)
+        assert registry.current() == "v1" and registry.is_pinned()
         assert "A rollback pinned this version" in client.get("/").text
         client.post("/models/v2/promote", data={"expected": "v1"})
-        assert registry.current(root) == "v2" and not registry.is_pinned(root)
-        last = registry.audit(root)[-1]
+        assert registry.current() == "v2" and not registry.is_pinned()
+        last = registry.audit()[-1]
         assert (last["action"], last["via"]) == ("promoted by the user", "the page, from 127.0.0.1")
         assert "the page, from 127.0.0.1" in client.get("/models").text
 
@@ -159,7 +159,7 @@ class TestVersions:
         answer = client.post("/models/v1/promote", data={"expected": "v1"}, headers=BEARER)
         assert answer.status_code == 409
         assert "another promotion came first" in answer.text
-        assert registry.current(roots[0] / "tiny") == "v2"
+        assert VersionRegistry(roots[0] / "tiny").current() == "v2"
 
     def test_a_damaged_version_is_not_promoted(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2")
@@ -180,20 +180,20 @@ class TestVersions:
         monkeypatch.setattr(durable, "fsync", full)
         answer = client.post("/models/v1/promote", data={"expected": "v2"}, headers=BEARER)
         assert (answer.status_code, f"the disk of {roots[0]} is full: " in answer.text) == (507, True)
-        assert registry.current(roots[0] / "tiny") == "v2"
+        assert VersionRegistry(roots[0] / "tiny").current() == "v2"
 
     def test_pruning_says_what_goes_and_keeps_what_is_served(
         self, roots: tuple[Path, Path], client: FlaskClient
     ) -> None:
-        root = roots[0] / "tiny"
+        registry = VersionRegistry(roots[0] / "tiny")
         for name in ("v2", "v3"):
             publish(roots[0], version=name)
-        registry.roll_back(root, "v1", expected="v3")
+        registry.roll_back("v1", expected="v3")
         sign_in(client)
         assert "Remove 1 version" in client.get("/prune?keep=1").text
         client.post("/prune", data={"keep": "1"})
-        assert registry.versions(root) == ["v1", "v3"]
-        assert registry.audit(root)[-1]["action"] == "pruned"
+        assert registry.versions() == ["v1", "v3"]
+        assert registry.audit()[-1]["action"] == "pruned"
 
     def test_a_version_that_cannot_be_read_is_pruned_like_others(
         self, roots: tuple[Path, Path], client: FlaskClient

@@ -18,7 +18,7 @@ from support import browser
 from support.browser import opened, served
 from support.published import HOSTILE, METRICS, TOKEN, publish, record, stage, started
 
-from models import registry
+from models.registry import VersionRegistry
 from webapp import create_app
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.NO_CHROMIUM)
@@ -74,7 +74,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     publish(models)
     publish(models, version="v2", settings={"als": {"rank": 32}}, **_evaluated())
     publish(models, version="v3", settings={"als": {"rank": 64}}, **_evaluated())
-    registry.roll_back(models / "tiny", "v2", expected="v3")
+    VersionRegistry(models / "tiny").roll_back("v2", expected="v3")
     stages = [{"stage": "Ingest", "requires": [], "to_do": True}, {"stage": "Split", "requires": ["Ingest"]}]
     opening = started("2025-11-02T08:00:00Z") | {"stages": stages, "settings": {"als": {"rank": 64}},
                                                 "changed": {"als": ["rank"]}}  # fmt: skip
@@ -296,7 +296,7 @@ def test_signing_in_promoting_and_rolling_back(own: Sites, visit: Visit) -> None
     expect(page.get_by_role("heading", name="Promote version 1?")).to_be_visible()
     page.get_by_role("button", name="Promote").click()
     expect(page.get_by_role("status")).to_have_text("Promoted: version 1 is served.")
-    assert registry.current(models / "tiny") == "v1"
+    assert VersionRegistry(models / "tiny").current() == "v1"
 
     page.get_by_role("link", name="Roll back to version 2").click()
     page.get_by_role("button", name="Roll back").click()
@@ -305,7 +305,7 @@ def test_signing_in_promoting_and_rolling_back(own: Sites, visit: Visit) -> None
     expect(done.nth(0)).to_contain_text("rolled back")
     expect(done.nth(0)).to_contain_text("the page, from 127.0.0.1")
     expect(done.nth(1)).to_contain_text("promoted by the user")
-    assert registry.current(models / "tiny") == "v2"
+    assert VersionRegistry(models / "tiny").current() == "v2"
 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
@@ -514,7 +514,7 @@ def test_nothing_but_suggestions_and_updates_needs_a_script(own: Sites, visit: V
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Promote").click()
     expect(page.get_by_role("status")).to_have_text("Promoted: version 1 is served.")
-    assert registry.current(models / "tiny") == "v1"
+    assert VersionRegistry(models / "tiny").current() == "v1"
 
     record(data, "r", started("2025-11-02T08:00:00Z"))
     with going_on(data / "runs" / "tiny" / "r.jsonl"):

@@ -18,7 +18,8 @@ from test_ingest import RATINGS, Outcome, described, put
 from common.durable import read_json
 from common.errors import UserError
 from config.paths import PROJECT, SUCCESS
-from models import registry
+from models.manifest import read_manifest
+from models.registry import VersionRegistry
 from run_records.reader import last_runs
 from spark.ingest.data_profile import profile_interactions
 from spark.ingest.raw_to_parquet import ingest
@@ -163,7 +164,7 @@ class TestARangeOfDays:
         for day in ("02", "03"):
             assert f"of mine as of 2026-03-{day}: " in said.out
             assert f"As of 2026-03-{day}" in said.out
-        made = {registry.manifest(models / name)["as_of"]: name for name in registry.versions(models)}
+        made = {read_manifest(models / name)["as_of"]: name for name in VersionRegistry(models).versions()}
         assert list(made) == ["2026-03-02", "2026-03-03"]  # in this order
         assert roots.current("mine") == made["2026-03-03"]
         assert read_json(models / made["2026-03-02"] / "profile.json")["rows"]["outside"] == 60

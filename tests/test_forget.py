@@ -22,9 +22,10 @@ from support.published import publish
 from common import durable
 from common.durable import STAGING, lock_path, remove_leftovers
 from config.paths import EVALUATION, PROJECT, SUCCESS
-from models import registry
 from models.__main__ import main
-from models.forget import forget, matches_erased_user, versions_with_user
+from models.forget import matches_deleted_user, remove_user, versions_with_user
+from models.manifest import MANIFEST, read_manifest, verify_version
+from models.registry import VersionRegistry
 from models.serving_store import ServingStore
 
 ALICE, INDEX = "alice", 1
@@ -35,11 +36,11 @@ CHANGED = {
 
 
 @pytest.fixture
-def root(tmp_path: Path, make_version: MakeVersion) -> Path:
-    """Two versions of users 42, alice and zoe, with all that may hold something of them; the second is served."""
-    root = tmp_path / "models" / "songs"
+def registry(tmp_path: Path, make_version: MakeVersion) -> VersionRegistry:
+    """Two versions of users 42, alice and zoe, with every file that may hold user data; the second is served."""
+    registry = VersionRegistry(tmp_path / "models" / "songs")
     for name in ("v1", "v2"):
-        version = make_version(root, name)
+        version = make_version(registry.root, name)
         factors = version / "model" / "als" / "userFactors"
         factors.mkdir(parents=True)
         table = pa.table({"id": pa.array([0, 1, 2], pa.int32()), "features": [[0.5], [0.25], [0.125]]})
@@ -50,28 +51,28 @@ def root(tmp_path: Path, make_version: MakeVersion) -> Path:
         measured = {"user": pa.array([0, 1], pa.int32()), "champion": [0.5, 0.25], "popularity": [0.1, 0.2]}
         pq.write_table(pa.table(measured), version / EVALUATION)
         (version / SUCCESS).unlink()
-        (version / registry.MANIFEST).unlink()
+        (version / MANIFEST).unlink()
         facts = {"version": name, "counts": {"users": 3, "tracks": 4, "interactions": 7, "recommendations": 5}}
-        registry.write_manifest(version, root, facts | {"inputs": {"plays.csv": "0" * 64}})
+        registry.write_manifest(version, facts | {"inputs": {"plays.csv": "0" * 64}})
         (version / SUCCESS).touch()
-        registry.promote(root, name, expected=registry.current(root), by="user")
-    return root
+        registry.promote(name, expected=registry.current(), by="user")
+    return registry
 
 
 def files_of(version: Path) -> dict[str, Path]:
     return {str(file.relative_to(version)): file for file in version.rglob("*") if file.is_file()}
 
 
-def command(root: Path, user: str) -> int:
-    data = root.parent.parent / "data"
-    return main(["forget", f"--models={root.parent}", f"--data={data}", f"--dataset={root.name}", "--", user])
+def command(registry: VersionRegistry, user: str) -> int:
+    models, data = registry.root.parent, registry.root.parent.parent / "data"
+    return main(["forget", f"--models={models}", f"--data={data}", f"--dataset={registry.dataset}", "--", user])
 
 
 class TestAVersion:
     @pytest.fixture
-    def version(self, root: Path) -> Path:
-        forget(root, "v2", ALICE)
-        return root / "v2"
+    def version(self, registry: VersionRegistry) -> Path:
+        remove_user(registry, "v2", ALICE)
+        return registry.root / "v2"
 
     def test_has_not_a_byte_of_the_id_left(self, version: Path) -> None:
         assert ALICE.encode() in (version.parent / "v1" / "serving.sqlite").read_bytes()
@@ -108,52 +109,52 @@ class TestAVersion:
             assert store.find_tracks("paper") == before.find_tracks("paper") != []
 
     def test_verifies_and_says_what_happened(self, version: Path) -> None:
-        assert registry.verify(version) == []
-        manifest = registry.manifest(version)
+        assert verify_version(version) == []
+        manifest = read_manifest(version)
         assert manifest["counts"] == {"users": 2, "tracks": 4, "interactions": 6, "recommendations": 2}
         (entry,) = manifest["forgotten"]
         assert set(entry["files"]) - {"model/als/userFactors/.part-0.parquet.crc"} == CHANGED
-        assert matches_erased_user(entry, ALICE)
-        assert not matches_erased_user(entry, "zoe")
+        assert matches_deleted_user(entry, ALICE)
+        assert not matches_deleted_user(entry, "zoe")
         assert manifest["sequence"] == 2
 
-    def test_shares_the_files_that_did_not_change(self, root: Path) -> None:
-        inodes = {name: file.stat().st_ino for name, file in files_of(root / "v2").items()}
-        forget(root, "v2", ALICE)
-        same = {name for name, file in files_of(root / "v2").items() if file.stat().st_ino == inodes[name]}
+    def test_shares_the_files_that_did_not_change(self, registry: VersionRegistry) -> None:
+        inodes = {name: file.stat().st_ino for name, file in files_of(registry.root / "v2").items()}
+        remove_user(registry, "v2", ALICE)
+        same = {name for name, file in files_of(registry.root / "v2").items() if file.stat().st_ino == inodes[name]}
         assert same == {"tracks.parquet", "similar/part-0.parquet", "model/als/algorithm.json", SUCCESS}
 
     def test_is_as_well_changed_where_there_are_no_hard_links(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch
+        self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(source: str, target: str) -> None:
             raise OSError("no links here")
 
         monkeypatch.setattr(os, "link", refuse)
-        changed = forget(root, "v2", ALICE)
+        changed = remove_user(registry, "v2", ALICE)
         assert set(changed) - {"model/als/userFactors/.part-0.parquet.crc"} == CHANGED
-        assert registry.verify(root / "v2") == []
-        assert versions_with_user(root, ALICE) == ["v1"]
+        assert verify_version(registry.root / "v2") == []
+        assert versions_with_user(registry, ALICE) == ["v1"]
 
-    def test_can_forget_everybody(self, root: Path) -> None:
+    def test_can_forget_everybody(self, registry: VersionRegistry) -> None:
         for user in HEARD:
-            forget(root, "v2", user)
-        assert registry.verify(root / "v2") == []
-        assert len(registry.manifest(root / "v2")["forgotten"]) == len(HEARD)
-        with ServingStore(root / "v2") as store:
+            remove_user(registry, "v2", user)
+        assert verify_version(registry.root / "v2") == []
+        assert len(read_manifest(registry.root / "v2")["forgotten"]) == len(HEARD)
+        with ServingStore(registry.root / "v2") as store:
             assert store.users() == []
             assert [store.recommended_to(track) for track, *_ in TRACKS] == [(0, [])] * len(TRACKS)
 
-    def test_that_is_served_is_seen_to_have_changed_and_is_promoted_no_later(self, root: Path) -> None:
+    def test_that_is_served_is_seen_to_have_changed_and_is_promoted_no_later(self, registry: VersionRegistry) -> None:
         stamps = []
         for user in (None, *HEARD):
             if user:
-                forget(root, "v2", user)
-            status = (root / "current").stat()
+                remove_user(registry, "v2", user)
+            status = (registry.root / "current").stat()
             stamps.append((status.st_ino, status.st_mtime_ns))
         assert len(set(stamps)) == len(stamps)
         assert max(stamp[1] for stamp in stamps) - stamps[0][1] < 10**6
-        assert registry.current(root) == "v2"
+        assert registry.current() == "v2"
 
 
 class TestACrash:
@@ -161,120 +162,132 @@ class TestACrash:
 import os, sys
 from pathlib import Path
 from common import durable
-from models.forget import forget
+from models.forget import remove_user
+from models.registry import VersionRegistry
 exchanged = durable._exchanged
 def die(*directories):
     if sys.argv[2] == "after":
         assert exchanged(*directories)
     os._exit(9)
 durable._exchanged = die
-forget(Path(sys.argv[1]), "v2", "alice")
+remove_user(VersionRegistry(Path(sys.argv[1])), "v2", "alice")
 """
 
     @pytest.mark.parametrize(("dies", "left"), [("before", ["v1", "v2"]), ("after", ["v1"])])
-    def test_leaves_the_old_version_or_the_new_one(self, root: Path, dies: str, left: list[str]) -> None:
-        ran = subprocess.run([sys.executable, "-c", self.SCRIPT, str(root), dies], cwd=PROJECT, check=False)
+    def test_leaves_the_old_version_or_the_new_one(self, registry: VersionRegistry, dies: str, left: list[str]) -> None:
+        ran = subprocess.run([sys.executable, "-c", self.SCRIPT, str(registry.root), dies], cwd=PROJECT, check=False)
         assert ran.returncode == 9
-        assert (root / f"v2{STAGING}").is_dir()
-        assert registry.verify(root / "v2") == []
-        remove_leftovers(root, "*")
-        assert not (root / f"v2{STAGING}").exists()
-        assert versions_with_user(root, ALICE) == left
-        stamp = (root / "current").stat().st_mtime_ns
-        assert command(root, ALICE) == 0
-        assert versions_with_user(root, ALICE) == []
-        assert (root / "current").stat().st_mtime_ns != stamp  # readers look again
+        assert (registry.root / f"v2{STAGING}").is_dir()
+        assert verify_version(registry.root / "v2") == []
+        remove_leftovers(registry.root, "*")
+        assert not (registry.root / f"v2{STAGING}").exists()
+        assert versions_with_user(registry, ALICE) == left
+        stamp = (registry.root / "current").stat().st_mtime_ns
+        assert command(registry, ALICE) == 0
+        assert versions_with_user(registry, ALICE) == []
+        assert (registry.root / "current").stat().st_mtime_ns != stamp  # readers look again
 
-    def test_without_an_exchange_of_names_is_repaired(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (root / "v2").rename(root / f"v2{durable.REPLACED}")
-        assert registry.versions(root) == ["v1"]
+    def test_without_an_exchange_of_names_is_repaired(
+        self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (registry.root / "v2").rename(registry.root / f"v2{durable.REPLACED}")
+        assert registry.versions() == ["v1"]
         monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
-        assert command(root, ALICE) == 0
-        assert registry.versions(root) == ["v1", "v2"]
-        assert versions_with_user(root, ALICE) == []
+        assert command(registry, ALICE) == 0
+        assert registry.versions() == ["v1", "v2"]
+        assert versions_with_user(registry, ALICE) == []
 
-    def test_by_an_error_leaves_no_staging(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_by_an_error_leaves_no_staging(self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*given: object) -> None:
             raise OSError(28, "No space left on device", "somewhere")
 
         monkeypatch.setattr(durable, "_exchanged", fail)
-        assert command(root, ALICE) == 1
-        assert not list(root.glob(f"*{STAGING}"))
-        assert versions_with_user(root, ALICE) == ["v1", "v2"]
-        assert registry.audit(root)[-1]["action"] == "promoted by the user"
+        assert command(registry, ALICE) == 1
+        assert not list(registry.root.glob(f"*{STAGING}"))
+        assert versions_with_user(registry, ALICE) == ["v1", "v2"]
+        assert registry.audit()[-1]["action"] == "promoted by the user"
 
 
 class TestTheCommand:
     def test_takes_the_user_out_of_every_version_and_says_what_is_left(
-        self, root: Path, capsys: pytest.CaptureFixture[str]
+        self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        output = root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
+        output = registry.root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
         output.mkdir(parents=True)
         (output / SUCCESS).touch()
         debris = output.with_name(f"def{STAGING}")
         debris.mkdir()
-        assert command(root, ALICE) == 0
+        assert command(registry, ALICE) == 0
         said = capsys.readouterr().out
-        assert "The user is taken out of 2 versions of songs: #1 v1, #2 v2.\n" in said
-        assert "as they may name the user: 1 stage output; a run makes what it needs again.\n" in said
-        assert "The raw files (plays.csv) may still name them: take them out of there too, or the next version" in said
-        assert versions_with_user(root, ALICE) == []
+        assert "Deleted the user from 2 versions of songs: #1 v1, #2 v2.\n" in said
+        assert (
+            "Removed 1 stage output that may contain the user's data; the next run recreates what it needs.\n" in said
+        )
+        assert "The raw data (plays.csv) may still contain the user: delete them there too, or the next version" in said
+        assert versions_with_user(registry, ALICE) == []
         assert not output.exists()
         assert not debris.exists()
 
-    def test_leaves_a_line_in_the_audit_for_each_version_without_the_id(self, root: Path) -> None:
-        command(root, ALICE)
-        entries = registry.audit(root)[-2:]
+    def test_leaves_a_line_in_the_audit_for_each_version_without_the_id(self, registry: VersionRegistry) -> None:
+        command(registry, ALICE)
+        entries = registry.audit()[-2:]
         assert [(entry["action"], entry["version"]) for entry in entries] == [
-            ("forgot a user", "v1"), ("forgot a user", "v2"),
+            ("deleted a user", "v1"), ("deleted a user", "v2"),
         ]  # fmt: skip
         assert ALICE not in json.dumps(entries)
 
-    def test_may_be_given_again(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        command(root, ALICE)
-        assert command(root, ALICE) == 0
-        assert "The user is taken out of 0 versions of songs: none any more." in capsys.readouterr().out
+    def test_may_be_given_again(self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+        command(registry, ALICE)
+        assert command(registry, ALICE) == 0
+        assert "No version of songs contains the user any more." in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("user", "sentence"),
-        [("nobody", "No version of songs knows a user 'nobody'."), ("", "Name a user: make forget ID=42.")],
+        [("nobody", "No version of songs contains the user 'nobody'."), ("", "Name a user: make forget ID=42.")],
     )
     def test_needs_a_user_that_is_known(
-        self, root: Path, user: str, sentence: str, capsys: pytest.CaptureFixture[str]
+        self, registry: VersionRegistry, user: str, sentence: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert command(root, user) == 2
+        assert command(registry, user) == 2
         assert capsys.readouterr().err == f"Error: {sentence}\n"
 
-    def test_is_refused_while_a_run_goes_on(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        record = root.parent.parent / "data" / "runs" / "songs" / "r1.jsonl"
+    def test_is_refused_while_a_run_goes_on(
+        self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        record = registry.root.parent.parent / "data" / "runs" / "songs" / "r1.jsonl"
         record.parent.mkdir(parents=True)
         with held_by_another_process(record):
-            assert command(root, ALICE) == 1
+            assert command(registry, ALICE) == 1
         assert capsys.readouterr().err == (
-            "Error: Run r1 of songs goes on and may bring the user back: wait until it has ended.\n"
+            "Error: Run r1 of songs is active and may publish the user again: wait for it to end.\n"
         )
-        assert versions_with_user(root, ALICE) == ["v1", "v2"]
+        assert versions_with_user(registry, ALICE) == ["v1", "v2"]
 
-    def test_is_refused_where_a_version_does_not_verify(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (root / "v1" / "users.parquet").write_bytes(b"x")
-        assert command(root, ALICE) == 1
-        assert f"{root / 'v1'} does not verify: users.parquet is not what was published." in capsys.readouterr().err
-        assert registry.verify(root / "v2") == []
-        assert "forgotten" not in registry.manifest(root / "v2")
+    def test_is_refused_where_a_version_does_not_verify(
+        self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (registry.root / "v1" / "users.parquet").write_bytes(b"x")
+        assert command(registry, ALICE) == 1
+        assert (
+            f"{registry.root / 'v1'} does not verify: users.parquet differs from what was published."
+            in capsys.readouterr().err
+        )
+        assert verify_version(registry.root / "v2") == []
+        assert "forgotten" not in read_manifest(registry.root / "v2")
 
-    def test_says_which_output_is_in_use(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        output = root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
+    def test_says_which_output_is_in_use(self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+        output = registry.root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
         output.mkdir(parents=True)
         (output / SUCCESS).touch()
         with held_by_another_process(lock_path(output)):
-            assert command(root, ALICE) == 1
-        assert f"Error: {output} is in use and may name the user" in capsys.readouterr().err
-        assert command(root, ALICE) == 0
+            assert command(registry, ALICE) == 1
+        assert f"Error: {output} is in use and may contain the user's data" in capsys.readouterr().err
+        assert command(registry, ALICE) == 0
         assert not output.exists()
 
 
 def test_the_page_notices_at_once(roots: tuple[Path, Path], client: FlaskClient) -> None:
-    root = roots[0] / "tiny"
+    registry = VersionRegistry(roots[0] / "tiny")
     publish(roots[0], version="v2")
 
     def counted() -> object:
@@ -287,7 +300,7 @@ def test_the_page_notices_at_once(roots: tuple[Path, Path], client: FlaskClient)
     assert client.get(users, headers=tag).status_code == 304
     assert counted() == [12345, 12345]
     for version in ("v1", "v2"):
-        forget(root, version, "u1")
+        remove_user(registry, version, "u1")
     assert client.get(address).status_code == 404
     assert '/users/u1"' not in client.get("/tracks/untitled").text
     assert client.get(users, headers=tag).status_code == 200
@@ -297,13 +310,14 @@ def test_the_page_notices_at_once(roots: tuple[Path, Path], client: FlaskClient)
 
 
 def test_a_run_finds_the_version_complete_and_goes_on(pipeline: Roots) -> None:
-    root, version = pipeline.models / "synthetic", pipeline.current()
+    registry, version = VersionRegistry(pipeline.models / "synthetic"), pipeline.current()
+    root = registry.root
     user = str(pd.read_parquet(root / version / "users.parquet")["user_id"][0])
     data = [f"--data={pipeline.data}", f"--models={pipeline.models}"]
     assert main(["forget", *data, "--", user]) == 0
-    assert registry.verify(root / version) == []
+    assert verify_version(root / version) == []
     assert not list((pipeline.data / "work" / "synthetic").glob(f"*/*/{SUCCESS}"))
     assert not {"Publish", "Promote"} & pipeline.run().made
-    assert versions_with_user(root, user) == []
+    assert versions_with_user(registry, user) == []
     assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded  # made from the raw data, which has the user
-    assert versions_with_user(root, user) == [pipeline.current()]
+    assert versions_with_user(registry, user) == [pipeline.current()]

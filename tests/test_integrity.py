@@ -20,7 +20,7 @@ from common.durable import append_line, atomic_directory, file_checksums
 from common.errors import UserError
 from common.full_disk import describe_full_disk, is_disk_full
 from config.paths import SUCCESS
-from models import registry
+from models.manifest import verify_version
 from workflow import Split, Train, integrity
 from workflow.failures import failure_message, is_transient, time_limit
 from workflow.stage import RowCounts
@@ -106,7 +106,7 @@ class TestDamagedOutput:
         assert ran.made == {"Publish"}
         assert ran.statuses["Promote"] == "skipped"
         assert [line["event"] for line in ran.record].count("run_finished") == 1
-        assert registry.verify(version) == []
+        assert verify_version(version) == []
         assert pipeline.current() == version.name
 
 

@@ -11,7 +11,7 @@ from conftest import LISTS, MakeVersion
 
 from config.paths import PROJECT
 from models.recommender import recommend, similar
-from models.registry import promote
+from models.registry import VersionRegistry
 from models.serving_store import ServingStore
 
 
@@ -64,9 +64,9 @@ def test_the_directory_of_a_dataset_stands_for_its_current_version(tmp_path: Pat
     root = tmp_path / "songs"
     for name in ("v1", "v2"):
         make_version(root, name)
-    promote(root, "v1", expected=None, by="user")
+    VersionRegistry(root).promote("v1", expected=None, by="user")
     assert recommend(root, "42").attrs["version"] == "v1"
-    promote(root, "v2", expected="v1", by="user")
+    VersionRegistry(root).promote("v2", expected="v1", by="user")
     assert recommend(str(root), "42").attrs["version"] == "v2"
     assert recommend(root, "nobody").attrs["reason"].startswith("User 'nobody' is not in version v2")
 

@@ -12,7 +12,7 @@ from support.processes import held_by_another_process
 
 from common.durable import lock_path
 from config.paths import SUCCESS, Paths
-from models import registry
+from models.registry import VersionRegistry
 from workflow import retention
 from workflow.__main__ import main
 
@@ -120,11 +120,11 @@ def test_a_run_that_promotes_prunes_but_keeps_what_served_before(
     orphan = orphan.rename(orphan.with_name("0123456789abcdef"))
     used(orphan, 31)
     pipeline.run(settings=third)
-    assert registry.versions(root) == [before, pipeline.current()]
+    assert VersionRegistry(root).versions() == [before, pipeline.current()]
     assert first not in (before, pipeline.current())
     assert not orphan.exists()
     assert "Pruned: 1 version and 1 stage output, as [publish] keep_… says." in capfd.readouterr().out
-    assert registry.audit(root)[-1]["via"] == "the pipeline, after promoting"
+    assert VersionRegistry(root).audit()[-1]["via"] == "the pipeline, after promoting"
     assert pipeline.run(settings=third).statuses["Promote"] == "skipped"
 
 
@@ -140,10 +140,10 @@ class TestCommand:
     def test_a_dry_run_lists_what_would_go(
         self, pruned: tuple[list[str], Path], pipeline: Roots, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        root = pipeline.models / "synthetic"
-        before, said = registry.versions(root), []
+        registry = VersionRegistry(pipeline.models / "synthetic")
+        before, said = registry.versions(), []
         for dry in (["--dry-run"], []):
-            assert registry.versions(root) == before
+            assert registry.versions() == before
             assert pruned[1].exists()
             assert main([*pruned[0], *dry]) == 0
             said.append(capsys.readouterr().out)
@@ -151,13 +151,13 @@ class TestCommand:
         assert f"Evaluate/{pruned[1].name[:12]}" in said[0]
         assert "Would remove 1 version and 1 stage output of synthetic: " in said[0]
         assert said[1] == said[0].replace("Would remove", "Removed")
-        assert registry.versions(root) == before[1:]
+        assert registry.versions() == before[1:]
         assert not pruned[1].exists()
 
     @pytest.mark.parametrize(
         ("given", "sentence"),
         [
-            ("--keep=0", "At least one version has to be kept, not 0."),
+            ("--keep=0", "At least 1 version must be kept, not 0."),
             ("--keep=few", "Argument --keep: invalid int value: 'few'."),
             ("--dataset=nothing", "There is nothing of nothing in "),
         ],

@@ -21,7 +21,7 @@ from support.pipeline import Roots
 from support.processes import eventually
 
 from config.paths import PROJECT, Paths
-from models import registry
+from models.manifest import read_manifest
 from spark.runtime import session
 from webapp import create_app
 from workflow import Ingest, Split
@@ -220,7 +220,7 @@ def test_where_and_when_a_run_is_made_changes_nothing(spark: SparkSession, tmp_p
     at_home = Roots(tmp_path / "home")
     settings = {"split": {"strategy": "temporal"}, "selection": {"candidates": candidates}}
     assert at_home.run(**asked, settings=settings).succeeded
-    ours, theirs = (registry.manifest(roots.models / "hörer" / roots.current("hörer")) for roots in (at_home, away))
+    ours, theirs = (read_manifest(roots.models / "hörer" / roots.current("hörer")) for roots in (at_home, away))
     assert ours["version"] == theirs["version"]
     lists = [name for name in ours["files"] if name.startswith("recommendations/")]
     assert lists

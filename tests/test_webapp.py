@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from support.published import HOSTILE, USERS, publish, record, stage, started
 
 from config.fallbacks import TIERS
-from models import registry
+from models.registry import VersionRegistry
 from models.serving_store import FILE, ScoredTrack, StoredTrack
 from webapp import create_app
 from webapp.__main__ import main
@@ -170,7 +170,7 @@ def test_metrics_are_explained(client: FlaskClient) -> None:
 
 def test_pinned_dataset_says_why_nothing_is_promoted(roots: tuple[Path, Path], client: FlaskClient) -> None:
     assert "pinned" not in client.get("/").text
-    registry.roll_back(roots[0] / "tiny", "v1", expected="v1")
+    VersionRegistry(roots[0] / "tiny").roll_back("v1", expected="v1")
     assert "A rollback pinned this version" in client.get("/").text
 
 

@@ -23,8 +23,10 @@ from common.durable import exclusive_lock, lock_path, read_json, write_json
 from common.errors import UserError
 from config.paths import PROJECT, SUCCESS
 from config.settings import CANDIDATES
-from models import registry
+from models.audit_log import AUDIT
+from models.manifest import read_manifest, verify_version
 from models.recommender import recommend
+from models.registry import VersionRegistry
 from models.serving_store import ServingStore
 from spark.ingest.raw_to_parquet import ingest
 from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
@@ -40,7 +42,7 @@ LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
 
 def last_promotion(roots: Roots) -> dict[str, Any]:
     """The last line of the audit."""
-    line: dict[str, Any] = json.loads((roots.models / "synthetic" / registry.AUDIT).read_text().splitlines()[-1])
+    line: dict[str, Any] = json.loads((roots.models / "synthetic" / AUDIT).read_text().splitlines()[-1])
     return line
 
 
@@ -95,7 +97,7 @@ class TestFirstRun:
         assert documents | tables | {"model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
             path.name for path in version.iterdir()
         }
-        manifest = registry.manifest(version)
+        manifest = read_manifest(version)
         assert {
             "schema_version", "version", "sequence", "created_at", "dataset", "settings", "inputs", "code", "libraries",
             "counts", "files",
@@ -103,7 +105,7 @@ class TestFirstRun:
         assert manifest["version"] == version.name
         assert finished[1].record[0]["at"] <= manifest["ingested_at"] <= manifest["created_at"]
         assert manifest["counts"]["users"] == SMALL["num_users"]
-        assert registry.verify(version) == []
+        assert verify_version(version) == []
 
     def test_every_user_gets_the_best_unheard_tracks(self, finished: tuple[Roots, Ran], version: Path) -> None:
         lists = pd.read_parquet(version / "recommendations")
@@ -227,7 +229,7 @@ class TestNextRun:
         shutil.rmtree(pipeline.models / "synthetic" / version)
         shutil.rmtree(pipeline.data / "work" / "synthetic" / "Recommend")
         assert pipeline.run().made == {"Recommend", "Publish"}
-        assert registry.verify(pipeline.models / "synthetic" / version) == []
+        assert verify_version(pipeline.models / "synthetic" / version) == []
 
     def test_sweeps_the_debris_of_a_killed_run(self, pipeline: Roots) -> None:
         debris = pipeline.data / "work" / "synthetic" / "Split" / "0123456789abcdef.staging"
@@ -248,7 +250,7 @@ class TestTheGate:
         assert ran.record[-1]["not_promoted"].startswith("it has 20 users and the serving version 60")
         assert ran.record[-1]["compared"]
         assert pipeline.current() == first
-        assert len(registry.versions(pipeline.models / "synthetic")) == 2
+        assert len(VersionRegistry(pipeline.models / "synthetic").versions()) == 2
 
     def test_does_not_compare_with_what_is_gone(self, pipeline: Roots) -> None:
         shutil.rmtree(pipeline.models / "synthetic" / pipeline.current())
@@ -257,7 +259,7 @@ class TestTheGate:
 
     def test_leaves_a_pinned_dataset_alone(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         root, first = pipeline.models / "synthetic", pipeline.current()
-        registry.roll_back(root, first, expected=first)
+        VersionRegistry(root).roll_back(first, expected=first)
         ran = pipeline.run(settings={"recommend": {"k": 7}})
         assert ran.succeeded
         assert pipeline.current() == first
@@ -511,9 +513,9 @@ def test_two_runs_at_once_share_what_they_have_in_common(pipeline: Roots) -> Non
     made = Counter(line["stage"] for line in lines if line["event"] == "stage" and line["status"] == "done")
     assert made["Split"] == 1
     assert made["Recommend"] == made["Publish"] == 2
-    assert len(registry.versions(root)) == 3
+    assert len(VersionRegistry(root).versions()) == 3
     assert pipeline.current() != first
-    assert all(registry.verify(root / version) == [] for version in registry.versions(root))
+    assert all(verify_version(root / version) == [] for version in VersionRegistry(root).versions())
 
 
 @pytest.mark.parametrize(("meanwhile", "ending"), [(Recommend, "done"), (RecommendAll, "nothing_to_do")])

@@ -18,7 +18,7 @@ from common.redaction import redact
 from common.terminal import EXIT_REFUSED, EXIT_USAGE, CommandParser, count_noun, format_bytes
 from config.paths import Paths
 from config.settings import resolve
-from models import registry
+from models.registry import VersionRegistry
 from run_records.reader import active_runs, find_run, last_runs, newest_first, run_directories
 from run_records.report import show_run, table_of_runs
 from workflow import retention
@@ -103,16 +103,16 @@ def _graph(asked: argparse.Namespace) -> str:
 
 def _prune(asked: argparse.Namespace) -> str:
     kept, paths, dataset = resolve()["publish"], Paths(asked.data, asked.models), str(asked.dataset)
-    root, days, gb = paths.versions(dataset), kept["keep_days"], kept["keep_gb"]
-    if not root.is_dir() and not paths.work(dataset).is_dir():
+    registry, days, gb = VersionRegistry(paths.versions(dataset)), kept["keep_days"], kept["keep_gb"]
+    if not registry.root.is_dir() and not paths.work(dataset).is_dir():
         raise UserError(f"There is nothing of {dataset} in {asked.models}, nor in {asked.data / 'work'}.")
     keep = kept["keep_versions"] if asked.keep is None else asked.keep
     try:
         old = {
-            name: (registry.display_name(root, name), directory_size(root / name))
-            for name in registry.prunable(root, keep)
+            name: (registry.display_name(name), directory_size(registry.root / name))
+            for name in registry.prunable(keep)
         }
-        versions = list(old) if asked.dry_run else registry.prune(root, keep, via="the command line")
+        versions = list(old) if asked.dry_run else registry.prune(keep, via="the command line")
     except ValueError as error:
         raise UserError(str(error)) from error
     busy = active_runs(paths.runs(dataset))

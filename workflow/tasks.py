@@ -22,7 +22,7 @@ from common.terminal import count_noun
 from config import settings
 from config.dataset import find_files
 from config.paths import EVALUATION, SUCCESS
-from models import registry
+from models.manifest import MANIFEST, read_manifest
 from models.promotion_gate import (
     BASELINE,
     LOWER_IS_BETTER,
@@ -31,6 +31,7 @@ from models.promotion_gate import (
     comparison_metric,
     refusal_reason,
 )
+from models.registry import VersionRegistry
 from run_records.writer import StageRecord
 from workflow import fingerprint, retention
 from workflow.blocklist import read_blocklist
@@ -433,7 +434,7 @@ class Recommend(_Serving):
 class Publish(Stage):
     """Assembles the version: the directory that is served, immutable from then on."""
 
-    described = [registry.MANIFEST]
+    described = [MANIFEST]
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -455,7 +456,7 @@ class Publish(Stage):
 
     def expected_checksums(self) -> dict[str, Any]:
         """The marker says what the manifest has to be, and that says the rest."""
-        files: dict[str, Any] = registry.manifest(self.directory)["files"]
+        files: dict[str, Any] = read_manifest(self.directory)["files"]
         return super().expected_checksums() | files
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
@@ -505,11 +506,11 @@ class Promote(Stage):
         return {"published": self.clone(Publish)}
 
     def output(self) -> luigi.LocalTarget:
-        return luigi.LocalTarget(str(self._root / "current"))
+        return luigi.LocalTarget(str(self._registry.root / "current"))
 
     @property
-    def _root(self) -> Path:
-        return self.context.paths.versions(self.context.dataset.name)
+    def _registry(self) -> VersionRegistry:
+        return VersionRegistry(self.context.paths.versions(self.context.dataset.name))
 
     @property
     def _version(self) -> str:
@@ -517,7 +518,7 @@ class Promote(Stage):
 
     def complete(self) -> bool:
         """Whether this run's version is there and served, or was refused in this run."""
-        served = self.clone(Publish).complete() and registry.current(self._root) == self._version
+        served = self.clone(Publish).complete() and self._registry.current() == self._version
         return not self.is_damaged and (served or self.context.not_promoted is not None)
 
     def check(self) -> str | None:
@@ -526,29 +527,27 @@ class Promote(Stage):
         Raises:
             UserError: what says which version is served cannot be read.
         """
-        registry.current(self._root)
+        self._registry.current()
         self.is_damaged = self.clone(Publish).is_damaged
         return None
 
     def work(self, line: StageRecord) -> None:
-        with exclusive_lock(self._root / "promoting.lock", self._say_waiting):
+        with exclusive_lock(self._registry.root / "promoting.lock", self._say_waiting):
             self.is_damaged = False
             if self.complete():
                 line.status = "skipped"
                 return
-            serving = registry.current(self._root)
+            serving = self._registry.current()
             compared = self.context.compared = self._compared(serving)
             self.context.not_promoted = self._refusal(serving)
             if self.context.not_promoted is None:
-                registry.promote(self._root, self._version, expected=serving, by="run", compared=compared.figures)
+                self._registry.promote(self._version, expected=serving, by="run", compared=compared.figures)
                 self._prune(serving)
 
     def _prune(self, before: str | None) -> None:
         """Removes what is old, but not the version that served before: one can roll back to that."""
         kept, dataset = self.context.settings["publish"], self.context.dataset.name
-        versions = registry.prune(
-            self._root, kept["keep_versions"], spared=(before,), via="the pipeline, after promoting"
-        )
+        versions = self._registry.prune(kept["keep_versions"], spared=(before,), via="the pipeline, after promoting")
         unused = retention.prune(self.context.paths, dataset, kept["keep_days"], kept["keep_gb"], own_run=self.run_id)
         if versions or unused:
             gone = f"{count_noun(len(versions), 'version')} and {count_noun(len(unused), 'stage output')}"
@@ -556,12 +555,12 @@ class Promote(Stage):
 
     def _refusal(self, serving: str | None) -> str | None:
         """Why the version may not be promoted, in a sentence; None where it may."""
-        if registry.is_pinned(self._root):
-            return f"a rollback pinned {self._root.name} to version {serving}."
+        if self._registry.is_pinned():
+            return f"a rollback pinned {self._registry.dataset} to version {serving}."
         limits = {name: self.context.settings["publish"][name] for name in ("min_size", "tolerance")}
         select_by = self.context.settings["selection"]["select_by"]
         # What is no longer there cannot be compared with, and must not be in the way.
-        old = self._candidate(serving) if serving and registry.is_version(self._root, serving) else None
+        old = self._candidate(serving) if serving and self._registry.has_version(serving) else None
         new = self._candidate(self._version)
         if self.context.as_of is None:  # of all there is: as new as can be
             new = replace(new, as_of=None)
@@ -571,18 +570,18 @@ class Promote(Stage):
         """How the champion compares with popularity, and with what is served where that can be said."""
         from spark.evaluation.paired_bootstrap import compare_to_popularity, compare_versions
 
-        new, own = self._candidate(self._version), self._root / self._version / EVALUATION
+        new, own = self._candidate(self._version), self._registry.root / self._version / EVALUATION
         popularity = None if new.champion == BASELINE else compare_to_popularity(own)
-        if serving is None or not registry.is_version(self._root, serving):
+        if serving is None or not self._registry.has_version(serving):
             return ChampionComparison(new.champion, new.compared_by, popularity)
-        theirs = self._root / serving / EVALUATION
+        theirs = self._registry.root / serving / EVALUATION
         alike = new.measured_like(self._candidate(serving)) and theirs.is_file()
         found = compare_versions(own, theirs) if alike else None
         return ChampionComparison(new.champion, new.compared_by, popularity, found, there_is_serving=True)
 
     def _candidate(self, version: str) -> GateInput:
-        directory = self._root / version
-        manifest = registry.manifest(directory)
+        directory = self._registry.root / version
+        manifest = read_manifest(directory)
         return GateInput(read_json(directory / "metrics.json"), manifest["counts"], manifest.get("as_of"))
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from common.durable import write_json
-from models import registry
+from models.registry import VersionRegistry
 from models.serving_store_writer import build_store
 
 LISTED, SIMILAR, REASONS, RANK = 20, 20, 2, 64
@@ -49,8 +49,8 @@ def track_id(index: int) -> str:
 
 def publish(root: Path, size: Size) -> Path:
     """Makes and promotes the version `v1` of `root`, `models/<dataset>`; one that is there already is kept."""
-    version = root / "v1"
-    if not registry.is_version(root, version.name):
+    version, registry = root / "v1", VersionRegistry(root)
+    if not registry.has_version(version.name):
         shutil.rmtree(root, ignore_errors=True)
         interactions = root / "interactions"
         for directory in (
@@ -64,7 +64,7 @@ def publish(root: Path, size: Size) -> Path:
         build_store(version, interactions)
         shutil.rmtree(interactions)
         seal(version, {"users": size.users, "tracks": size.tracks})
-        registry.promote(root, version.name, expected=None, by="user")
+        registry.promote(version.name, expected=None, by="user")
     return version
 
 
@@ -72,7 +72,9 @@ def seal(version: Path, counts: dict[str, int]) -> None:
     """Writes the manifest of a version that lies where it is served from, and marks it as whole."""
     root = version.parent
     facts = {"version": version.name, "dataset": root.name, "title": "Made of chance", "item_label": "track"}
-    registry.write_manifest(version, root, facts | {"counts": counts | {"interactions": counts["users"] * LISTED}})
+    VersionRegistry(root).write_manifest(
+        version, facts | {"counts": counts | {"interactions": counts["users"] * LISTED}}
+    )
     (version / "_SUCCESS").touch()
 
 

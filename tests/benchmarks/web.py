@@ -37,7 +37,7 @@ from load import Load, get, load, post
 from measure import table, tree_bytes
 
 from config.paths import PROJECT, Paths
-from models import registry
+from models.registry import VersionRegistry
 from models.serving_store import FILE
 from webapp import __main__ as page
 
@@ -177,13 +177,13 @@ class _Goal:
 
 def switch(web: Server, first: Path, second: Path, size: Size) -> list[str]:
     """Promotes two versions in turns while clients ask; prints what came of it, returns the goals that were missed."""
-    root, ended = first.parent, time.monotonic() + SWITCH_S
+    registry, ended = VersionRegistry(first.parent), time.monotonic() + SWITCH_S
     switches, seen = 0, Counter[str]()
 
     def promote() -> None:
         nonlocal switches
         for version in cycle((second.name, first.name)):
-            registry.promote(root, version, expected=registry.current(root), by="user")
+            registry.promote(version, expected=registry.current(), by="user")
             switches += 1
             if time.monotonic() > ended and version == first.name:
                 return
@@ -289,8 +289,8 @@ def _typed(version: Path) -> Callable[[random.Random], str]:
 
 def _second(first: Path, size: Size) -> Path:
     """Another version of the same files, whose store calls every genre `MARK`."""
-    version = first.with_name("v2")
-    if not registry.is_version(first.parent, version.name):
+    registry, version = VersionRegistry(first.parent), first.with_name("v2")
+    if not registry.has_version(version.name):
         shutil.rmtree(version, ignore_errors=True)
         changed = {first / FILE, first / "manifest.json", first / "_SUCCESS", first / "metrics.json"}
         shutil.copytree(
@@ -303,8 +303,8 @@ def _second(first: Path, size: Size) -> Path:
         text = (first / "metrics.json").read_text(encoding="utf-8")
         (version / "metrics.json").write_text(text.replace(f'"{first.name}"', f'"{version.name}"'), encoding="utf-8")
         big_version.seal(version, {"users": size.users, "tracks": size.tracks})
-    if registry.current(first.parent) != first.name:  # a run may have been interrupted
-        registry.promote(first.parent, first.name, expected=registry.current(first.parent), by="user")
+    if registry.current() != first.name:  # a run may have been interrupted
+        registry.promote(first.name, expected=registry.current(), by="user")
     return version
 
 

@@ -31,9 +31,10 @@ import pyarrow.parquet as pq
 
 from common.durable import STAGING, changed_files, read_json
 from config.paths import PROJECT, SUCCESS
-from models import registry
 from models.forget import versions_with_user
+from models.manifest import MANIFEST, verify_version
 from models.recommender import recommend
+from models.registry import VersionRegistry
 
 SETTINGS = (
     "--synthetic-num-users=60", "--synthetic-num-tracks=40", "--synthetic-num-interactions=900", "--als-rank=4",
@@ -204,7 +205,7 @@ class World:
         if version not in self.lists:
             return [f"serves {version!r}"]
         directory = root / "models" / "synthetic" / version
-        faults = registry.verify(directory)
+        faults = verify_version(directory)
         if not faults and len(recommend(root / "models" / "synthetic", "1")) == 0:
             faults = ["the first user has no list"]
         return [f"{version} is served, and {fault}" for fault in faults]
@@ -229,14 +230,17 @@ class World:
         """What is wrong after somebody has done the same again by hand; a run sweeps what is left of what is gone."""
         again = _run(_by_hand(verb, root))
         faults = [f"the same again ended with {again.returncode}: {again.stderr[-300:]!r}"] if again.returncode else []
-        versions, served = root / "models" / "synthetic", self.old if verb in ("promote", "rollback") else self.new
+        registry, served = (
+            VersionRegistry(root / "models" / "synthetic"),
+            self.old if verb in ("promote", "rollback") else self.new,
+        )
         if _current(root) != served:
             faults.append(f"{_current(root)} is served")
-        if registry.is_pinned(versions) != (verb == "rollback"):
-            faults.append("is pinned" if registry.is_pinned(versions) else "is not pinned")
-        if registry.versions(versions) != ([self.new] if verb == "prune" else [self.old, self.new]):
-            faults.append(f"left the versions {registry.versions(versions)}")
-        if verb == "forget" and (known := versions_with_user(versions, FORGOTTEN)):
+        if registry.is_pinned() != (verb == "rollback"):
+            faults.append("is pinned" if registry.is_pinned() else "is not pinned")
+        if registry.versions() != ([self.new] if verb == "prune" else [self.old, self.new]):
+            faults.append(f"left the versions {registry.versions()}")
+        if verb == "forget" and (known := versions_with_user(registry, FORGOTTEN)):
             faults.append(f"{known} know the user")
         if verb == "prune" and (run := _luigi(root, AFTER)).returncode:
             faults.append(f"the next run ended with {run.returncode}: {run.stderr[-300:]!r}")
@@ -318,7 +322,7 @@ def _ran(ended: subprocess.CompletedProcess[str]) -> None:
 
 
 def _current(root: Path) -> str | None:
-    return registry.current(root / "models" / "synthetic")
+    return VersionRegistry(root / "models" / "synthetic").current()
 
 
 def _lists(root: Path, version: str) -> Any:
@@ -378,8 +382,8 @@ def _is_whole(output: Path) -> bool:
     """Whether an output is what was written, by its own word."""
     try:
         files = read_json(output / SUCCESS)["files"]
-        if (output / registry.MANIFEST).exists():
-            return not registry.verify(output)
+        if (output / MANIFEST).exists():
+            return not verify_version(output)
         return not any(changed_files(output, files))
     except (OSError, ValueError, KeyError):
         return False

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.durable import write_json
-from models import registry
+from models.registry import VersionRegistry
 from models.serving_store_writer import build_store
 
 TOKEN = "a token for these tests"
@@ -42,8 +42,8 @@ def publish(
 ) -> Path:
     """Publishes and promotes a version in which every user has heard the first track and is recommended the others."""
     heard_id, *others = ids
-    root = models_root / dataset
-    made = root / version
+    registry = VersionRegistry(models_root / dataset)
+    made = registry.root / version
     (made / "recommendations").mkdir(parents=True)
     numbers = range(len(USERS))
     users: dict[str, Any] = {
@@ -93,9 +93,9 @@ def publish(
             write_json(made / f"{name}.json", facts.pop(name))
     counts = {"users": 12345, "tracks": 3, "interactions": 12, "recommendations": 24}
     about = {"version": version, "dataset": dataset, "title": "Tiny & small", "item_label": "song", "counts": counts}
-    registry.write_manifest(made, root, about | facts)
+    registry.write_manifest(made, about | facts)
     (made / "_SUCCESS").touch()
-    registry.promote(root, version, expected=registry.current(root), by="user")
+    registry.promote(version, expected=registry.current(), by="user")
     return made
 
 

@@ -12,7 +12,6 @@ from flask import Response, abort, jsonify, request
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from common.redaction import redact
-from models import registry
 from models.cold_start import recommend_for_new_user
 from run_records import reader
 from webapp.api import schemas
@@ -153,9 +152,8 @@ def similar(track_id: str, query_data: schemas.ListQuery) -> Response:
 def versions(query_data: schemas.DatasetQuery) -> Response:
     """The published versions, the newest first."""
     here = current_version()
-    root = here.directory.parent
-    made = [schemas.version(each, served=each.name == here.version) for each in read_versions(root)]
-    return _as_json({"dataset": here.dataset, "pinned": registry.is_pinned(root), "versions": made})
+    made = [schemas.version(each, served=each.name == here.version) for each in read_versions(here.registry)]
+    return _as_json({"dataset": here.dataset, "pinned": here.registry.is_pinned(), "versions": made})
 
 
 @blueprint.get("/versions/<version>")
@@ -164,7 +162,7 @@ def versions(query_data: schemas.DatasetQuery) -> Response:
 def version(version: str, query_data: schemas.DatasetQuery) -> Response:
     """A published version."""
     here = current_version()
-    found = find(here.directory.parent, version) or _unknown("version", version)
+    found = find(here.registry, version) or _unknown("version", version)
     return _as_json(schemas.version(found, served=version == here.version))
 
 

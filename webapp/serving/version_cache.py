@@ -20,8 +20,8 @@ from werkzeug.http import quote_etag
 from common.durable import changed_files, read_json
 from common.errors import StoreError
 from config.paths import CURRENT
-from models import registry
-from models.registry import ManifestStamp
+from models.manifest import ManifestStamp, manifest_stamp, read_manifest, verify_version
+from models.registry import VersionRegistry, served_datasets, sort_by_promotion
 from models.serving_store import ServingStore
 from webapp.serving.scoreboard import Scoreboard
 from webapp.serving.track_fragments import prepare
@@ -60,10 +60,10 @@ class ServedVersion:
             StoreError: one of its files is missing, has another size than was published, or cannot be read.
         """
         try:
-            sealed = registry.manifest_stamp(directory)
-            manifest = registry.manifest(directory)
+            sealed = manifest_stamp(directory)
+            manifest = read_manifest(directory)
             for name, error in changed_files(directory, manifest["files"], digests=False):
-                raise error or ValueError(f"{name} is not what was published")
+                raise error or ValueError(f"{name} differs from what was published")
             documents = (read_json(directory / f"{name}.json") for name in ("metrics", "profile"))
             found = cls(directory.parent.name, directory.name, directory, sealed, manifest, *documents)
             with found.store() as store:
@@ -71,6 +71,11 @@ class ServedVersion:
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(_unreadable(directory, error)) from error
         return found
+
+    @property
+    def registry(self) -> VersionRegistry:
+        """The registry of its dataset."""
+        return VersionRegistry(self.directory.parent)
 
     @property
     def title(self) -> str:
@@ -170,10 +175,10 @@ class VersionCache:
         """The datasets that serve a version, the one promoted last first; a new one is seen within `LISTED_S`."""
         names, until = self._listed
         if not names or time.monotonic() > until:
-            names = registry.datasets(self._root)
+            names = served_datasets(self._root)
             self._listed = names, time.monotonic() + LISTED_S
         elif len(names) > 1:
-            names = registry.promoted_last(self._root, names)
+            names = sort_by_promotion(self._root, names)
         return names
 
     def served(self, dataset: str) -> ServedVersion:
@@ -208,7 +213,7 @@ class VersionCache:
             state, directory = _state(version.directory), version.directory
             known = self._verified.get(directory)
             if known is None or known[0] != state:
-                known = self._verified[directory] = (state, registry.verify(directory))
+                known = self._verified[directory] = (state, verify_version(directory))
         return f"{version.dataset}'s version {version.version} does not verify: {known[1][0]}" if known[1] else None
 
     def _stamp(self, dataset: str) -> tuple[int, int]:
@@ -227,14 +232,14 @@ class VersionCache:
 
     def _put(self, dataset: str, stamp: tuple[int, int]) -> _Slot:
         """Reads what a dataset serves: of the promoted version and those promoted before, the first that is whole."""
-        root, before = self._root / dataset, self._slots.get(dataset)
-        promoted = registry.current(root)
+        registry, before = VersionRegistry(self._root / dataset), self._slots.get(dataset)
+        promoted = registry.current()
         if not promoted:
-            raise StoreError(f"{root / CURRENT} names no version: promote one by hand.")
+            raise StoreError(f"{registry.root / CURRENT} names no version: promote one by hand.")
         why = ""
-        for name in _promoted_before(root, promoted):
+        for name in _promoted_before(registry, promoted):
             try:
-                served = self._read(root / name, before)
+                served = self._read(registry.root / name, before)
             except StoreError as error:
                 why = why or str(error)
                 continue
@@ -254,15 +259,15 @@ class VersionCache:
             del self._bad[directory]
         if before is not None and before.served.directory == directory:
             with suppress(FileNotFoundError):  # in which case it is read, and found wanting
-                if before.served.sealed == registry.manifest_stamp(directory):
+                if before.served.sealed == manifest_stamp(directory):
                     return before.served
         return ServedVersion.read(directory)
 
 
-def _promoted_before(root: Path, promoted: str) -> list[str]:
+def _promoted_before(registry: VersionRegistry, promoted: str) -> list[str]:
     """The promoted version, and those that were promoted before it, the last first."""
-    earlier = [str(entry["to"]) for entry in reversed(registry.audit(root)) if entry.get("to")]
-    return list(dict.fromkeys([promoted, *(name for name in earlier if registry.is_version(root, name))]))
+    earlier = [str(entry["to"]) for entry in reversed(registry.audit()) if entry.get("to")]
+    return list(dict.fromkeys([promoted, *(name for name in earlier if registry.has_version(name))]))
 
 
 def _state(version: Path) -> State:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from common.durable import read_json
-from models import registry
+from models.manifest import ManifestStamp, manifest_stamp, read_manifest
 from models.promotion_gate import GateInput, comparison_metric
+from models.registry import VersionRegistry
 from webapp.serving.scoreboard import Scoreboard
 
 COUNTS = ("users", "tracks", "interactions", "recommendations")
@@ -108,28 +109,28 @@ class SettingDifference:
         return any(old[stage] != new[stage] for stage in old.keys() & new.keys())
 
 
-def versions(root: Path) -> list[VersionFacts]:
-    """Those of `models/<dataset>`, the newest first; one whose documents cannot be read is left out."""
+def versions(registry: VersionRegistry) -> list[VersionFacts]:
+    """Those of a dataset, the newest first; one whose documents cannot be read is left out."""
     found = []
-    for name in registry.names(root):
+    for name in registry.version_ids():
         with suppress(OSError, ValueError, KeyError):
-            found.append(version(root / name))
+            found.append(version(registry.root / name))
     return sorted(found, key=lambda each: -each.sequence)
 
 
-def find(root: Path, name: str) -> VersionFacts | None:
+def find(registry: VersionRegistry, name: str) -> VersionFacts | None:
     """The version of that name; None where there is none that can be read."""
-    return next((each for each in versions(root) if each.name == name), None)
+    return next((each for each in versions(registry) if each.name == name), None)
 
 
 def version(directory: Path) -> VersionFacts:
     """A version: read once, unless it changes, as it does where a user is forgotten."""
-    return _read(directory, registry.manifest_stamp(directory))
+    return _read(directory, manifest_stamp(directory))
 
 
 @lru_cache(maxsize=128)
-def _read(directory: Path, sealed: registry.ManifestStamp) -> VersionFacts:
-    return VersionFacts(directory, registry.manifest(directory), read_json(directory / "metrics.json"))
+def _read(directory: Path, sealed: ManifestStamp) -> VersionFacts:
+    return VersionFacts(directory, read_manifest(directory), read_json(directory / "metrics.json"))
 
 
 def flat(settings: dict[str, dict[str, Any]]) -> dict[str, str]:

@@ -13,7 +13,6 @@ from flask.typing import ResponseReturnValue
 from common.errors import StoreError, UserError
 from common.redaction import redact
 from config.dataset import shipped
-from models import registry
 from webapp.rendering.links import link
 from webapp.security import access
 from webapp.serving import run_launcher
@@ -64,11 +63,10 @@ def logout() -> ResponseReturnValue:
 def confirm(version: str) -> ResponseReturnValue:
     """Says what promoting a version, or rolling back to it, will do."""
     here = current_version()
-    root = here.directory.parent
     rolling_back = request.endpoint == "changes.confirm_roll_back"
     return render_template(
         "confirm_version.html", shown=here, version=_known(version), rolling_back=rolling_back,
-        promoted=registry.current(root), pinned=registry.is_pinned(root),
+        promoted=here.registry.current(), pinned=here.registry.is_pinned(),
     )  # fmt: skip
 
 
@@ -86,13 +84,13 @@ def roll_back(version: str) -> ResponseReturnValue:
 
 def _switch(version: str, *, rolling_back: bool) -> ResponseReturnValue:
     here, there = current_version(), _known(version)
-    root, expected = here.directory.parent, request.form.get("expected") or None
+    expected = request.form.get("expected") or None
     try:
         if rolling_back:
-            registry.roll_back(root, version, expected=expected, via=_via())
+            here.registry.roll_back(version, expected=expected, via=_via())
             flash(f"Rolled back: version {there.sequence} is served, and pinned.")
         else:
-            registry.promote(root, version, expected=expected, by="user", via=_via())
+            here.registry.promote(version, expected=expected, by="user", via=_via())
             flash(f"Promoted: version {there.sequence} is served.")
     except StoreError as error:
         abort(409, str(error))
@@ -103,9 +101,8 @@ def _switch(version: str, *, rolling_back: bool) -> ResponseReturnValue:
 def confirm_prune() -> ResponseReturnValue:
     """Says which versions pruning would remove."""
     here, keep = current_version(), get_int("keep", KEPT, MOST_KEPT)
-    root = here.directory.parent
-    names = registry.prunable(root, keep)
-    known = {version.name: version for version in versions(root)}
+    names = here.registry.prunable(keep)
+    known = {version.name: version for version in versions(here.registry)}
     return render_template(
         "confirm_prune.html", shown=here, keep=keep, most=MOST_KEPT, count=len(names),
         going=[known[name] for name in names if name in known], damaged=[name for name in names if name not in known],
@@ -116,14 +113,14 @@ def confirm_prune() -> ResponseReturnValue:
 def prune() -> ResponseReturnValue:
     """Removes old versions for good."""
     keep = get_number("keep", get_arg("keep", request.form) or "", MOST_KEPT)
-    removed = registry.prune(current_version().directory.parent, keep, via=_via())
+    removed = current_version().registry.prune(keep, via=_via())
     flash(f"Pruned: {len(removed)} version{'' if len(removed) == 1 else 's'} removed.")
     return redirect(link("versions"))
 
 
 def _known(version: str) -> VersionFacts:
     here = current_version()
-    found = find(here.directory.parent, version)
+    found = find(here.registry, version)
     if found is None:
         abort(404, f"There is no version {version[:80]!r} of {here.dataset}.")
     return found

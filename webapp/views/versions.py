@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from models import registry
+from models.manifest import verify_version
 from webapp.rendering import charts
 from webapp.serving.request_context import current_version
 from webapp.serving.scoreboard import MetricColumn
@@ -19,8 +19,7 @@ AUDIT = 20
 def versions() -> ResponseReturnValue:
     """All versions, the history of each metric, some of them side by side, and what was done with them."""
     here = current_version()
-    root = here.directory.parent
-    made = read_versions(root)
+    made = read_versions(here.registry)
     wanted = request.args.getlist("v")
     chosen = [each for each in made if each.name in wanted][:MOST_COMPARED] or made[:COMPARED]
     return render_template(
@@ -31,27 +30,26 @@ def versions() -> ResponseReturnValue:
         metrics=_metrics(chosen),
         settings=_settings(chosen),
         history=_history(made),
-        pinned=registry.is_pinned(root),
-        promoted=registry.current(root),
-        audit=list(reversed(registry.audit(root)))[:AUDIT],
+        pinned=here.registry.is_pinned(),
+        promoted=here.registry.current(),
+        audit=list(reversed(here.registry.audit()))[:AUDIT],
     )
 
 
 def version(version: str) -> ResponseReturnValue:
     """A version: its metrics, its manifest, and on demand whether its files are what was published."""
     here = current_version()
-    root = here.directory.parent
-    this = find(root, version)
+    this = find(here.registry, version)
     if this is None:
         abort(404, f"There is no version {version[:80]!r} of {here.dataset}.")
     return render_template(
         "version.html",
         shown=here,
         version=this,
-        promoted=registry.current(root),
-        pinned=registry.is_pinned(root),
-        faults=registry.verify(this.directory) if "verify" in request.args else None,
-        audit=[entry for entry in reversed(registry.audit(root)) if version in entry.values()],
+        promoted=here.registry.current(),
+        pinned=here.registry.is_pinned(),
+        faults=verify_version(this.directory) if "verify" in request.args else None,
+        audit=[entry for entry in reversed(here.registry.audit()) if version in entry.values()],
     )
 
 
