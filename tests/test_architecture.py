@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -194,3 +195,13 @@ def test_the_workflow_is_imported_without_spark_or_arrays() -> None:
     script = f"import sys, workflow; print(sorted({heavy!r} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_the_architecture_page_documents_the_rules() -> None:
+    page = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    documented = {
+        name: set(re.findall(r"`(\w+)`", allowed))
+        for name, allowed in re.findall(r"^\| `(\w+)/` \| [^|]*(.*)", page, re.M)
+    }
+    rules = {name: {*rule.packages, *rule.libraries, *rule.inside_functions} for name, rule in RULES.items()}
+    assert {name: documented.get(name) for name in rules} == rules

@@ -19,7 +19,7 @@ from spark.evaluation.beyond_accuracy import PER_LIST
 DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md"), PROJECT / "data" / "README.md"])
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
-SOURCE_FOLDERS = tuple(file.parent.name for file in PROJECT.glob("*/__init__.py")) + ("tests", "tools", "docs", ".ci")
+SOURCE_FOLDERS = (*(file.parent.name for file in PROJECT.glob("*/__init__.py")), "tests", "tools", "docs", ".ci")
 
 
 def read(page: Path) -> str:
