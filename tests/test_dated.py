@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from luigi.task_register import Register
 from pyspark.sql import SparkSession
+from support.datasets import RATINGS, Ingested, dataset_of, write_csv
 from support.pipeline import QUICK, Roots, configured
 from support.processes import unused_port
-from test_ingest import RATINGS, Outcome, described, put
 
 from common.durable import read_json
 from common.errors import UserError
@@ -44,11 +44,11 @@ u1,t3,4,yesterday
 
 def cut(
     spark: SparkSession, tmp_path: Path, as_of: date | None = None, days: int = 0, **tables: dict[str, Any]
-) -> Outcome:
+) -> Ingested:
     """What ingest makes of the rows."""
-    raw, into = put(tmp_path / "raw", ratings=f"user,track,rating,time\n{ROWS}"), tmp_path / "out"
+    raw, into = write_csv(tmp_path / "raw", ratings=f"user,track,rating,time\n{ROWS}"), tmp_path / "out"
     into.mkdir()
-    return Outcome(ingest(spark, described(ABOUT, **tables), raw, into, 0.5, as_of, days), into)
+    return Ingested(ingest(spark, dataset_of(ABOUT, **tables), raw, into, 0.5, as_of, days), into)
 
 
 class TestWhatCounts:
@@ -83,7 +83,7 @@ class TestWhatCounts:
         assert outcome.pairs().keys() == {tuple(pair.split()) for pair in inside.split(", ")}
         assert counted.rejected == {"out_of_range": 1, "bad_time": 2}
         assert counted.outside == outside
-        rows = profile_interactions(spark, outcome.into, described(ABOUT), counted)
+        rows = profile_interactions(spark, outcome.into, dataset_of(ABOUT), counted)
         assert (
             sum(rows["rows"][fate] for fate in ("kept", "merged", "rejected", "outside")) == rows["rows"]["read"] == 10
         )
@@ -107,7 +107,7 @@ class TestWhatCounts:
         ]  # fmt: skip
 
     def test_does_not_narrow_a_catalogue_of_its_own(self, spark: SparkSession, tmp_path: Path) -> None:
-        put(tmp_path / "raw", tracks="id,title\nt1,One\nnew,New\n")
+        write_csv(tmp_path / "raw", tracks="id,title\nt1,One\nnew,New\n")
         outcome = cut(spark, tmp_path, FIRST, tracks={"path": "tracks.csv", "id": "id", "title": "title"})
         assert outcome.by_index("tracks")["track_id"].tolist() == ["new", "old", "t1", "t2"]
 
@@ -131,7 +131,7 @@ def dated(tmp_path: Path) -> dict[str, str]:
         for day in range(3)
         for number in range(30)
     ]
-    put(tmp_path / "raw", plays="who,what,at\n" + "\n".join(rows) + "\n")
+    write_csv(tmp_path / "raw", plays="who,what,at\n" + "\n".join(rows) + "\n")
     return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
 
 

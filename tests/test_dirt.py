@@ -16,24 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
+from support import datasets
+from support.datasets import HEADERLESS, PLAYS, dataset_of, values_by_ids
 
 from common.errors import MissingInput, UserError
-from config.dataset import Dataset
 from spark.ingest.raw_to_parquet import REASONS, IngestCounts, ingest
 
-RATINGS: dict[str, Any] = {
-    "path": "ratings.csv", "user": "user", "track": "track", "value": "rating", "time": "time",
-    "feedback": "rating", "rating_range": [1, 5], "duplicates": "mean",
-}  # fmt: skip
-PLAYS: dict[str, Any] = {
-    "path": "plays.csv", "user": "user", "track": "track", "value": "plays", "feedback": "plays", "duplicates": "sum",
-}  # fmt: skip
-HEADERLESS = PLAYS | {"header": False, "columns": ["user", "track", "plays"]}
-
-
-def described(interactions: dict[str, Any], **tables: dict[str, Any]) -> Dataset:
-    """A dataset with these interactions."""
-    return Dataset.model_validate({"name": "mine", "title": "Mine", "interactions": interactions, **tables})
+RATINGS = datasets.RATINGS | {"duplicates": "mean"}
 
 
 def read(
@@ -42,14 +31,7 @@ def read(
     """Ingests a file of this content."""
     (directory / about["path"]).write_bytes(content)
     (directory / "out").mkdir()
-    return ingest(spark, described(about), directory, directory / "out", most_rejects)
-
-
-def pairs(directory: Path) -> dict[tuple[str, str], float]:
-    """What `read` kept, by the ids."""
-    users, tracks, rows = (pd.read_parquet(directory / "out" / name) for name in ("users", "tracks", "interactions"))
-    ids = zip(users["user_id"].take(rows["user"]), tracks["track_id"].take(rows["track"]), strict=True)
-    return dict(zip(ids, rows["value"], strict=True))
+    return ingest(spark, dataset_of(about), directory, directory / "out", most_rejects)
 
 
 FIELDS = st.one_of(
@@ -84,7 +66,7 @@ def test_ids_may_be_any_text_and_longer_than_numbers(spark: SparkSession, tmp_pa
     ids = ["9" * 30, "2147483648", "-1", "0007", "7", "7.0", "ü/%2f..", "a b", "🎵", "NULL", "null", "x" * 10_000]
     text = "user,track,plays\n" + "".join(f"{each},{each},1\n" for each in ids)
     read(spark, tmp_path, PLAYS, text.encode())
-    assert set(pairs(tmp_path)) == {(each, each) for each in ids}
+    assert set(values_by_ids(tmp_path / "out")) == {(each, each) for each in ids}
 
 
 def test_a_truncated_last_line_is_a_reject(spark: SparkSession, tmp_path: Path) -> None:
@@ -102,12 +84,12 @@ def test_marks_and_ends_of_lines_are_read_rightly(
     header = [b"user,track,plays"] if about is PLAYS else []
     counted = read(spark, tmp_path, about, mark + end.join([*header, b"u,t,1", b'v,"t",2', b"", b""]), 0.0)
     assert counted.read == 2
-    assert pairs(tmp_path) == {("u", "t"): 1.0, ("v", "t"): 2.0}
+    assert values_by_ids(tmp_path / "out") == {("u", "t"): 1.0, ("v", "t"): 2.0}
 
 
 def test_a_stray_carriage_return_ends_no_line(spark: SparkSession, tmp_path: Path) -> None:
     read(spark, tmp_path, HEADERLESS | {"separator": "\t", "quote": ""}, b"u\tt\r1\t3\nv\tt\t1\n", 0.0)
-    assert pairs(tmp_path) == {("u", "t1"): 3.0, ("v", "t"): 1.0}
+    assert values_by_ids(tmp_path / "out") == {("u", "t1"): 3.0, ("v", "t"): 1.0}
 
 
 def test_a_header_that_is_repeated_is_no_row(spark: SparkSession, tmp_path: Path) -> None:
@@ -121,7 +103,7 @@ def test_a_header_that_is_repeated_is_no_row(spark: SparkSession, tmp_path: Path
 def test_text_is_decoded_as_described(spark: SparkSession, tmp_path: Path, encoding: str, name: str) -> None:
     content = f"user,track,plays\n{name},t,1\nv,t,2\n".encode(encoding)
     read(spark, tmp_path, PLAYS | {"encoding": encoding}, content, 0.0)
-    assert set(pairs(tmp_path)) == {(name, "t"), ("v", "t")}
+    assert set(values_by_ids(tmp_path / "out")) == {(name, "t"), ("v", "t")}
 
 
 def test_text_of_another_encoding_is_undecodable(spark: SparkSession, tmp_path: Path) -> None:
@@ -135,12 +117,12 @@ def test_text_of_another_encoding_is_undecodable(spark: SparkSession, tmp_path: 
 def test_compressed_files_are_read(spark: SparkSession, tmp_path: Path, ending: str, compress: Any) -> None:
     about = PLAYS | {"path": f"plays.csv{ending}"}
     read(spark, tmp_path, about, compress(b"user,track,plays\nu,t,1\nv,t,2\n"), 0.0)
-    assert pairs(tmp_path) == {("u", "t"): 1.0, ("v", "t"): 2.0}
+    assert values_by_ids(tmp_path / "out") == {("u", "t"): 1.0, ("v", "t"): 2.0}
 
 
 def test_quoting_can_be_switched_off(spark: SparkSession, tmp_path: Path) -> None:
     read(spark, tmp_path, PLAYS | {"quote": ""}, b'user,track,plays\n"u,t",1\nu,"t,2\n', 0.0)
-    assert pairs(tmp_path) == {('"u', 't"'): 1.0, ("u", '"t'): 2.0}
+    assert values_by_ids(tmp_path / "out") == {('"u', 't"'): 1.0, ("u", '"t'): 2.0}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +170,7 @@ def test_json_lines_are_read(spark: SparkSession, tmp_path: Path) -> None:
         "path": "listens.jsonl", "format": "jsonl", "user": "who", "track": "meta.id", "value": "meta.info.ms",
     }  # fmt: skip
     counted = read(spark, tmp_path, about, text.encode())
-    assert pairs(tmp_path) == {("7", "t"): 3.0, ("9", "s"): 4.5}
+    assert values_by_ids(tmp_path / "out") == {("7", "t"): 3.0, ("9", "s"): 4.5}
     assert counted.rejected == {"malformed_row": 2, "missing_track": 2}
     assert '{"who": ' in counted.examples["malformed_row"]
 
@@ -203,10 +185,10 @@ def test_parquet_is_read_with_the_types_that_it_has(spark: SparkSession, tmp_pat
     pq.write_table(table, tmp_path / "ratings" / "part-0.parquet")
     pq.write_table(table.slice(0, 1).set_column(0, "user", pa.array([3])), tmp_path / "ratings" / "part-1.parquet")
     (tmp_path / "out").mkdir()
-    about = described(RATINGS | {"path": "ratings", "format": "parquet"})
+    about = dataset_of(RATINGS | {"path": "ratings", "format": "parquet"})
     counted = ingest(spark, about, tmp_path, tmp_path / "out", 1.0)
     assert counted.rejected == {"missing_user": 1, "not_finite": 1}
-    assert pairs(tmp_path) == {("1", "t"): 1.5, ("3", "t"): 1.5}
+    assert values_by_ids(tmp_path / "out") == {("1", "t"): 1.5, ("3", "t"): 1.5}
     assert set(pd.read_parquet(tmp_path / "out" / "interactions")["time"]) == {1241478537}
     assert counted.examples["missing_user"] == ['{"track":"t","rating":2.0}']
 
@@ -215,7 +197,7 @@ def test_an_expression_over_bad_text_rejects_the_row(spark: SparkSession, tmp_pa
     about = PLAYS | {"value": "2 * plays + int(boolean(liked))"}
     content = b"user,track,plays,liked\nu,t,1.5,true\nv,t,many,1\nw,t,2,maybe\nx,t,1,0\n"
     counted = read(spark, tmp_path, about, content)
-    assert pairs(tmp_path) == {("u", "t"): 4.0, ("x", "t"): 2.0}
+    assert values_by_ids(tmp_path / "out") == {("u", "t"): 4.0, ("x", "t"): 2.0}
     assert counted.rejected == {"not_a_number": 2}
 
 
@@ -278,4 +260,4 @@ def test_a_compressed_file_that_was_cut_off_is_damaged(spark: SparkSession, tmp_
 def test_a_directory_in_place_of_a_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "plays.csv").mkdir()
     with pytest.raises(MissingInput, match=r"plays.csv is a directory: name the files in it"):
-        ingest(spark, described(PLAYS), tmp_path, tmp_path, 1.0)
+        ingest(spark, dataset_of(PLAYS), tmp_path, tmp_path, 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
+from support.datasets import HEADERLESS, PLAYS, RATINGS, Ingested, dataset_of, ingest_into, write_csv
 
 from common.errors import MissingInput, UserError
-from config.dataset import Dataset, load_dataset
+from config.dataset import load_dataset
 from models.assemble_version import VersionInputs, assemble_version
 from models.recommender import recommend
 from spark.ingest.raw_to_parquet import REASONS, IngestCounts, indexed, ingest, parse, track_details, user_details
@@ -21,73 +21,9 @@ from spark.ingest.readers import read_table
 LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
 
 
-RATINGS: dict[str, Any] = {
-    "path": "ratings.csv",
-    "user": "user",
-    "track": "track",
-    "value": "rating",
-    "time": "time",
-    "feedback": "rating",
-    "rating_range": [1, 5],
-    "duplicates": "latest",
-}
-PLAYS: dict[str, Any] = {
-    "path": "plays.csv",
-    "user": "user",
-    "track": "track",
-    "value": "plays",
-    "feedback": "plays",
-    "duplicates": "sum",
-}
-HEADERLESS: dict[str, Any] = PLAYS | {"header": False, "columns": ["user", "track", "plays"]}
-
-
-def described(interactions: dict[str, Any], **tables: dict[str, Any]) -> Dataset:
-    """A dataset with these tables."""
-    return Dataset.model_validate({"name": "mine", "title": "Mine", "interactions": interactions, **tables})
-
-
-def put(directory: Path, **files: str | bytes) -> Path:
-    """Writes `<name>.csv` files; returns the directory."""
-    directory.mkdir(exist_ok=True)
-    for name, content in files.items():
-        data = content if isinstance(content, bytes) else content.encode("utf-8")
-        (directory / f"{name}.csv").write_bytes(data)
-    return directory
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What ingest reported and wrote."""
-
-    counted: IngestCounts
-    into: Path
-
-    def table(self, name: str) -> pd.DataFrame:
-        """One of the four outputs."""
-        return pd.read_parquet(self.into / name)
-
-    def by_index(self, name: str) -> pd.DataFrame:
-        """Users or tracks in the order of their indexes."""
-        return self.table(name).sort_values("index", ignore_index=True)
-
-    def pairs(self) -> dict[tuple[str, str], float]:
-        """The interactions' values by the users' and tracks' own ids."""
-        users, tracks = self.by_index("users")["user_id"], self.by_index("tracks")["track_id"]
-        rows = self.table("interactions").itertuples()
-        return {(users[row.user], tracks[row.track]): row.value for row in rows}
-
-
-def ingested(spark: SparkSession, dataset: Dataset, raw: Path, max_reject_fraction: float = 0.0) -> Outcome:
-    """Runs ingest into `<raw>-out`."""
-    into = raw.with_name(f"{raw.name}-out")
-    into.mkdir()
-    return Outcome(ingest(spark, dataset, raw, into, max_reject_fraction), into)
-
-
 def understood(spark: SparkSession, raw: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows as `parse` has them, `reason` among their columns."""
-    interactions = described(about).interactions
+    interactions = dataset_of(about).interactions
     rows = parse(read_table(spark, raw, interactions), interactions).collect()
     return [row.asDict() | {"reason": row["reject"] and row["reject"].split("\t")[0]} for row in rows]
 
@@ -123,18 +59,18 @@ DIRTY_ROWS: dict[str, str | None] = {
 
 
 @pytest.fixture(scope="module")
-def dirty(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def dirty(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     """Ratings with each kind of dirt."""
     text = "user,track,rating,time\n" + "\n".join(DIRTY_ROWS) + "\n"
-    raw = put(tmp_path_factory.mktemp("dirty") / "raw", ratings=text.encode().replace("\ufffd".encode(), b"\xff"))
-    return ingested(spark, described(RATINGS), raw, max_reject_fraction=0.9)
+    raw = write_csv(tmp_path_factory.mktemp("dirty") / "raw", ratings=text.encode().replace("\ufffd".encode(), b"\xff"))
+    return ingest_into(spark, dataset_of(RATINGS), raw, max_reject_fraction=0.9)
 
 
 def test_each_kind_of_dirt_occurs_in_the_example() -> None:
     assert {reason for reason in DIRTY_ROWS.values() if reason} == set(REASONS)
 
 
-def test_every_raw_row_is_kept_or_rejected(dirty: Outcome) -> None:
+def test_every_raw_row_is_kept_or_rejected(dirty: Ingested) -> None:
     rejected = [reason for reason in DIRTY_ROWS.values() if reason]
     assert dirty.counted.read == len(DIRTY_ROWS)
     assert dirty.counted.kept == len(DIRTY_ROWS) - len(rejected)
@@ -142,17 +78,17 @@ def test_every_raw_row_is_kept_or_rejected(dirty: Outcome) -> None:
     assert list(dirty.counted.rejected) == list(REASONS)
 
 
-def test_a_reject_carries_its_raw_row_and_the_first_reason_that_applies(dirty: Outcome) -> None:
+def test_a_reject_carries_its_raw_row_and_the_first_reason_that_applies(dirty: Ingested) -> None:
     found = dirty.table("rejects").itertuples(index=False, name=None)
     expected = [(reason, row.strip()) for row, reason in DIRTY_ROWS.items() if reason]
     assert sorted((reason, row.strip()) for reason, row in found) == sorted(expected)
 
 
-def test_kept_rows_are_trimmed_and_unquoted(dirty: Outcome) -> None:
+def test_kept_rows_are_trimmed_and_unquoted(dirty: Ingested) -> None:
     assert dirty.pairs() == {("u1", "t1"): 4.0, ("u2", "t1"): 5.0, ("u2", "t2"): 3.0, ("u,3", 't "3"'): 1.0}
 
 
-def test_the_outputs_have_their_columns_and_types(dirty: Outcome) -> None:
+def test_the_outputs_have_their_columns_and_types(dirty: Ingested) -> None:
     types = dirty.table("interactions").dtypes.astype(str).to_dict()
     assert types == {"user": "int32", "track": "int32", "value": "float64", "time": "int64"}
     assert dirty.table("users").columns.tolist() == ["index", "user_id", "hash", "interactions"]
@@ -183,8 +119,8 @@ u4,t1,2,100
 def test_a_pair_that_occurs_twice_becomes_one_by_the_rule(
     spark: SparkSession, tmp_path: Path, rule: str, values: dict[str, float]
 ) -> None:
-    outcome = ingested(
-        spark, described(RATINGS | {"duplicates": rule}), put(tmp_path / "raw", ratings=TWICE + "u1,t2,1,1\n")
+    outcome = ingest_into(
+        spark, dataset_of(RATINGS | {"duplicates": rule}), write_csv(tmp_path / "raw", ratings=TWICE + "u1,t2,1,1\n")
     )
     assert outcome.pairs() == {(user, "t1"): value for user, value in values.items()} | {("u1", "t2"): 1}
     times = outcome.table("interactions").query("track == 0")["time"].tolist()
@@ -193,18 +129,18 @@ def test_a_pair_that_occurs_twice_becomes_one_by_the_rule(
 
 
 def test_the_latest_is_the_latest_and_not_the_highest(spark: SparkSession, tmp_path: Path) -> None:
-    raw = put(tmp_path / "raw", ratings="user,track,rating,time\nu,t,5,100\nu,t,1,200\n")
-    assert ingested(spark, described(RATINGS), raw).pairs() == {("u", "t"): 1.0}
+    raw = write_csv(tmp_path / "raw", ratings="user,track,rating,time\nu,t,5,100\nu,t,1,200\n")
+    assert ingest_into(spark, dataset_of(RATINGS), raw).pairs() == {("u", "t"): 1.0}
 
 
 def test_events_count_one_each(spark: SparkSession, tmp_path: Path) -> None:
     events = {key: value for key, value in PLAYS.items() if key != "value"} | {"feedback": "events"}
-    raw = put(tmp_path / "raw", plays="user,track\nu,t\nu,t\nu,s\n")
-    assert ingested(spark, described(events), raw).pairs() == {("u", "s"): 1.0, ("u", "t"): 2.0}
+    raw = write_csv(tmp_path / "raw", plays="user,track\nu,t\nu,t\nu,s\n")
+    assert ingest_into(spark, dataset_of(events), raw).pairs() == {("u", "s"): 1.0, ("u", "t"): 2.0}
 
 
 def test_plays_of_no_more_than_nothing_are_out_of_range(spark: SparkSession, tmp_path: Path) -> None:
-    raw = put(tmp_path, plays="user,track,plays\nu,a,0\nu,b,-3\nu,c,0.5\n")
+    raw = write_csv(tmp_path, plays="user,track,plays\nu,a,0\nu,b,-3\nu,c,0.5\n")
     found = {row["track_id"]: row["reason"] for row in understood(spark, raw, PLAYS)}
     assert found == {"a": "out_of_range", "b": "out_of_range", "c": None}
 
@@ -213,15 +149,15 @@ def test_interactions_are_sorted_in_ranges_of_users_whatever_the_files(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [f"u{n * 7919 % 101:03},t{n % 13},{n % 5 + 1},{n % 17}\n" for n in range(2_000)]
-    raw = put(tmp_path / "raw", ratings="user,track,rating,time\n" + "".join(lines))
-    mean = described(RATINGS | {"duplicates": "mean"})
-    whole = ingested(spark, mean, raw)
-    shuffled = put(tmp_path / "more", ratings="".join(["user,track,rating,time\n", *reversed(lines)]))
+    raw = write_csv(tmp_path / "raw", ratings="user,track,rating,time\n" + "".join(lines))
+    mean = dataset_of(RATINGS | {"duplicates": "mean"})
+    whole = ingest_into(spark, mean, raw)
+    shuffled = write_csv(tmp_path / "more", ratings="".join(["user,track,rating,time\n", *reversed(lines)]))
     monkeypatch.setattr("spark.ingest.encode_interactions.RANGE_ROWS", 300)
     monkeypatch.setattr("spark.ingest.encode_interactions.CHUNK_ROWS", 1)
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 170)
     try:
-        cut = ingested(spark, mean, shuffled)
+        cut = ingest_into(spark, mean, shuffled)
     finally:
         spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
     files = sorted((cut.into / "interactions").iterdir())
@@ -234,9 +170,9 @@ def test_interactions_are_sorted_in_ranges_of_users_whatever_the_files(
 
 def test_users_of_the_file_need_not_have_listened(spark: SparkSession, tmp_path: Path) -> None:
     users = "id\n" + "".join(f"silent{n}\n" for n in range(50))
-    dataset = described(RATINGS, users={"path": "users.csv", "id": "id"})
-    raw = put(tmp_path / "raw", ratings="user,track,rating,time\nz,a,4,1\nz,b,2,1\n", users=users)
-    outcome = ingested(spark, dataset, raw)
+    dataset = dataset_of(RATINGS, users={"path": "users.csv", "id": "id"})
+    raw = write_csv(tmp_path / "raw", ratings="user,track,rating,time\nz,a,4,1\nz,b,2,1\n", users=users)
+    outcome = ingest_into(spark, dataset, raw)
     assert outcome.pairs() == {("z", "a"): 4.0, ("z", "b"): 2.0}
     assert len(outcome.table("users")) == 51
 
@@ -253,7 +189,7 @@ def test_indexes_are_dense_and_in_the_order_of_the_ids() -> None:
 
 
 LONG = "b80344d063b5ccb3212f76538f3d9e43d87dca9e" * 3
-CATALOGUE = described(
+CATALOGUE = dataset_of(
     PLAYS,
     tracks={"path": "tracks.csv", "id": "id", "title": "upper(name)", "artist": "artist"},
     tags={"path": "tags.csv", "track": "track", "tag": "tag"},
@@ -271,18 +207,18 @@ CATALOGUE_FILES = {
 
 
 @pytest.fixture(scope="module")
-def catalogued(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def catalogued(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     """Plays with a catalogue, tags and users."""
-    raw = put(tmp_path_factory.mktemp("catalogued") / "raw", **CATALOGUE_FILES)
-    return ingested(spark, CATALOGUE, raw)
+    raw = write_csv(tmp_path_factory.mktemp("catalogued") / "raw", **CATALOGUE_FILES)
+    return ingest_into(spark, CATALOGUE, raw)
 
 
-def test_ids_stay_the_strings_that_they_are(catalogued: Outcome) -> None:
+def test_ids_stay_the_strings_that_they_are(catalogued: Ingested) -> None:
     assert catalogued.by_index("users")["user_id"].tolist() == ["00042", "42", LONG, "silent"]
     assert catalogued.pairs() == {(LONG, "t1"): 7.0, ("00042", "t1"): 1.0, ("00042", "tX"): 2.0, ("42", "t2"): 3.0}
 
 
-def test_tracks_are_those_of_the_catalogue_and_those_that_were_heard(catalogued: Outcome) -> None:
+def test_tracks_are_those_of_the_catalogue_and_those_that_were_heard(catalogued: Ingested) -> None:
     tracks = catalogued.by_index("tracks").drop(columns="hash")
     assert tracks.columns.tolist() == ["index", "track_id", "title", "artist", "genre", "tags", "rows", "popularity"]
     rows = tracks.astype(object).where(tracks.notna(), None)
@@ -298,7 +234,7 @@ def test_tracks_are_those_of_the_catalogue_and_those_that_were_heard(catalogued:
     assert catalogued.counted.unusable == {"users": 0, "tracks": 2}
 
 
-def test_users_are_those_of_the_file_and_those_who_listened(catalogued: Outcome) -> None:
+def test_users_are_those_of_the_file_and_those_who_listened(catalogued: Ingested) -> None:
     users = catalogued.by_index("users").drop(columns=["hash", "rows"])
     assert users.columns.tolist() == ["index", "user_id", "age", "country", "interactions"]
     rows = users.astype(object).where(users.notna(), None).values.tolist()
@@ -311,26 +247,26 @@ def test_users_are_those_of_the_file_and_those_who_listened(catalogued: Outcome)
 
 
 @pytest.fixture(scope="module")
-def plain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def plain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     """Plays and nothing else, one of the four rows a reject."""
     text = "user,track,plays\n!,t0,1\n42,t2,9\n42,t0,many\nu,t0,1\n"
-    return ingested(spark, described(PLAYS), put(tmp_path_factory.mktemp("plain") / "raw", plays=text), 0.25)
+    return ingest_into(spark, dataset_of(PLAYS), write_csv(tmp_path_factory.mktemp("plain") / "raw", plays=text), 0.25)
 
 
-def test_rejects_up_to_the_fraction_are_accepted(plain: Outcome) -> None:
+def test_rejects_up_to_the_fraction_are_accepted(plain: Ingested) -> None:
     assert plain.counted == IngestCounts(
         read=4, rejected={"not_a_number": 1}, kept=3, merged=0, unusable={},
         examples={"not_a_number": ["42,t0,many"]},
     )  # fmt: skip
 
 
-def test_an_id_has_the_same_hash_in_another_dataset(catalogued: Outcome, plain: Outcome) -> None:
+def test_an_id_has_the_same_hash_in_another_dataset(catalogued: Ingested, plain: Ingested) -> None:
     first, other = (outcome.table("users").set_index("user_id")["hash"] for outcome in (catalogued, plain))
     assert first["42"] == other["42"]
     assert first.is_unique
 
 
-def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Outcome, tmp_path: Path) -> None:
+def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Ingested, tmp_path: Path) -> None:
     version, model, lists = (tmp_path / name for name in ("v1", "model", "lists"))
     similar, tiers, evaluation = (tmp_path / name for name in ("similar", "tiers.parquet", "evaluation.parquet"))
     for directory in (version, model, lists, similar):
@@ -347,22 +283,22 @@ def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Outcome, t
 
 
 def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> None:
-    dataset = described(
+    dataset = dataset_of(
         PLAYS,
         tracks={"path": "tracks.csv", "id": "id"},
         tags={"path": "tags.csv", "track": "track", "tag": "tag"},
     )
-    put(tmp_path, tracks="id,x\nt,\n", tags="user,track,tag\na,t,\nb,t,\nc,t,jazz\nd,t\n")
+    write_csv(tmp_path, tracks="id,x\nt,\n", tags="user,track,tag\na,t,\nb,t,\nc,t,jazz\nd,t\n")
     details = track_details(spark, dataset, tmp_path)
     assert details is not None
     assert details.select(["genre", "tags"]).to_pylist() == [{"genre": "jazz", "tags": ["jazz"]}]
 
 
 def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> None:
-    about = described(PLAYS | {"path": "day-*.csv"}).interactions
-    raw = put(tmp_path, **{"day-1": "user,track,plays\nu,t,1\n", "day-2": "user,track,plays\nv,t,1\n"})
+    about = dataset_of(PLAYS | {"path": "day-*.csv"}).interactions
+    raw = write_csv(tmp_path, **{"day-1": "user,track,plays\nu,t,1\n", "day-2": "user,track,plays\nv,t,1\n"})
     assert sorted(row["user"] for row in read_table(spark, raw, about).collect()) == ["u", "v"]
-    put(tmp_path, **{"day-3": "track,user,plays\nt,w,1\n"})
+    write_csv(tmp_path, **{"day-3": "track,user,plays\nt,w,1\n"})
     with pytest.raises(UserError, match=r"day-3\.csv and .*day-1\.csv have different headers"):
         read_table(spark, raw, about)
 
@@ -386,32 +322,32 @@ def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> Non
 def test_files_as_people_write_them_are_read(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes
 ) -> None:
-    rows = understood(spark, put(tmp_path, plays=content), about)
+    rows = understood(spark, write_csv(tmp_path, plays=content), about)
     found = {row["user_id"]: (row["track_id"], row["value"], row["reason"]) for row in rows}
     assert found["u"] == ("t", 3.0, None)
 
 
 def test_a_directory_whose_name_looks_like_a_pattern_is_read(spark: SparkSession, tmp_path: Path) -> None:
-    raw = put(tmp_path / "mine [old] {1}", plays="user,track,plays\nu,t,3\n")
-    assert read_table(spark, raw, described(PLAYS).interactions).count() == 1
+    raw = write_csv(tmp_path / "mine [old] {1}", plays="user,track,plays\nu,t,3\n")
+    assert read_table(spark, raw, dataset_of(PLAYS).interactions).count() == 1
 
 
 def test_a_missing_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=f"There is no plays.csv in {tmp_path}"):
-        ingest(spark, described(PLAYS), tmp_path, tmp_path / "out", 0.0)
+        ingest(spark, dataset_of(PLAYS), tmp_path, tmp_path / "out", 0.0)
 
 
 @pytest.mark.parametrize("absent", ["tracks", "tags", "names", "users"])
 def test_a_missing_file_of_another_table_is_named(spark: SparkSession, tmp_path: Path, absent: str) -> None:
-    put(tmp_path, **{name: text for name, text in CATALOGUE_FILES.items() if name != absent})
+    write_csv(tmp_path, **{name: text for name, text in CATALOGUE_FILES.items() if name != absent})
     with pytest.raises(MissingInput, match=f"There is no {absent}.csv in"):
         (user_details if absent == "users" else track_details)(spark, CATALOGUE, tmp_path)
 
 
 def test_a_missing_column_is_named_with_the_nearest_one(spark: SparkSession, tmp_path: Path) -> None:
-    raw = put(tmp_path / "raw", plays="user,track,playz\nu,t,1\n")
+    raw = write_csv(tmp_path / "raw", plays="user,track,playz\nu,t,1\n")
     with pytest.raises(UserError) as caught:
-        ingested(spark, described(PLAYS), raw)
+        ingest_into(spark, dataset_of(PLAYS), raw)
     assert str(caught.value) == (
         "plays.csv has no column 'plays' ([interactions] value) (did you mean 'playz'?); it has playz, track, user."
     )
@@ -420,9 +356,9 @@ def test_a_missing_column_is_named_with_the_nearest_one(spark: SparkSession, tmp
 def test_a_missing_column_is_not_told_by_spark_as_well(
     spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    raw = put(tmp_path, plays="user,track,playz\nu,t,1\n")
+    raw = write_csv(tmp_path, plays="user,track,playz\nu,t,1\n")
     for value in ("plays", "2 * plays"):
-        about = described(PLAYS | {"value": value}).interactions
+        about = dataset_of(PLAYS | {"value": value}).interactions
         with pytest.raises(UserError):
             parse(read_table(spark, raw, about), about)
     told = capfd.readouterr()
@@ -430,9 +366,9 @@ def test_a_missing_column_is_not_told_by_spark_as_well(
 
 
 def test_too_many_rejects_are_refused_with_reasons_and_an_example(spark: SparkSession, tmp_path: Path) -> None:
-    raw = put(tmp_path / "raw", plays="user,track,plays\nu,t,1\nu,s,many\nu,r,lots\nu\n")
+    raw = write_csv(tmp_path / "raw", plays="user,track,plays\nu,t,1\nu,s,many\nu,r,lots\nu\n")
     with pytest.raises(UserError) as caught:
-        ingested(spark, described(PLAYS), raw, max_reject_fraction=0.74)
+        ingest_into(spark, dataset_of(PLAYS), raw, max_reject_fraction=0.74)
     said = str(caught.value)
     assert said.startswith(f"{raw / 'plays.csv'}: 3 of 4 rows were rejected (not_a_number 2 times, e.g. 'u,")
     assert "malformed_row 1 times, e.g. 'u', not 3 fields between ',')" in said
@@ -440,9 +376,9 @@ def test_too_many_rejects_are_refused_with_reasons_and_an_example(spark: SparkSe
 
 
 def test_a_file_of_nothing_but_rejects_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    raw = put(tmp_path / "raw", plays="user,track,plays\nu,t,many\n")
+    raw = write_csv(tmp_path / "raw", plays="user,track,plays\nu,t,many\n")
     with pytest.raises(UserError, match="1 of 1 rows were rejected"):
-        ingested(spark, described(PLAYS), raw, max_reject_fraction=1.0)
+        ingest_into(spark, dataset_of(PLAYS), raw, max_reject_fraction=1.0)
 
 
 @pytest.mark.parametrize(
@@ -457,9 +393,9 @@ def test_a_file_of_nothing_but_rejects_is_refused(spark: SparkSession, tmp_path:
 def test_a_file_that_cannot_be_used_is_named(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes, said: str
 ) -> None:
-    raw = put(tmp_path / "raw", plays=content)
+    raw = write_csv(tmp_path / "raw", plays=content)
     with pytest.raises(UserError, match=said) as caught:
-        ingested(spark, described(about), raw)
+        ingest_into(spark, dataset_of(about), raw)
     assert "plays.csv" in str(caught.value)
 
 
@@ -467,7 +403,7 @@ def test_a_file_that_cannot_be_used_is_named(
 def test_lastfm_2k_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
     into = tmp_path / "out"
     into.mkdir()
-    outcome = Outcome(ingest(spark, load_dataset("lastfm-2k"), LASTFM, into, 0.01), into)
+    outcome = Ingested(ingest(spark, load_dataset("lastfm-2k"), LASTFM, into, 0.01), into)
     assert (outcome.counted.read, outcome.counted.interactions) == (92_834, 92_834)
     assert outcome.counted.rejected == {}
     users, artists = outcome.table("users"), outcome.table("tracks")
