@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from pydantic import BaseModel
 from support.published import CURVES, HOSTILE, TRACKS, USERS, publish, record, stage, started
 
-from models import registry
+from models.registry import VersionRegistry
 from models.serving_store import FILE
 from webapp.api import schemas
 
@@ -165,7 +165,7 @@ class TestWhatIsPublished:
     def test_a_promotion_takes_effect_at_the_next_request(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2")
         for before, version in itertools.pairwise(["v2", "v1", "v2"]):
-            registry.promote(roots[0] / "tiny", version, expected=before, by="user")
+            VersionRegistry(roots[0] / "tiny").promote(version, expected=before, by="user")
             assert ask(client, "users/u1/recommendations")["version"] == version
 
     def test_requests_are_counted_by_endpoint(self, client: FlaskClient) -> None:

@@ -79,7 +79,7 @@ class TestDamagedOutput:
 
     @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
     def test_is_made_again_and_not_read(self, how: str, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
-        file = next((pipeline.data / "work" / "synthetic" / "Split").glob("*/dealt/part=train/*.parquet"))
+        file = next((pipeline.data / "work" / "synthetic" / "Split").glob("*/parts/part=train/*.parquet"))
         damage(file, how)
         ran = pipeline.run(Train, settings=self.ANEW, model="als")
         assert ran.succeeded
