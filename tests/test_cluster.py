@@ -102,4 +102,4 @@ def test_a_whole_run_on_a_cluster_that_loses_a_worker_publishes_the_same_version
     lists = [ds.dataset(version / "recommendations").to_table() for version in (here, there)]
     assert lists[0].equals(lists[1])
     shipped = [path for path in (roots.data / "code").iterdir() if path.is_dir()]
-    assert [(shipped[0] / "spark" / "topk.py").is_file(), len(shipped)] == [True, 1]
+    assert [(shipped[0] / "spark" / "lists" / "topk.py").is_file(), len(shipped)] == [True, 1]

@@ -460,8 +460,8 @@ class TestFingerprints:
 
     def test_change_with_the_code_that_a_stage_declares(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = self.fingerprint(Generate, Roots(tmp_path))
-        monkeypatch.setattr("workflow.fingerprint.sha256", lambda path: "changed")
-        assert self.fingerprint(Generate, Roots(tmp_path)) != first
+        monkeypatch.setattr("workflow.source_tracing.sha256", lambda path: "changed")
+        assert self.fingerprint(Generate, Roots(tmp_path / "without a cache")) != first
 
 
 def test_a_run_waits_for_another_and_finds_the_work_done(
