@@ -6,9 +6,11 @@ import argparse
 import errno
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import waitress
@@ -44,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, _stop)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for every request that waits for a thread
     with listener:
         server = waitress.create_server(
@@ -58,6 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Encore is at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C stops it).", said, sep="\n", flush=True)
         server.run()
     return 0
+
+
+def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:
+    """Stop the server in order.
+
+    Without a handler, the kernel ignores SIGTERM for process 1 of a container.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise SystemExit(0)
 
 
 def _parser() -> argparse.ArgumentParser:
