@@ -35,6 +35,7 @@ from workflow.console import Console
 from workflow.failures import failure_message
 from workflow.fingerprint import RawFiles
 from workflow.log_files import redact_terminal, start_logging
+from workflow.next_steps import task_graph_address
 from workflow.planning import GraphTask, PlannedStage, dependencies_first
 from workflow.retention import touch
 from workflow.run_summary import FinishedRun, nothing_to_do, summary
@@ -381,7 +382,7 @@ class RunContext:
         if answers(url_of_luigid()):
             self._registered = True
             enable_failover(self.console.say)
-            self.console.say(f"The task graph is at {url_of_luigid().rstrip('/')}/")
+            self.console.say(f"The task graph is at {task_graph_address(url_of_luigid())}")
         else:
             schedule_alone(self.console.say)
 

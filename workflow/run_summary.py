@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from common.durable import read_json
 from config.dataset import Dataset
 from config.metrics import metric_info
 from models.promotion_gate import BASELINE
+from workflow.next_steps import next_steps, shorten_path
 
 _SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
-DEFAULT_DATASET = "synthetic"
 
 
 def nothing_to_do(dataset: Dataset, version: str | None) -> str:
@@ -42,7 +41,7 @@ def summary(run: FinishedRun) -> str:
     """The last lines of a run that succeeded."""
     directory = run.version
     if directory is None:
-        return f"Done in {run.duration_s:.1f} s; the log is {_short(run.log)}."
+        return f"Done in {run.duration_s:.1f} s; the log is {shorten_path(run.log)}."
     metrics, manifest = read_json(directory / "metrics.json"), read_json(directory / "manifest.json")
     counts, profile = manifest["counts"], read_json(directory / "profile.json")
     told = [
@@ -59,7 +58,7 @@ def summary(run: FinishedRun) -> str:
         *_tuned(read_json(directory / "tuning.json")),
         *_worth_knowing(profile),
         "",
-        *_where_to_look(run.dataset, directory, run.log),
+        *_next_steps(run.dataset, directory, run.log),
     ]
     return "\n".join(told)
 
@@ -136,23 +135,10 @@ def _worth_knowing(profile: dict[str, Any]) -> list[str]:
     return ["", "Worth knowing of the data:", *(f"  {sentence}" for sentence in said)] if said else []
 
 
-def _where_to_look(dataset: str, version: Path, log: Path) -> list[str]:
-    """Commands for what comes next."""
+def _next_steps(dataset: str, version: Path, log: Path) -> list[str]:
+    """Lines with the commands for what comes next."""
     from models.serving_store import ServingStore
 
     with ServingStore(version) as store:
-        someone = store.users(limit=1)[0].user_id
-    other = "" if dataset == DEFAULT_DATASET else f" DATASET={dataset}"
-    verbs = {
-        "make serve": "metrics, and everybody's recommendations, at http://127.0.0.1:8000",
-        f"make recommend ID={shlex.quote(someone)}{other}": "one user's list, here",
-        "make luigid": "the task graph of runs with SCHEDULER=luigid, at http://127.0.0.1:8082",
-        _short(log): "what Luigi and Spark said",
-    }
-    width = max(map(len, verbs)) + 3
-    return [f"  {verb:<{width}}{what}" for verb, what in verbs.items()]
-
-
-def _short(path: Path) -> str:
-    """Relative to the working directory where it lies below."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+        user_id = store.users(limit=1)[0].user_id
+    return next_steps(dataset, user_id, log)
