@@ -1,4 +1,4 @@
-"""What of the containers can be checked without an engine."""
+"""Dockerfile, compose.yaml and the entrypoint without a container engine; tests/check_image.py uses an engine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,83 +15,244 @@ from typing import Any
 import pytest
 import yaml
 from luigi.cmdline_parser import CmdlineParser
+from support.docker_context import context_filter
 from support.processes import eventually, unused_port
 
 from common.errors import UserError
 from config.paths import PROJECT
+from config.settings import spark_session
+from models import __main__ as models_cli
 from spark.runtime import standalone
-from webapp import __main__ as page
+from webapp import __main__ as webapp_cli
 from webapp import create_app
-from workflow import __main__ as runs
+from workflow import __main__ as workflow_cli
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text(encoding="utf-8"))
-DOCKERFILE = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
-
-
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-JAVA = {"worker", "pipeline"}
-"""What runs stages' work in Java, which loads compression libraries that it unpacks into /tmp."""
+MIB = 1 << 20
+
+# -- the build context ---------------------------------------------------------------------------------------------
 
 
-def test_the_services_are_those_of_the_project() -> None:
-    assert set(SERVICES) == {"luigid", "web", "master", "worker", "pipeline"}
-    assert {service["image"] for service in SERVICES.values()} == {"encore:local"}
-    assert [service["build"] for service in SERVICES.values() if "build" in service] == ["."]
-    assert set(COMPOSE["volumes"]) == {"data", "models"}
+@pytest.fixture(scope="module")
+def in_context() -> Any:
+    return context_filter((PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines())
+
+
+def test_docker_ignores_the_trailing_slash_of_a_pattern() -> None:
+    is_included = context_filter(["models/*/", "**/cache", "!models/kept.py"])
+    assert not is_included("models/registry.py")
+    assert is_included("models/kept.py")
+    assert not is_included("a/b/cache/file")
+    assert is_included("a/b/cached")
+
+
+def test_context_has_every_module_and_data_file_of_the_packages(in_context: Any) -> None:
+    setuptools = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    files = [file for name in setuptools["packages"] for file in (PROJECT / name.replace(".", "/")).glob("*.py")]
+    for name, globs in setuptools["package-data"].items():
+        data = [file for pattern in globs for file in (PROJECT / name.replace(".", "/")).glob(pattern)]
+        assert data, f"package-data of {name} matches no file"
+        files += data
+    assert len(files) > len(setuptools["packages"])
+    assert [str(file) for file in files if not in_context(str(file.relative_to(PROJECT)))] == []
+
+
+def test_packages_are_all_declared() -> None:
+    """A package that pyproject.toml does not list is neither installed nor imported by the image's build."""
+    setuptools = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    roots = {name.split(".")[0] for name in setuptools["packages"]}
+    found = {
+        ".".join(file.parent.relative_to(PROJECT).parts)
+        for root in roots
+        for file in (PROJECT / root).rglob("__init__.py")
+    }
+    assert found == set(setuptools["packages"])
+
+
+def test_context_has_what_the_dockerfile_and_the_installation_read(in_context: Any) -> None:
+    dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    copied = [name for name in re.findall(r"^COPY (?!--from)(\S+)", dockerfile, re.MULTILINE) if name != "."]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*copied, project["readme"], *project["license-files"], "pyproject.toml", "luigi.cfg"]
+    entrypoints = set(re.findall(r"/opt/encore/([\w.-]+)", dockerfile))
+    assert [name for name in [*needed, *entrypoints] if not (PROJECT / name).is_file() or not in_context(name)] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/synthetic/current",
+        "models/synthetic/0123abcd/factors.bin",
+        "models/songs/0123abcd/manifest.json",
+        "data/raw/songs/plays.tsv",
+        "data/web/token",
+        "config/__pycache__/paths.pyc",
+        ".git/HEAD",
+        ".env",
+        ".venv/bin/python",
+        "tests/test_docker.py",
+    ],
+)
+def test_context_has_no_versions_data_or_secrets(in_context: Any, path: str) -> None:
+    assert not in_context(path)
+
+
+# -- compose.yaml --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_may_do_no_more_than_it_must(name: str) -> None:
+def test_services_run_without_privileges(name: str) -> None:
     service = SERVICES[name]
-    assert service["user"] == "10001:10001"
+    assert service["user"].split(":")[0] not in ("0", "root")
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["tmpfs"] == ["/tmp:mode=1777,exec" if name in JAVA else "/tmp:mode=1777"]
-    assert service["mem_limit"] == ("4g" if name in JAVA else "1g")
-    assert service["cpus"] and service["pids_limit"]
-    assert service["volumes"] == ["data:/srv/data", "models:/srv/models"]
+    assert "no-new-privileges:true" in service["security_opt"]
     assert not {"privileged", "network_mode", "pid", "ipc", "cap_add", "devices"} & service.keys()
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_only_the_two_pages_are_published() -> None:
-    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"luigid": ["127.0.0.1:8082:8082"], "web": ["127.0.0.1:8000:8000"]}
+def test_compose_needs_no_variable() -> None:
+    """A variable without a default would make `docker compose ps` and `down` fail."""
+    text = (PROJECT / "compose.yaml").read_text(encoding="utf-8")
+    variables = re.findall(r"\$\{[^}]*\}?", text)
+    assert variables
+    assert [variable for variable in variables if not re.fullmatch(r"\$\{\w+:-[^}]*\}", variable)] == []
 
 
-def test_a_run_is_a_job_and_the_rest_stays_up() -> None:
-    assert [name for name, service in SERVICES.items() if "restart" not in service] == ["pipeline"]
-    assert SERVICES["pipeline"]["profiles"] == ["pipeline"]
-    assert SERVICES["worker"]["deploy"]["replicas"] == 2
+def mebibytes(size: str) -> int:
+    """Convert Docker's and Java's notation of a size."""
+    return int(size[:-1]) * {"m": 1, "g": 1024}[size[-1].lower()]
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_whom_a_service_waits_for_says_when_it_is_healthy(name: str) -> None:
-    service = SERVICES[name]
-    assert service["healthcheck"]["test"] == ["CMD", "/opt/encore/docker-entrypoint.sh", "health"]
-    needed = service.get("depends_on", {})
-    assert all(needed[other] == {"condition": "service_healthy"} and other in SERVICES for other in needed)
-    assert set(needed) == {"pipeline": {"luigid", "worker"}, "worker": {"master"}}.get(name, set())
+def test_java_fits_into_the_memory_limits() -> None:
+    """Java needs up to a quarter more than its heap; Python beside it needs half a gigabyte for each core."""
+    python_mib = 512
+    for name in ("web", "luigid"):
+        assert mebibytes(SERVICES[name]["mem_limit"]) >= 2 * python_mib
+    master = SERVICES["master"]
+    assert 1.25 * mebibytes(master["environment"]["SPARK_DAEMON_MEMORY"]) <= mebibytes(master["mem_limit"])
+    worker = SERVICES["worker"]
+    given = standalone.parser().parse_args(worker["command"])
+    heaps = mebibytes(given.memory) + mebibytes(worker["environment"]["SPARK_DAEMON_MEMORY"])
+    assert 1.25 * heaps + given.cores * python_mib <= mebibytes(worker["mem_limit"])
+    pipeline = SERVICES["pipeline"]
+    # The driver's own Python, and a worker for each core where the run uses no cluster.
+    python = (1 + pipeline["cpus"]) * python_mib
+    assert 1.25 * mebibytes(spark_session().driver_memory) + python <= mebibytes(pipeline["mem_limit"])
 
 
-def given(name: str, tmp_path: Path) -> list[str]:
-    """What a service's entrypoint starts, word by word."""
+# -- the entrypoint ------------------------------------------------------------------------------------------------
+
+
+def run_entrypoint(
+    programs: Path, *arguments: str, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the entrypoint; programs in the given directory take precedence over real ones."""
+    command = ["sh", str(PROJECT / "docker-entrypoint.sh"), *arguments]
+    path = f"{programs}:{os.environ['PATH']}"
+    known = {"PATH": path, "TMPDIR": str(programs), "SPARK_LOCAL_HOSTNAME": "10.0.0.7"}
+    return subprocess.run(command, env=known | environment, capture_output=True, text=True, check=check)
+
+
+def write_program(directory: Path, name: str, script: str) -> None:
+    (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+    (directory / name).chmod(0o755)
+
+
+def started_command(tmp_path: Path, *arguments: str, **environment: str) -> list[str]:
+    """Return the program and the arguments that the entrypoint executes."""
+    for program in ("luigi", "python"):
+        write_program(tmp_path, program, 'printf "%s\\n" "${0##*/}" "$@"')
+    return run_entrypoint(tmp_path, *arguments, **environment).stdout.splitlines()
+
+
+def service_command(tmp_path: Path, name: str) -> list[str]:
+    """Return the program and the arguments of a service of compose.yaml."""
     environment = {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
-    return called(tmp_path, *SERVICES[name]["command"], **environment)
+    return started_command(tmp_path, *SERVICES[name]["command"], **environment)
 
 
-def test_the_page_s_command_guards_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On every address, so behind the token; it answers to this machine's names and to the service's."""
-    command = given("web", tmp_path)
+PIPELINE = ["luigi", "--module", "workflow", "RecommendAll",
+            "--paths-data-root", "/srv/data", "--paths-models-root", "/srv/models"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "options"),
+    [
+        ([], {}, ["--local-scheduler"]),
+        (["--als-rank", "6 4"], {}, ["--local-scheduler", "--als-rank", "6 4"]),
+        (["pipeline", "--als-rank", "6 4"], {}, ["--local-scheduler", "--als-rank", "6 4"]),
+        (["pipeline"], {"LUIGID": "luigid"}, ["--scheduler-host", "luigid"]),
+        (["pipeline"], {"SPARK_MASTER": "spark://m:1"}, ["--spark-session-master", "spark://m:1", "--local-scheduler"]),
+    ],
+)
+def test_entrypoint_starts_the_pipeline(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], options: list[str]
+) -> None:
+    assert started_command(tmp_path, *arguments, **environment) == [*PIPELINE, *options]
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "help"])
+def test_entrypoint_prints_its_usage(tmp_path: Path, argument: str) -> None:
+    usage = run_entrypoint(tmp_path, argument).stdout
+    script = (PROJECT / "docker-entrypoint.sh").read_text(encoding="utf-8")
+    labels = re.findall(r"^    ([a-z |]+)\) *(?:$|exec)", script, re.MULTILINE)
+    commands = {name for label in labels for name in label.split(" | ")} - {"health"}
+    assert {"pipeline", "serve", "recommend", "prune"} <= commands
+    assert [name for name in commands if not re.search(rf"\b{name}\b", usage)] == []
+
+
+def test_entrypoint_runs_other_programs(tmp_path: Path) -> None:
+    assert run_entrypoint(tmp_path, "echo", "a  b").stdout == "a  b\n"
+
+
+@pytest.mark.parametrize(
+    ("cli", "arguments"),
+    [
+        (models_cli, ["recommend", "--dataset", "songs", "--", "-7"]),
+        (models_cli, ["versions"]),
+        (models_cli, ["promote", "2"]),
+        (models_cli, ["rollback"]),
+        (models_cli, ["verify"]),
+        (models_cli, ["forget", "42"]),
+        (workflow_cli, ["runs"]),
+        (workflow_cli, ["run", "--", "2026"]),
+        (workflow_cli, ["graph"]),
+        (workflow_cli, ["prune", "--dry-run"]),
+    ],
+)
+def test_entrypoint_passes_the_volumes_to_commands(tmp_path: Path, cli: Any, arguments: list[str]) -> None:
+    program, flag, module, *rest = started_command(tmp_path, *arguments)
+    assert (program, flag, f"{module}.__main__") == ("python", "-m", cli.__name__)
+    options = vars(cli._parser().parse_args(rest))
+    roots = {name: options[name] for name in ("data", "models") if name in options}
+    assert roots
+    assert roots.items() <= {"data": Path("/srv/data"), "models": Path("/srv/models")}.items()
+
+
+def test_executors_connect_to_the_address_of_the_run(tmp_path: Path) -> None:
+    """They cannot resolve the name of a container that `docker compose run` starts."""
+    write_program(tmp_path, "luigi", 'echo "$SPARK_LOCAL_HOSTNAME"')
+    write_program(tmp_path, "hostname", "echo 172.18.0.5 172.19.0.3")
+    cluster = {"SPARK_MASTER": "spark://master:7077", "SPARK_LOCAL_HOSTNAME": ""}
+    assert run_entrypoint(tmp_path, "pipeline", **cluster).stdout == "172.18.0.5\n"
+
+
+# -- the services' commands, parsed by the programs that receive them ------------------------------------------------
+
+
+def test_web_service_requires_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens on every address and answers to the names of this machine and of the service."""
+    command = service_command(tmp_path, "web")
     assert command[:3] == ["python", "-m", "webapp"]
-    assert SERVICES["web"]["environment"]["ENCORE_TOKEN"].startswith("${ENCORE_TOKEN:?")
-    asked = page._parser().parse_args([word.replace("/srv", str(tmp_path)) for word in command[3:]])
-    assert (asked.host, asked.port) == ("0.0.0.0", 8000)
+    options = webapp_cli._parser().parse_args([word.replace("/srv", str(tmp_path)) for word in command[3:]])
+    assert (options.host, options.port) == ("0.0.0.0", 8000)
+    monkeypatch.setenv("ENCORE_TOKEN", "")
     with pytest.raises(UserError, match="ENCORE_TOKEN"):
-        page._guarded(asked)
+        webapp_cli._guarded(options)
     monkeypatch.setenv("ENCORE_TOKEN", "a long random text")
-    settings, _ = page._guarded(asked)
+    settings, _ = webapp_cli._guarded(options)
     for root in (tmp_path / "models", tmp_path / "data"):
         root.mkdir(exist_ok=True)
     client = create_app(tmp_path / "models", tmp_path / "data", settings).test_client()
@@ -105,160 +267,105 @@ def test_the_page_s_command_guards_it(tmp_path: Path, monkeypatch: pytest.Monkey
     assert status("/metrics", "web:8000", "a long random text") == 200
 
 
-def test_luigid_s_command_is_one_that_there_is(tmp_path: Path) -> None:
-    command = given("luigid", tmp_path)
+def test_luigid_service_listens_on_the_published_port(tmp_path: Path) -> None:
+    command = service_command(tmp_path, "luigid")
     assert command[:3] == ["python", "-m", "workflow"]
-    asked = runs._parser().parse_args(command[3:])
-    assert (asked.address, asked.port, asked.data) == ("0.0.0.0", 8082, Path("/srv/data"))
+    options = workflow_cli._parser().parse_args(command[3:])
+    assert (options.address, options.data) == ("0.0.0.0", Path("/srv/data"))
+    assert [port.split(":")[-1] for port in SERVICES["luigid"]["ports"]] == [str(options.port)]
 
 
-def test_the_workers_and_the_run_know_where_the_master_is(tmp_path: Path) -> None:
-    command = given("master", tmp_path)
+def test_workers_and_runs_know_the_address_of_the_master(tmp_path: Path) -> None:
+    command = service_command(tmp_path, "master")
     assert command[:3] == ["python", "-m", "spark.runtime.standalone"]
     master = standalone.parser().parse_args(command[3:])
-    assert (master.role, master.host, master.page) == ("master", "master", 8080)
-    worker = standalone.parser().parse_args(given("worker", tmp_path)[3:])
-    assert (worker.role, worker.address, worker.page) == ("worker", f"spark://{master.host}:{master.port}", 8081)
+    assert (master.role, master.host) == ("master", "master")
+    worker = standalone.parser().parse_args(service_command(tmp_path, "worker")[3:])
+    assert (worker.role, worker.address) == ("worker", f"spark://{master.host}:{master.port}")
     assert SERVICES["pipeline"]["environment"]["SPARK_MASTER"] == worker.address
-    assert f"{worker.directory}/".startswith("/srv/data/")
+    assert worker.directory.is_relative_to("/srv/data")
 
 
-def test_the_run_s_command_is_one_that_luigi_takes(tmp_path: Path) -> None:
-    command = given("pipeline", tmp_path)
+def test_luigi_accepts_the_command_of_the_pipeline_service(tmp_path: Path) -> None:
+    command = service_command(tmp_path, "pipeline")
     assert command[0] == "luigi"
-    taken = CmdlineParser(command[1:]).known_args
-    said = (taken.core_scheduler_host, taken.spark_session_master, taken.paths_data_root, taken.core_local_scheduler)
-    assert said == ("luigid", "spark://master:7077", "/srv/data", False)
-    assert "luigid" in SERVICES
+    options = CmdlineParser(command[1:]).known_args
+    assert options.core_scheduler_host in SERVICES
+    assert not options.core_local_scheduler
+    assert (options.spark_session_master, options.paths_data_root) == ("spark://master:7077", "/srv/data")
 
 
-def test_the_image_runs_as_somebody_without_rights_and_writes_to_its_volumes() -> None:
-    instructions = re.findall(r"^([A-Z]+) (.+)$", DOCKERFILE, re.MULTILINE)
-    assert [value for name, value in instructions if name == "USER"] == ["10001:10001"]
-    assert dict(instructions)["VOLUME"] == '["/srv/data", "/srv/models"]'
-    assert "NUMBA_CACHE_DIR=/srv/data/" in DOCKERFILE
-    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    assert bases == ["python:3.12-slim-bookworm"] * 2
-    assert "--require-hashes" in DOCKERFILE
-    assert "uninstall --yes setuptools wheel pip" in DOCKERFILE
-    assert dict(instructions)["HEALTHCHECK"].endswith(' CMD ["/opt/encore/docker-entrypoint.sh", "health"]')
-
-
-def called(tmp_path: Path, *arguments: str, **environment: str) -> list[str]:
-    """What the entrypoint starts, word by word."""
-    for program in ("luigi", "python"):
-        (tmp_path / program).write_text('#!/bin/sh\nprintf "%s\\n" "${0##*/}" "$@"\n')
-        (tmp_path / program).chmod(0o755)
-    return entered(tmp_path, *arguments, **environment).stdout.splitlines()
-
-
-def entered(
-    tmp_path: Path, *arguments: str, check: bool = True, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs the entrypoint where `tmp_path` has programs that stand for the real ones."""
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    command = ["sh", str(PROJECT / "docker-entrypoint.sh"), *arguments]
-    known = {"PATH": path, "TMPDIR": str(tmp_path), "SPARK_LOCAL_HOSTNAME": "10.0.0.7"}
-    return subprocess.run(command, env=known | environment, capture_output=True, text=True, check=check)
-
-
-def test_the_entrypoint_knows_its_verbs(tmp_path: Path) -> None:
-    top = ["luigi", "--module", "workflow", "RecommendAll"]
-    roots = ["--paths-data-root", "/srv/data", "--paths-models-root", "/srv/models"]
-    assert called(tmp_path, "pipeline", "--als-rank", "6 4") == [*top, *roots, "--local-scheduler", "--als-rank", "6 4"]
-    assert called(tmp_path, "pipeline", LUIGID="luigid") == [*top, *roots, "--scheduler-host", "luigid"]
-    assert called(tmp_path, "serve")[:5] == ["python", "-m", "webapp", "--host", "0.0.0.0"]
-    assert called(tmp_path, "luigid") == [
-        "python",
-        "-m",
-        "workflow",
-        "luigid",
-        "--address",
-        "0.0.0.0",
-        "--data",
-        "/srv/data",
-    ]
-    node = ["python", "-m", "spark.runtime.standalone"]
-    assert called(tmp_path, "master", "--host", "master") == [*node, "master", "--host", "master"]
-    assert called(tmp_path, "worker", "spark://m:1") == [
-        *node,
-        "worker",
-        "--directory",
-        "/srv/data/cluster",
-        "spark://m:1",
-    ]
-    assert called(tmp_path, "echo", "a  b") == ["a  b"]
-
-
-def test_executors_are_told_the_address_of_the_run(tmp_path: Path) -> None:
-    """And not a name, which nobody knows of a container that `compose run` starts."""
-    (tmp_path / "luigi").write_text('#!/bin/sh\necho "$SPARK_LOCAL_HOSTNAME"\n')
-    (tmp_path / "luigi").chmod(0o755)
-    (tmp_path / "hostname").write_text("#!/bin/sh\necho 172.18.0.5 172.19.0.3\n")
-    (tmp_path / "hostname").chmod(0o755)
-    cluster = {"SPARK_MASTER": "spark://master:7077", "SPARK_LOCAL_HOSTNAME": ""}
-    assert entered(tmp_path, "pipeline", **cluster).stdout == "172.18.0.5\n"
-
-
-def healthy(tmp_path: Path, verb: str, port: int) -> bool:
-    """What the health check says of a service that listens on another port than in its container."""
-    (tmp_path / "encore-verb").write_text(verb)
-    (tmp_path / "python").write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" "$1" "$2" "$(echo "$3" | sed "s/:80[0-9]*/:{port}/")"\n'
-    )
-    (tmp_path / "python").chmod(0o755)
-    return entered(tmp_path, "health", check=False, http_proxy="http://127.0.0.1:9").returncode == 0
-
-
-def test_the_health_check_asks_luigid(tmp_path: Path, luigid: int, luigid_process: subprocess.Popen[bytes]) -> None:
-    assert healthy(tmp_path, "luigid", luigid)
-    luigid_process.kill()
-    luigid_process.wait()
-    assert not healthy(tmp_path, "luigid", luigid)
-
-
-def test_the_health_check_asks_the_page(tmp_path: Path, free_port: int) -> None:
-    """Which is not well when it cannot serve what is promoted."""
-    models, data = tmp_path / "models", tmp_path / "data"
-    models.mkdir(), data.mkdir()
-    command = ["-m", "webapp", "--port", str(free_port), "--models", str(models), "--data", str(data)]
-    with started(command):
-        eventually(lambda: healthy(tmp_path, "serve", free_port))
-        (models / "lost").mkdir()
-        (models / "lost" / "current").write_text("v1\n")
-        eventually(lambda: not healthy(tmp_path, "serve", free_port))
-
-
-def test_the_health_check_asks_master_and_worker(tmp_path: Path) -> None:
-    port, *pages = unused_port(), unused_port(), unused_port()
-    master = ["master", "--host", "127.0.0.1", "--port", str(port), "--page", str(pages[0])]
-    worker = ["worker", "--host", "127.0.0.1", "--page", str(pages[1]), "--directory", str(tmp_path / "work")]
-    with started(["-m", "spark.runtime.standalone", *master]):
-        eventually(lambda: healthy(tmp_path, "master", pages[0]))
-        assert not healthy(tmp_path, "worker", pages[1])
-        with started(["-m", "spark.runtime.standalone", *worker, f"spark://127.0.0.1:{port}"]):
-            eventually(lambda: healthy(tmp_path, "worker", pages[1]))
+# -- health checks and signals -------------------------------------------------------------------------------------
 
 
 @contextmanager
-def started(command: list[str]) -> Iterator[None]:
-    """Runs Python while the block runs."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, *command], cwd=PROJECT, **quiet)  # type: ignore[call-overload]
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def python_process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run Python in the project's root while the context is active."""
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
-def test_a_run_has_no_health_but_its_exit_code(tmp_path: Path) -> None:
-    assert healthy(tmp_path, "pipeline", 9)
+def is_healthy(tmp_path: Path, service: str, port: int) -> bool:
+    """Run the health check against a service that listens on another port than in its container."""
+    (tmp_path / "encore-service").write_text(service)
+    script = f'exec "{sys.executable}" "$1" "$2" "$(echo "$3" | sed "s/:80[0-9]*/:{port}/")"'
+    write_program(tmp_path, "python", script)
+    return run_entrypoint(tmp_path, "health", check=False, http_proxy="http://127.0.0.1:9").returncode == 0
 
 
-def test_the_build_sees_what_it_needs_and_no_more() -> None:
-    ignored = (PROJECT / ".dockerignore").read_text().split()
-    assert {".*", "tests", "docs", "data/*", "models/*"} <= set(ignored)
-    needed = ["README.md", "LICENSE", "luigi.cfg", "pyproject.toml", "requirements.txt", "docker-entrypoint.sh"]
-    packages = ["config", "spark", "models", "workflow", "webapp"]
-    assert all((PROJECT / name).exists() and not {name, f"{name}/"} & set(ignored) for name in needed + packages)
+def test_health_check_of_luigid(tmp_path: Path, luigid: int, luigid_process: subprocess.Popen[bytes]) -> None:
+    assert is_healthy(tmp_path, "luigid", luigid)
+    luigid_process.kill()
+    luigid_process.wait()
+    assert not is_healthy(tmp_path, "luigid", luigid)
+
+
+def test_health_check_of_the_page(tmp_path: Path, free_port: int) -> None:
+    """It fails when the page cannot serve the promoted version."""
+    models, data = tmp_path / "models", tmp_path / "data"
+    models.mkdir(), data.mkdir()
+    arguments = ["--port", str(free_port), "--models", str(models), "--data", str(data)]
+    with python_process("-m", "webapp", *arguments):
+        eventually(lambda: is_healthy(tmp_path, "serve", free_port))
+        (models / "lost").mkdir()
+        (models / "lost" / "current").write_text("v1\n")
+        eventually(lambda: not is_healthy(tmp_path, "serve", free_port))
+
+
+def test_health_check_of_master_and_worker(tmp_path: Path) -> None:
+    port, *pages = unused_port(), unused_port(), unused_port()
+    master = ["master", "--host", "127.0.0.1", "--port", str(port), "--page", str(pages[0])]
+    worker = ["worker", "--host", "127.0.0.1", "--page", str(pages[1]), "--directory", str(tmp_path / "work")]
+    with python_process("-m", "spark.runtime.standalone", *master):
+        eventually(lambda: is_healthy(tmp_path, "master", pages[0]))
+        assert not is_healthy(tmp_path, "worker", pages[1])
+        with python_process("-m", "spark.runtime.standalone", *worker, f"spark://127.0.0.1:{port}"):
+            eventually(lambda: is_healthy(tmp_path, "worker", pages[1]))
+
+
+def test_health_check_succeeds_for_a_run(tmp_path: Path) -> None:
+    assert run_entrypoint(tmp_path, "health").returncode == 0
+
+
+def test_services_and_only_they_record_their_name(tmp_path: Path) -> None:
+    for command in ("serve", "luigid", "master", "worker"):
+        started_command(tmp_path, command)
+        assert (tmp_path / "encore-service").read_text() == f"{command}\n"
+    (tmp_path / "encore-service").unlink()
+    started_command(tmp_path, "pipeline")
+    assert not (tmp_path / "encore-service").exists()
+
+
+def test_page_ends_on_sigterm(tmp_path: Path, free_port: int) -> None:
+    """Exit code 0 shows that a handler runs: the kernel ignores the default action for process 1 of a container."""
+    arguments = ["--port", str(free_port), "--models", str(tmp_path), "--data", str(tmp_path)]
+    with python_process("-m", "webapp", *arguments) as page:
+        eventually(lambda: is_healthy(tmp_path, "serve", free_port))
+        page.terminate()
+        assert page.wait(timeout=2) == 0
