@@ -40,9 +40,12 @@ def test_sound_data_passes_every_check() -> None:
 
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "empty_input": ({"rows": 0}, "0 rows were read."),
-    "single_user": ({"per_user": np.array([40, 0])}, "there is only one user; it takes at least two."),
-    "single_track": ({"per_track": np.array([0, 40])}, "there is only one track; it takes at least two."),
-    "constant_ratings": ({"distinct_values": 1, "commonest": (4.0, 40)}, "every rating is 4: nothing can be learned"),
+    "single_user": ({"per_user": np.array([40, 0])}, "only one user has interactions; at least two are required."),
+    "single_track": ({"per_track": np.array([0, 40])}, "only one track has interactions; at least two are required."),
+    "constant_ratings": (
+        {"distinct_values": 1, "commonest": (4.0, 40)},
+        "every rating is 4, so ratings carry",
+    ),
 }
 
 
@@ -60,13 +63,21 @@ def test_sound_data_is_not_refused() -> None:
 
 
 NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
-    "top_tracks": ({"per_track": np.array([90, *[1] * 60])}, 0.6, "60.0% of the interactions are with the top 1 %"),
+    "top_tracks": (
+        {"per_track": np.array([90, *[1] * 60])},
+        0.6,
+        "60.0% of the interactions are with the most",
+    ),
     "users_with_few": ({"per_user": np.array([4, 4, 32, 0, 0])}, 2 / 3, "66.7% of the users have fewer than five"),
     "tracks_with_few": ({"per_track": np.array([4, 4, 32])}, 2 / 3, "66.7% of the tracks have fewer than five"),
-    "without_entry": ({"without_entry": 1}, 0.2, "20.0% of the tracks heard are not in the catalogue."),
+    "without_entry": (
+        {"without_entry": 1},
+        0.2,
+        "20.0% of the tracks with interactions are missing",
+    ),
     "commonest_value": ({"commonest": (5.0, 36)}, 0.9, "90.0% of the ratings are 5."),
-    "unusable_tracks": ({"unusable": {"tracks": 3}}, 3, "3 rows of [tracks] malformed or without an id."),
-    "future": ({"future": 1}, 1, "1 interaction of a time that is still to come."),
+    "unusable_tracks": ({"unusable": {"tracks": 3}}, 3, "3 rows of [tracks] are malformed or without an id."),
+    "future": ({"future": 1}, 1, "1 interaction is dated in the future."),
 }
 
 

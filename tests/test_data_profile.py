@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from config.dataset import Dataset, Interactions
 from spark.ingest.data_profile import ValueCounts, count_distribution, profile_interactions
-from spark.ingest.raw_to_parquet import IngestCounts
+from spark.ingest.ingest_counts import IngestCounts
 
 KEYS: dict[str, Any] = {"path": "x.csv", "user": "u", "track": "t", "value": "v", "duplicates": "sum"}
 PLAYS = Interactions(**KEYS, feedback="plays")

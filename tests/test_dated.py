@@ -55,7 +55,7 @@ class TestWhatCounts:
     def test_is_all_unless_a_window_is_asked_for(self, spark: SparkSession, tmp_path: Path) -> None:
         outcome = cut(spark, tmp_path)
         assert (outcome.counted.kept, outcome.counted.outside) == (7, 0)
-        assert outcome.counted.window.described is None
+        assert outcome.counted.window.as_text() is None
 
     @pytest.mark.parametrize(
         ("as_of", "days", "inside", "outside", "since", "until"),
@@ -93,8 +93,9 @@ class TestWhatCounts:
         with pytest.raises(UserError) as refused:
             cut(spark, tmp_path, date(2026, 2, 20), 5)
         assert str(refused.value) == (
-            f"{tmp_path / 'raw' / 'ratings.csv'} has nothing from 2026-02-15T00:00:00Z to 2026-02-20T00:00:00Z, which "
-            "is what counts; its times go from 2026-02-26T23:59:59Z to 2026-03-02T10:00:00Z: see --as-of and [ingest] "
+            f"{tmp_path / 'raw' / 'ratings.csv'} has no interactions from 2026-02-15T00:00:00Z to "
+            "2026-02-20T00:00:00Z, the selected time window; its times range from 2026-02-26T23:59:59Z to "
+            "2026-03-02T10:00:00Z: change --as-of or [ingest] "
             "window_days."
         )
 
@@ -156,7 +157,7 @@ class TestARangeOfDays:
         assert self.fill(roots, dated, FIRST, 3) == 30
         said = capfd.readouterr()
         assert "3 of 3 days to do." in said.out
-        assert "has nothing before 2026-03-01T00:00:00Z" in said.err
+        assert "has no interactions before 2026-03-01T00:00:00Z" in said.err
         runs = sorted(last_runs(records), key=lambda run: run.as_of or "")
         assert [(run.as_of, run.status) for run in runs] == [
             ("2026-03-01", "failed"), ("2026-03-02", "done"), ("2026-03-03", "done"),

@@ -20,7 +20,9 @@ from support import datasets
 from support.datasets import HEADERLESS, PLAYS, dataset_of, values_by_ids
 
 from common.errors import MissingInput, UserError
-from spark.ingest.raw_to_parquet import REASONS, IngestCounts, ingest
+from spark.ingest.ingest_counts import IngestCounts
+from spark.ingest.parse import REASONS
+from spark.ingest.raw_to_parquet import ingest
 
 RATINGS = datasets.RATINGS | {"duplicates": "mean"}
 
@@ -216,18 +218,20 @@ REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
         PLAYS | {"value": "2 * plays"}, b"user,track,playz\nu,t,1\n",
         r"no column 'plays' \(\[interactions\] value\) \(did you mean 'playz'\?\)",
     ),
-    "no expression": (PLAYS | {"value": "2 *"}, b"user,track,plays\nu,t,1\n", r"\[interactions\] value = '2 \*' is no"),
-    "an aggregate": (PLAYS | {"value": "sum(plays)"}, b"user,track,plays\nu,t,1\n", "is no expression that Spark"),
-    "no number": (PLAYS | {"value": "array(plays)"}, b"user,track,plays\nu,t,1\n", "type array<string>, and no number"),
+    "no expression": (
+        PLAYS | {"value": "2 *"}, b"user,track,plays\nu,t,1\n", r"\[interactions\] value = '2 \*' is not a valid"
+    ),
+    "an aggregate": (PLAYS | {"value": "sum(plays)"}, b"user,track,plays\nu,t,1\n", "is not a valid Spark"),
+    "no number": (PLAYS | {"value": "array(plays)"}, b"user,track,plays\nu,t,1\n", "type array<string>; it must be"),
     "no pattern of times": (
-        RATINGS | {"time_format": "yy bogus"}, b"user,track,rating,time\nu,t,1,1\n", "is no pattern of times"
+        RATINGS | {"time_format": "yy bogus"}, b"user,track,rating,time\nu,t,1,1\n", "is not a valid pattern for Spark"
     ),
     "a binary file": (PLAYS, bytes(range(256)) * 4, "plays.csv is not text"),
     "an archive": (PLAYS, b"PK\x03\x04rest", "plays.csv is a ZIP archive: unpack it"),
     "a compressed file": (PLAYS, gzip.compress(b"user,track,plays\n"), r"give it a name that ends in \.gz"),
     "UTF-16": (PLAYS, "user,track,plays\n".encode("utf-16"), "plays.csv is UTF-16"),
     "Parquet": (PLAYS, b"PAR1rest", "plays.csv is Parquet"),
-    "no Parquet": (PLAYS | {"format": "parquet"}, b"user,track,plays\nu,t,1\n", "plays.csv is no Parquet file"),
+    "no Parquet": (PLAYS | {"format": "parquet"}, b"user,track,plays\nu,t,1\n", "plays.csv is not a Parquet file"),
     "a wrong encoding": (
         PLAYS, "user,track,plays\né,t,1\nü,t,2\n".encode("latin-1"), "2 of 2 rows were rejected .*undecodable 2 times"
     ),
@@ -253,7 +257,7 @@ def test_a_compressed_file_that_was_cut_off_is_damaged(spark: SparkSession, tmp_
     lines = "".join(f"u{n * n % 99991},t{n * 31 % 9973},{n % 7 + 1}\n" for n in range(200_000))
     whole = gzip.compress(f"user,track,plays\n{lines}".encode())
     assert len(whole) > 2 * kept
-    with pytest.raises(UserError, match=r"cannot be read|is damaged or was cut off"):
+    with pytest.raises(UserError, match=r"cannot be read|is damaged or truncated"):
         read(spark, tmp_path, PLAYS | {"path": "plays.csv.gz"}, whole[:kept])
 
 

@@ -15,8 +15,12 @@ from common.errors import MissingInput, UserError
 from config.dataset import load_dataset
 from models.assemble_version import VersionInputs, assemble_version
 from models.recommender import recommend
-from spark.ingest.raw_to_parquet import REASONS, IngestCounts, indexed, ingest, parse, track_details, user_details
-from spark.ingest.readers import read_table
+from spark.ingest.catalogue import index_ids
+from spark.ingest.catalogue_details import track_details
+from spark.ingest.ingest_counts import IngestCounts
+from spark.ingest.parse import REASONS, parse
+from spark.ingest.raw_to_parquet import ingest
+from spark.ingest.readers import read_raw_data, read_table
 
 LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
 
@@ -24,7 +28,7 @@ LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
 def understood(spark: SparkSession, raw: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows as `parse` has them, `reason` among their columns."""
     interactions = dataset_of(about).interactions
-    rows = parse(read_table(spark, raw, interactions), interactions).collect()
+    rows = parse(read_table(spark, raw, interactions)).collect()
     return [row.asDict() | {"reason": row["reject"] and row["reject"].split("\t")[0]} for row in rows]
 
 
@@ -180,7 +184,7 @@ def test_users_of_the_file_need_not_have_listened(spark: SparkSession, tmp_path:
 def test_indexes_are_dense_and_in_the_order_of_the_ids() -> None:
     ids = [str(number) for number in range(200)] + ["é", "Z", "a" * 500, "00", " ", "\U0001f3b5", "\uffee"]
     details = pa.table({"user_id": [*reversed(ids[100:]), None], "age": [*range(len(ids) - 100), 1]})
-    found = indexed(pa.array(ids[:150]), details, "user_id")
+    found = index_ids(pa.array(ids[:150]), details, "user_id")
     ages = dict(zip(found["user_id"].to_pylist(), found["age"].to_pylist(), strict=True))
     assert ages[ids[-1]] == 0
     assert ages[ids[0]] is None
@@ -289,7 +293,7 @@ def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> N
         tags={"path": "tags.csv", "track": "track", "tag": "tag"},
     )
     write_csv(tmp_path, tracks="id,x\nt,\n", tags="user,track,tag\na,t,\nb,t,\nc,t,jazz\nd,t\n")
-    details = track_details(spark, dataset, tmp_path)
+    details = track_details(read_raw_data(spark, dataset, tmp_path))
     assert details is not None
     assert details.select(["genre", "tags"]).to_pylist() == [{"genre": "jazz", "tags": ["jazz"]}]
 
@@ -297,7 +301,7 @@ def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> N
 def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> None:
     about = dataset_of(PLAYS | {"path": "day-*.csv"}).interactions
     raw = write_csv(tmp_path, **{"day-1": "user,track,plays\nu,t,1\n", "day-2": "user,track,plays\nv,t,1\n"})
-    assert sorted(row["user"] for row in read_table(spark, raw, about).collect()) == ["u", "v"]
+    assert sorted(row["user"] for row in read_table(spark, raw, about).rows.collect()) == ["u", "v"]
     write_csv(tmp_path, **{"day-3": "track,user,plays\nt,w,1\n"})
     with pytest.raises(UserError, match=r"day-3\.csv and .*day-1\.csv have different headers"):
         read_table(spark, raw, about)
@@ -329,7 +333,7 @@ def test_files_as_people_write_them_are_read(
 
 def test_a_directory_whose_name_looks_like_a_pattern_is_read(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "mine [old] {1}", plays="user,track,plays\nu,t,3\n")
-    assert read_table(spark, raw, dataset_of(PLAYS).interactions).count() == 1
+    assert read_table(spark, raw, dataset_of(PLAYS).interactions).rows.count() == 1
 
 
 def test_a_missing_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
@@ -341,7 +345,7 @@ def test_a_missing_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
 def test_a_missing_file_of_another_table_is_named(spark: SparkSession, tmp_path: Path, absent: str) -> None:
     write_csv(tmp_path, **{name: text for name, text in CATALOGUE_FILES.items() if name != absent})
     with pytest.raises(MissingInput, match=f"There is no {absent}.csv in"):
-        (user_details if absent == "users" else track_details)(spark, CATALOGUE, tmp_path)
+        read_raw_data(spark, CATALOGUE, tmp_path)
 
 
 def test_a_missing_column_is_named_with_the_nearest_one(spark: SparkSession, tmp_path: Path) -> None:
@@ -360,7 +364,7 @@ def test_a_missing_column_is_not_told_by_spark_as_well(
     for value in ("plays", "2 * plays"):
         about = dataset_of(PLAYS | {"value": value}).interactions
         with pytest.raises(UserError):
-            parse(read_table(spark, raw, about), about)
+            parse(read_table(spark, raw, about))
     told = capfd.readouterr()
     assert (told.out, told.err) == ("", "")
 

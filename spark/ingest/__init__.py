@@ -1,1 +1,1 @@
-"""From raw files to encoded interactions: read, parse, encode, describe, check."""
+"""Raw files to interactions: read, parse, encode, write the catalogue, profile, check."""

@@ -1,4 +1,4 @@
-"""Checks of the listening data: each a figure, a verdict, and a sentence that a newcomer understands."""
+"""Checks of the interactions: each gives a figure, a verdict, and a sentence that needs no prior knowledge."""
 
 from __future__ import annotations
 
@@ -13,52 +13,40 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 
-FEW = 5
-"""Interactions below which little can be learned of a user or a track."""
+MIN_INTERACTIONS = 5
+"""A user or track with fewer interactions gives a model little to learn from."""
 
-_MOST = {
+_NOTICE_ABOVE = {
     "top_tracks": 0.5,
     "users_with_few": 0.5,
     "tracks_with_few": 0.5,
     "without_entry": 0.05,
     "commonest_value": 0.8,
 }
-"""Shares above which a check is worth a notice."""
+"""Shares above which a check gives a notice."""
 
 Verdict = Literal["ok", "notice", "refused"]
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the checks look at."""
+    """The figures that the checks need."""
 
     rows: int
     """Raw rows."""
     per_user: NDArray[np.int64]
-    """Interactions of each user, those of the users' file included."""
+    """Interactions of each user, including users without any."""
     per_track: NDArray[np.int64]
     without_entry: int | None
-    """Tracks that were heard and are not in the catalogue; None where there is no catalogue."""
+    """Tracks that have interactions and are missing from the catalogue; None if there is no catalogue."""
     unusable: dict[str, int]
-    """Rows of other files that are malformed or have no id, by the file's heading."""
+    """Rows of other tables that are malformed or have no id, by the table's heading."""
     is_rating: bool
     commonest: tuple[float, int]
-    """The commonest value, and how many interactions have it."""
+    """The most frequent value, and the number of interactions with it."""
     distinct_values: int
     future: int
-    """Interactions of later than now."""
-
-
-def run_checks(facts: DataFacts) -> list[dict[str, Any]]:
-    """Every check that applies: check, verdict, figure, sentence."""
-    return [asdict(check) for check in _checks(facts)]
-
-
-def raise_on_failed_check(checked: list[dict[str, Any]], path: Path) -> None:
-    """Raises a UserError for the first check that refuses the run."""
-    for check in checked:
-        if check["verdict"] == "refused":
-            raise UserError(f"{path}: {check['sentence']}")
+    """Interactions dated in the future."""
 
 
 @dataclass(frozen=True)
@@ -69,49 +57,76 @@ class _Check:
     sentence: str
 
 
-def _checks(facts: DataFacts) -> Iterator[_Check]:
-    users, tracks = facts.per_user[facts.per_user > 0], facts.per_track[facts.per_track > 0]
-    interactions = int(tracks.sum())
-    yield _refusing("empty_input", facts.rows == 0, facts.rows, f"{facts.rows:,} rows were read.")
-    for noun, verb, one in (("user", "listened", users), ("track", "were heard", tracks)):
-        alone = len(one) == 1
-        sentence = f"there is only one {noun}; it takes at least two." if alone else f"{len(one):,} {noun}s {verb}."
-        yield _refusing(f"single_{noun}", alone, len(one), sentence)
-    value, times = facts.commonest
-    if facts.is_rating:
-        constant = facts.distinct_values == 1
-        yield _refusing(
-            "constant_ratings", constant, facts.distinct_values,
-            f"every rating is {value:g}: nothing can be learned from that; as events, they would say who heard what."
-            if constant
-            else f"{_counted(facts.distinct_values, 'different rating')} occur.",
-        )  # fmt: skip
-        yield _share("commonest_value", times, interactions, f"of the ratings are {value:g}")
-    best = np.sort(tracks)[::-1][: math.ceil(len(tracks) / 100)]
-    yield _share("top_tracks", int(best.sum()), interactions, "of the interactions are with the top 1 % of the tracks")
-    for name, counts, what in (("users_with_few", users, "users"), ("tracks_with_few", tracks, "tracks")):
-        yield _share(name, int((counts < FEW).sum()), len(counts), f"of the {what} have fewer than five interactions")
-    if facts.without_entry is not None:
-        yield _share("without_entry", facts.without_entry, len(tracks), "of the tracks heard are not in the catalogue")
-    for heading, count in facts.unusable.items():
-        yield _noticed(
-            f"unusable_{heading}", count, f"{_counted(count, 'row')} of [{heading}] malformed or without an id."
+def run_checks(facts: DataFacts) -> list[dict[str, Any]]:
+    """Return every check that applies, as a dict of check, verdict, figure and sentence."""
+    return [asdict(check) for check in (*_size_checks(facts), *_value_checks(facts), *_quality_checks(facts))]
+
+
+def raise_on_failed_check(checks: list[dict[str, Any]], path: Path) -> None:
+    """Raise a UserError for the first check with the verdict `refused`."""
+    for check in checks:
+        if check["verdict"] == "refused":
+            raise UserError(f"{path}: {check['sentence']}")
+
+
+def _size_checks(facts: DataFacts) -> Iterator[_Check]:
+    yield _requirement("empty_input", facts.rows > 0, facts.rows, f"{facts.rows:,} rows were read.")
+    for noun, counts in (("user", facts.per_user), ("track", facts.per_track)):
+        active = int(np.count_nonzero(counts))
+        sentence = f"{active:,} {noun}s have interactions."
+        if active == 1:
+            sentence = f"only one {noun} has interactions; at least two are required."
+        yield _requirement(f"single_{noun}", active != 1, active, sentence)
+
+
+def _value_checks(facts: DataFacts) -> Iterator[_Check]:
+    if not facts.is_rating:
+        return
+    (value, count), distinct = facts.commonest, facts.distinct_values
+    sentence = f"{_count(distinct, 'distinct rating')} occur{'s' if distinct == 1 else ''}."
+    if distinct == 1:
+        sentence = (
+            f"every rating is {value:g}, so ratings carry no information: describe the data as "
+            'feedback = "events" instead.'
         )
-    yield _noticed("future", facts.future, f"{_counted(facts.future, 'interaction')} of a time that is still to come.")
+    yield _requirement("constant_ratings", distinct != 1, distinct, sentence)
+    yield _share("commonest_value", count, int(facts.per_track.sum()), f"of the ratings are {value:g}")
 
 
-def _refusing(check: str, refused: bool, figure: float, sentence: str) -> _Check:
-    return _Check(check, "refused" if refused else "ok", figure, sentence)
+def _quality_checks(facts: DataFacts) -> Iterator[_Check]:
+    users, tracks = facts.per_user[facts.per_user > 0], facts.per_track[facts.per_track > 0]
+    top = np.sort(tracks)[::-1][: math.ceil(len(tracks) / 100)]
+    sentence = "of the interactions are with the most popular 1 % of the tracks"
+    yield _share("top_tracks", int(top.sum()), int(tracks.sum()), sentence)
+    for noun, counts in (("users", users), ("tracks", tracks)):
+        few = int((counts < MIN_INTERACTIONS).sum())
+        yield _share(f"{noun}_with_few", few, len(counts), f"of the {noun} have fewer than five interactions")
+    if facts.without_entry is not None:
+        sentence = "of the tracks with interactions are missing from the catalogue"
+        yield _share("without_entry", facts.without_entry, len(tracks), sentence)
+    for heading, rows in facts.unusable.items():
+        sentence = f"{_count(rows, 'row')} of [{heading}] {_are(rows)} malformed or without an id."
+        yield _expect_none(f"unusable_{heading}", rows, sentence)
+    sentence = f"{_count(facts.future, 'interaction')} {_are(facts.future)} dated in the future."
+    yield _expect_none("future", facts.future, sentence)
 
 
-def _share(check: str, part: int, whole: int, sentence: str) -> _Check:
-    share = part / whole
-    return _Check(check, "notice" if share > _MOST[check] else "ok", share, f"{share:.1%} {sentence}.")
+def _requirement(check: str, fulfilled: bool, figure: float, sentence: str) -> _Check:
+    return _Check(check, "ok" if fulfilled else "refused", figure, sentence)
 
 
-def _noticed(check: str, count: int, sentence: str) -> _Check:
+def _share(check: str, part: int, total: int, sentence: str) -> _Check:
+    share = part / total
+    return _Check(check, "notice" if share > _NOTICE_ABOVE[check] else "ok", share, f"{share:.1%} {sentence}.")
+
+
+def _expect_none(check: str, count: int, sentence: str) -> _Check:
     return _Check(check, "notice" if count else "ok", count, sentence)
 
 
-def _counted(count: int, noun: str) -> str:
+def _count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -1,4 +1,4 @@
-"""Describes the interactions: how many, how sparse, how distributed, and whether they are fit to learn from."""
+"""Profile the interactions: counts, sparsity, distributions, and the checks of `data_checks`."""
 
 from __future__ import annotations
 
@@ -18,56 +18,55 @@ from pyspark.sql import SparkSession
 
 from config.dataset import Dataset, Interactions
 from spark.ingest.data_checks import DataFacts, run_checks
-from spark.ingest.raw_to_parquet import IngestCounts
+from spark.ingest.ingest_counts import IngestCounts
 from spark.ingest.time_window import format_time
 from spark.runtime.worker_tasks import run_tasks
 from spark.storage.tables import Columns
 
 RATING_BINS = 8
-_DIGITS = 3
-"""Values are counted as they are to so many digits; sums are exact."""
+_DECIMALS = 3
+"""Values are rounded to this many decimals before they are counted; sums use exact values."""
 
 
-def profile_interactions(
-    spark: SparkSession, ingested: Path, dataset: Dataset, counted: IngestCounts
-) -> dict[str, Any]:
-    """What is published as `profile.json`: counts, sparsity, distributions, the fate of the rows, and checks.
+def profile_interactions(spark: SparkSession, ingested: Path, dataset: Dataset, counts: IngestCounts) -> dict[str, Any]:
+    """Return the contents of `profile.json`.
 
     Args:
-        ingested: a directory with `interactions`, `users`, `tracks`.
-        counted: what became of the raw rows.
+        ingested: the directory with `interactions`, `users` and `tracks`.
+        counts: the outcome of the ingest, in rows.
     """
-    about = dataset.interactions
-    per_user, per_track = _column(ingested / "users", "interactions"), _column(ingested / "tracks", "popularity")
+    description = dataset.interactions
+    per_user = _read_column(ingested / "users", "interactions")
+    per_track = _read_column(ingested / "tracks", "popularity")
     values = ValueCounts.of(spark, ingested / "interactions")
     return {
-        "feedback": about.feedback,
+        "feedback": description.feedback,
         "users": len(per_user),
         "tracks": len(per_track),
-        "interactions": counted.interactions,
-        "sparsity": 1.0 - counted.interactions / (len(per_user) * len(per_track)),
-        "value": values.distribution(about),
+        "interactions": counts.interactions,
+        "sparsity": 1.0 - counts.interactions / (len(per_user) * len(per_track)),
+        "value": values.distribution(description),
         "times": values.times,
         "per_user": count_distribution(per_user),
         "per_track": count_distribution(per_track),
         "rows": {
-            "read": counted.read,
-            "kept": counted.interactions,
-            "merged": counted.merged,
-            "rejected": sum(counted.rejected.values()),
-            "outside": counted.outside,
+            "read": counts.read,
+            "kept": counts.interactions,
+            "merged": counts.merged,
+            "rejected": sum(counts.rejected.values()),
+            "outside": counts.outside,
         },
-        "window": counted.window.described,
-        "rejected_by_reason": counted.rejected,
-        "reject_examples": counted.examples,
+        "window": counts.window.as_text(),
+        "rejected_by_reason": counts.rejected,
+        "reject_examples": counts.examples,
         "checks": run_checks(
             DataFacts(
-                rows=counted.read,
+                rows=counts.read,
                 per_user=per_user,
                 per_track=per_track,
-                without_entry=_without_entry(ingested / "tracks") if dataset.tracks is not None else None,
-                unusable=counted.unusable,
-                is_rating=about.feedback == "rating",
+                without_entry=_count_tracks_without_entry(ingested / "tracks") if dataset.tracks is not None else None,
+                unusable=counts.unusable,
+                is_rating=description.feedback == "rating",
                 commonest=values.commonest,
                 distinct_values=len(values.counts),
                 future=values.future,
@@ -78,84 +77,83 @@ def profile_interactions(
 
 @dataclass(frozen=True)
 class ValueCounts:
-    """The values and times of some interactions, equal values together."""
+    """Distinct values of interactions with their counts, sums of the values, and the span of the times."""
 
     values: NDArray[np.float64]
-    """Ascending, to `_DIGITS` digits after the point."""
+    """Ascending, rounded to `_DECIMALS`."""
     counts: NDArray[np.int64]
     sum: float
-    squares: float
-    """The sum of the squares."""
-    least: float
-    most: float
+    sum_of_squares: float
+    min: float
+    max: float
     first: int | None
-    """The first time; None where the data has no times."""
+    """The first time; None if the data has no times."""
     last: int | None
     future: int
-    """Interactions of later than now."""
+    """Interactions dated in the future."""
 
     @classmethod
     def of(cls, spark: SparkSession, interactions: Path) -> ValueCounts:
-        """Looks at value and time of every interaction, each file in a task of its own."""
+        """Read value and time of all interactions, one task for each file."""
         files = sorted(interactions.glob("*.parquet"))
-        seen = run_tasks(spark, partial(_seen, now=int(time.time())), files)
-        values, places = np.unique(np.concatenate([each.values for each in seen]), return_inverse=True)
+        parts = run_tasks(spark, partial(_count_file, now=int(time.time())), files)
+        values, positions = np.unique(np.concatenate([part.values for part in parts]), return_inverse=True)
         return cls(
             values=values,
-            counts=np.bincount(places, np.concatenate([each.counts for each in seen])).astype(np.int64),
-            sum=math.fsum(each.sum for each in seen),
-            squares=math.fsum(each.squares for each in seen),
-            least=min(each.least for each in seen),
-            most=max(each.most for each in seen),
-            first=min((each.first for each in seen if each.first is not None), default=None),
-            last=max((each.last for each in seen if each.last is not None), default=None),
-            future=sum(each.future for each in seen),
+            counts=np.bincount(positions, np.concatenate([part.counts for part in parts])).astype(np.int64),
+            sum=math.fsum(part.sum for part in parts),
+            sum_of_squares=math.fsum(part.sum_of_squares for part in parts),
+            min=min(part.min for part in parts),
+            max=max(part.max for part in parts),
+            first=min((part.first for part in parts if part.first is not None), default=None),
+            last=max((part.last for part in parts if part.last is not None), default=None),
+            future=sum(part.future for part in parts),
         )
 
     @property
     def mean(self) -> float:
-        """Of the values."""
+        """Mean of the values."""
         return self.sum / int(self.counts.sum())
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of the population."""
-        return math.sqrt(max(self.squares / int(self.counts.sum()) - self.mean**2, 0.0))
+        """Population standard deviation of the values."""
+        return math.sqrt(max(self.sum_of_squares / int(self.counts.sum()) - self.mean**2, 0.0))
 
     @property
     def times(self) -> dict[str, str] | None:
-        """The first and the last; None where the data has no times."""
+        """The first and the last time as text; None if the data has no times."""
         if self.first is None or self.last is None:
             return None
         return {"first": format_time(self.first), "last": format_time(self.last)}
 
     @property
     def commonest(self) -> tuple[float, int]:
-        """The commonest value, and how often it occurs."""
-        place = int(self.counts.argmax())
-        return float(self.values[place]), int(self.counts[place])
+        """The most frequent value and its count."""
+        position = int(self.counts.argmax())
+        return float(self.values[position]), int(self.counts[position])
 
-    def distribution(self, about: Interactions) -> dict[str, Any]:
-        """Mean, standard deviation, extremes, quartiles and histogram.
+    def distribution(self, description: Interactions) -> dict[str, Any]:
+        """Return mean, standard deviation, minimum, maximum, quartiles and histogram.
 
-        Ratings fall into eight bins of equal width, plays into bins that double. A quartile is the least value that
-        at least so many quarters of the interactions do not exceed.
+        Ratings are binned into eight bins of equal width, plays into bins that double in width. A quartile is the
+        smallest value that covers at least that share of the interactions.
         """
-        if about.rating_range is not None:
-            low, high = about.rating_range
+        if description.rating_range is not None:
+            low, high = description.rating_range
             width = (high - low) / RATING_BINS
             bins = np.minimum(np.floor((self.values - low) / width), RATING_BINS - 1).astype(int)
             edges = {int(b): (low + b * width, low + (b + 1) * width) for b in np.unique(bins)}
         else:
-            bins = np.floor(np.log2(np.maximum(self.values, 10.0**-_DIGITS))).astype(int)
+            bins = np.floor(np.log2(np.maximum(self.values, 10.0**-_DECIMALS))).astype(int)
             edges = {int(b): (2.0**b, 2.0 ** (b + 1)) for b in np.unique(bins)}
-        reached = np.cumsum(self.counts)
-        quartiles = self.values[np.searchsorted(reached, np.array([0.25, 0.5, 0.75]) * reached[-1])]
+        cumulative = np.cumsum(self.counts)
+        quartiles = self.values[np.searchsorted(cumulative, np.array([0.25, 0.5, 0.75]) * cumulative[-1])]
         return {
             "mean": self.mean,
             "deviation": self.deviation,
-            "min": self.least,
-            "max": self.most,
+            "min": self.min,
+            "max": self.max,
             "quartiles": quartiles.tolist(),
             "histogram": [
                 {"from": edge[0], "to": edge[1], "count": int(self.counts[bins == b].sum())}
@@ -164,18 +162,17 @@ class ValueCounts:
         }
 
 
-def _seen(file: Path, now: int) -> ValueCounts:
-    """The same of one file."""
+def _count_file(file: Path, now: int) -> ValueCounts:
     table = pq.read_table(file, columns=[Columns.VALUE, Columns.TIME])
     value, times = table[Columns.VALUE].to_numpy(), table[Columns.TIME]
-    values, counts = np.unique(np.round(value, _DIGITS), return_counts=True)
+    values, counts = np.unique(np.round(value, _DECIMALS), return_counts=True)
     return ValueCounts(
         values,
         counts,
         sum=float(value.sum()),
-        squares=float(value @ value),
-        least=float(value.min(initial=np.inf)),
-        most=float(value.max(initial=-np.inf)),
+        sum_of_squares=float(value @ value),
+        min=float(value.min(initial=np.inf)),
+        max=float(value.max(initial=-np.inf)),
         first=pc.min(times).as_py(),
         last=pc.max(times).as_py(),
         future=pc.sum(pc.greater(times, now)).as_py() or 0,
@@ -183,7 +180,10 @@ def _seen(file: Path, now: int) -> ValueCounts:
 
 
 def count_distribution(counts: NDArray[np.int64]) -> dict[str, Any]:
-    """The same of a count per user or track; bins double, and those with none come first."""
+    """Return mean, minimum, maximum, quartiles and histogram of the interactions per user or track.
+
+    Bins double in width; the first holds users or tracks without interactions.
+    """
     bins = np.where(counts > 0, np.floor(np.log2(np.maximum(counts, 1))), -1).astype(int)
     numbers, sizes = np.unique(bins, return_counts=True)
     return {
@@ -198,11 +198,11 @@ def count_distribution(counts: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def _without_entry(tracks: Path) -> int:
-    """Tracks that were heard and that no row of the catalogue describes."""
-    heard, described = pc.field("popularity") > 0, pc.field(Columns.ROWS).is_valid()
-    return int(ds.dataset(tracks).count_rows(filter=heard & ~described))
+def _count_tracks_without_entry(tracks: Path) -> int:
+    """Count the tracks that have interactions and are missing from the catalogue."""
+    has_interactions, in_catalogue = pc.field("popularity") > 0, pc.field(Columns.ROWS).is_valid()
+    return int(ds.dataset(tracks).count_rows(filter=has_interactions & ~in_catalogue))
 
 
-def _column(parquet: Path, name: str) -> NDArray[np.int64]:
+def _read_column(parquet: Path, name: str) -> NDArray[np.int64]:
     return np.asarray(ds.dataset(parquet).to_table(columns=[name])[name])

@@ -1,4 +1,4 @@
-"""The lines of raw text files: found out what they are, decoded, and freed from what is no row."""
+"""Read raw text files as lines: detect their form, decode them, drop blank lines and headers."""
 
 from __future__ import annotations
 
@@ -17,90 +17,93 @@ from pyspark.sql import functions as F
 
 from common.errors import MissingInput, UserError
 from config.dataset import Table
+from spark.ingest.raw_table import LINE
 from spark.storage.tables import escape_glob
 
-LINE = "_line"
-"""The row as it stands in its file; of Parquet, the row as JSON."""
-
 REPLACEMENT = "\ufffd"
-"""Stands where bytes could not be decoded."""
+"""The character that replaces bytes which cannot be decoded."""
 
-_SNIFFED_BYTES = 1 << 16
-_SNIFFED_LINES = 1000
+_HEAD_BYTES = 1 << 16
+_HEAD_LINES = 1000
 _BOM = "\ufeff"
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
-_OTHER_KINDS = {
+_MAGIC_BYTES = {
     b"\x1f\x8b": "is compressed by gzip: give it a name that ends in .gz",
     b"PK\x03\x04": "is a ZIP archive: unpack it",
-    b"PAR1": 'is Parquet: say format = "parquet"',
+    b"PAR1": 'is Parquet: set format = "parquet"',
     b"\xff\xfe": "is UTF-16: convert it with iconv -f utf-16 -t utf-8",
     b"\xfe\xff": "is UTF-16: convert it with iconv -f utf-16 -t utf-8",
 }
-"""What a file begins with that is no text."""
+"""First bytes of files that are not plain text, and what to do with them."""
 
 
-def lines_of(spark: SparkSession, heads: Mapping[Path, str], table: Table) -> DataFrame:
-    """`LINE`: every line that is neither blank nor a header, decoded, without carriage returns and byte order marks.
+def read_lines(spark: SparkSession, heads: Mapping[Path, str], table: Table) -> DataFrame:
+    """Return `LINE`: every line but blank ones and headers, decoded, without carriage returns and byte order marks.
 
-    Lines are cut here and not by Spark's CSV reader, which takes a stray carriage return for the end of a line.
+    Spark's CSV reader is not used, because it ends a line at a stray carriage return.
+
+    Args:
+        heads: the files, and the beginning of each.
     """
-    old_macs = all("\r" in head and "\n" not in head for head in heads.values())
-    lines = spark.read.text([escape_glob(file) for file in heads], lineSep="\r" if old_macs else "\n")
+    only_carriage_returns = all("\r" in head and "\n" not in head for head in heads.values())
+    lines = spark.read.text([escape_glob(file) for file in heads], lineSep="\r" if only_carriage_returns else "\n")
     value, encoding = F.col("value"), table.encoding
     line = F.make_valid_utf8(value) if encoding == "UTF-8" else F.decode(value.cast("binary"), encoding)
     if any(head.startswith(_BOM) for head in heads.values()):
         line = F.regexp_replace(line, f"^{_BOM}", "")
-    nothing = {ending for head in heads.values() for ending in _not_rows(head, table)}
-    wanted = ~value.cast("binary").isin(nothing)
-    return lines.where(wanted).select(F.replace(line, F.lit("\r"), F.lit("")).alias(LINE))
+    skipped = {line for head in heads.values() for line in _skipped_lines(head, table)}
+    is_row = ~value.cast("binary").isin(skipped)
+    return lines.where(is_row).select(F.replace(line, F.lit("\r"), F.lit("")).alias(LINE))
 
 
-def _not_rows(head: str, table: Table) -> Iterator[bytes]:
-    """Lines that are blank or the header, byte for byte: so told apart, they cost the other lines nearly nothing."""
-    skipped = ["", _BOM] + ([header_of(head), _BOM + header_of(head)] if table.format == "csv" and table.header else [])
-    for line in skipped:
+def _skipped_lines(head: str, table: Table) -> Iterator[bytes]:
+    """Yield blank lines and the header as bytes: comparing bytes costs the other lines almost nothing."""
+    lines = ["", _BOM]
+    if table.format == "csv" and table.header:
+        lines += [first_line(head), _BOM + first_line(head)]
+    for line in lines:
         for ending in ("", "\r"):
-            with suppress(UnicodeEncodeError):  # an encoding without byte order marks
+            with suppress(UnicodeEncodeError):  # the encoding has no byte order mark
                 yield (line + ending).encode(table.encoding)
 
 
-def head_of(file: Path, table: Table) -> str:
-    """How a text file begins.
+def read_head(file: Path, table: Table) -> str:
+    """Return the beginning of a text file, decoded.
 
     Raises:
-        MissingInput: it cannot be read.
-        UserError: it is no text.
+        MissingInput: the file cannot be read.
+        UserError: the file is not text.
     """
     try:
         with _OPENERS.get(file.suffix, Path.open)(file, "rb") as opened:
-            start: bytes = opened.read(_SNIFFED_BYTES)
+            start: bytes = opened.read(_HEAD_BYTES)
     except (OSError, EOFError) as error:
         raise MissingInput(f"{file} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    for magic, kind in _OTHER_KINDS.items():
+    for magic, advice in _MAGIC_BYTES.items():
         if start.startswith(magic):
-            raise UserError(f"{file} {kind}.")
+            raise UserError(f"{file} {advice}.")
     control_codes = sum(start.count(bytes([code])) for code in range(32) if chr(code) not in f"\t\r\n{table.separator}")
     if 20 * control_codes > len(start):
         raise UserError(f"{file} is not text.")
     return start.decode(table.encoding, errors="replace")
 
 
-def header_of(head: str) -> str:
-    """The first line that is not empty, as `lines_of` would have it."""
+def first_line(head: str) -> str:
+    """Return the first line that is not empty, in the form in which `read_lines` returns lines."""
     text = head.removeprefix(_BOM).lstrip("\r\n")
     return re.split("\n|\r(?!\n)", text, maxsplit=1)[0].replace("\r", "")
 
 
-def records_of(file: Path, head: str) -> list[Any]:
-    """What the first lines of JSON hold; a line that cannot be read is a reject later on.
+def read_json_head(file: Path, head: str) -> list[Any]:
+    """Return the JSON objects in the first lines; invalid lines are skipped here and rejected when rows are parsed.
 
     Raises:
-        UserError: none of them holds an object.
+        UserError: no line holds an object.
     """
     if head.lstrip(f"{_BOM} \t\r\n").startswith("["):
         raise UserError(f"{file} begins with a JSON array: it should have one object a line.")
     records = []
-    for line in islice(head.removeprefix(_BOM).split("\n"), _SNIFFED_LINES):
+    for line in islice(head.removeprefix(_BOM).split("\n"), _HEAD_LINES):
         with suppress(ValueError):
             records.append(json.loads(line))
     objects = [record for record in records if isinstance(record, dict)]

@@ -1,66 +1,97 @@
-"""Reads raw files as a dataset's description says: text columns, and malformed rows marked instead of dropped."""
+"""Read raw files as a dataset's description says. Malformed rows are marked, not dropped."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from common.errors import UserError, did_you_mean, join_sorted
-from config.dataset import Table, find_files
-from spark.ingest.raw_lines import LINE, REPLACEMENT, head_of, header_of, lines_of, records_of
+from common.errors import UserError
+from config.dataset import Dataset, Table, find_files
+from spark.ingest.expressions import quote_name
+from spark.ingest.raw_lines import REPLACEMENT, first_line, read_head, read_json_head, read_lines
+from spark.ingest.raw_table import LINE, MALFORMED, RawData, RawTable
 from spark.storage.tables import escape_glob
 
-MALFORMED = "_malformed"
-"""Whether a row does not have the form of its table."""
+TableT = TypeVar("TableT", bound=Table)
 
-_NAME = re.compile(r"[^\W\d]\w*")
-_COMMON_SEPARATORS = (",", "\t", ";", "|", "::", " ")
+_SIGNS_OF_DAMAGE = (
+    "EOFException",
+    "java.util.zip",
+    "incorrect header check",
+    "invalid block type",
+    "bzip2",
+    "ParquetDecoding",
+)
+"""Parts of Spark's messages for files that are truncated or cannot be decompressed."""
 
 
-def read_table(spark: SparkSession, raw_dir: Path, table: Table) -> DataFrame:
-    """The table's rows: its columns, text trimmed and null where it is empty; `MALFORMED`; `LINE`.
+def read_raw_data(spark: SparkSession, dataset: Dataset, raw_dir: Path) -> RawData:
+    """Open all tables that the description names; see `read_table`."""
+    tracks = dataset.tracks
+    uses_tags = tracks is not None and tracks.tags is None and dataset.tags is not None
+    return RawData(
+        interactions=read_table(spark, raw_dir, dataset.interactions),
+        tracks=read_table(spark, raw_dir, tracks) if tracks else None,
+        tags=read_table(spark, raw_dir, dataset.tags) if uses_tags and dataset.tags else None,
+        tag_names=read_table(spark, raw_dir, dataset.tag_names) if uses_tags and dataset.tag_names else None,
+        users=read_table(spark, raw_dir, dataset.users) if dataset.users else None,
+    )
 
-    Lines that are blank, or a header, are no rows.
+
+def read_table(spark: SparkSession, raw_dir: Path, description: TableT) -> RawTable[TableT]:
+    """Open the files of one table. Blank lines and headers are not rows.
 
     Raises:
-        MissingInput: there is no such file, or it cannot be read.
-        UserError: a file is not what the description says; the sentence says how.
+        MissingInput: no file matches, or one cannot be read.
+        UserError: a file contradicts the description.
     """
-    files = find_files(raw_dir, table)
-    if table.format == "parquet":
-        return _columns_of(spark, files)
-    heads = {file: head_of(file, table) for file in files}
-    lines = lines_of(spark, heads, table)
+    files = find_files(raw_dir, description)
+    rows = _read_parquet(spark, files) if description.format == "parquet" else _read_text(spark, files, description)
+    return RawTable(rows, description, raw_dir / description.path)
+
+
+@contextmanager
+def explain_damaged_files(raw_dir: Path) -> Iterator[None]:
+    """Turn Spark's error about a truncated or corrupt file into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        if any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
+            raise UserError(f"A file in {raw_dir} is damaged or truncated: fetch it again.") from error
+        raise
+
+
+# -- text: CSV and JSON lines ----------------------------------------------------------------------------------------
+
+
+def _read_text(spark: SparkSession, files: Sequence[Path], table: Table) -> DataFrame:
+    heads = {file: read_head(file, table) for file in files}
+    lines = read_lines(spark, heads, table)
     if table.format == "jsonl":
-        return _objects(lines, [record for file, head in heads.items() for record in records_of(file, head)])
-    named = {file: column_names(file, head, table) for file, head in heads.items()}
+        return _json_fields(lines, [record for file, head in heads.items() for record in read_json_head(file, head)])
+    names = {file: _column_names(file, head, table) for file, head in heads.items()}
     for other in files[1:]:
-        if named[other] != named[files[0]]:
-            raise UserError(f"{other} and {files[0]} have different headers; they should be one table.")
-    return _fields(lines, named[files[0]], table)
+        if names[other] != names[files[0]]:
+            raise UserError(f"{other} and {files[0]} have different headers; the files of one table must agree.")
+    return _csv_fields(lines, names[files[0]], table)
 
 
-def column_names(file: Path, head: str, table: Table) -> list[str]:
-    """The names of a CSV file's columns, from its first line or from the description; `head` is how it begins.
-
-    Raises:
-        UserError: the first line cannot be decoded, or is empty where a header should be.
-    """
+def _column_names(file: Path, head: str, table: Table) -> list[str]:
+    """Return the names of a CSV file's columns, from its first line or from the description."""
     if not table.header:
         return list(table.columns)
-    header = header_of(head)
+    header = first_line(head)
     if not header:
         raise UserError(f"{file} is empty; its first line should name the columns.")
     if REPLACEMENT in header:
@@ -69,124 +100,76 @@ def column_names(file: Path, head: str, table: Table) -> list[str]:
         names = header.split(table.separator)
     else:
         names = next(csv.reader([header], delimiter=table.separator, quotechar=table.quote))
-    return _distinct([name.strip() for name in names])
+    return _make_unique([name.strip() for name in names])
 
 
-def other_separator(line: str, table: Table, fields: int) -> str:
-    """A hint that another separator would cut the line into as many fields; empty where none would."""
-    fitting = [each for each in _COMMON_SEPARATORS if each != table.separator and len(line.split(each)) == fields > 1]
-    return f" (is the separator {fitting[0]!r}?)" if fitting else ""
-
-
-def column(rows: DataFrame, table: Table, what: str, expression: str) -> Column:
-    """A column by its name, or a Spark SQL expression over the columns.
-
-    In an expression, text that is no number is null where a number is needed, and nothing raises.
-
-    Raises:
-        UserError: it names a column that the file does not have; the sentence names file and key.
-    """
-    known = {name.lower(): name for name in _own_columns(rows)}
-    if (name := known.get(expression.lower())) is not None:
-        return F.col(quoted(name))
-    unknown = expression
-    try:
-        if not _NAME.fullmatch(expression):
-            with lenient(rows.sparkSession):
-                rows.select(F.expr(expression), F.col(LINE))  # beside a column no aggregate can stand
-            return F.expr(expression)
-    except PySparkException as error:
-        if error.getCondition() != "UNRESOLVED_COLUMN.WITH_SUGGESTION":
-            said = re.sub(r"^\[[^]]*\] *|\s*SQLSTATE.*", "", str(error), flags=re.DOTALL).splitlines()[0].rstrip(".:")
-            raise UserError(f"{what} = {expression!r} is no expression that Spark understands: {said}.") from error
-        unknown = (error.getMessageParameters() or {})["objectName"].strip("`")
-    hint = did_you_mean(unknown.lower(), known) or _separator_of_header(known, table)
-    raise UserError(f"{table.path} has no column {unknown!r} ({what}){hint}; it has {join_sorted(known.values())}.")
-
-
-@contextmanager
-def lenient(spark: SparkSession) -> Iterator[None]:
-    """While it lasts, what is analysed turns a bad cast into null instead of an error."""
-    ansi = "spark.sql.ansi.enabled"
-    before = spark.conf.get(ansi)
-    spark.conf.set(ansi, "false")
-    try:
-        yield
-    finally:
-        spark.conf.set(ansi, str(before))
-
-
-def quoted(name: str) -> str:
-    """A column's name as Spark SQL writes it, whatever is in it."""
-    return f"`{name.replace('`', '``')}`"
-
-
-# -- the three formats ---------------------------------------------------------------------------------------------
-
-
-def _fields(lines: DataFrame, names: Sequence[str], table: Table) -> DataFrame:
-    """Lines cut at the separator. Only a line with a quote in it takes Spark's CSV parser, which costs more."""
-    cut = F.split(F.col(LINE), _java_quoted(table.separator), -1)
+def _csv_fields(lines: DataFrame, names: Sequence[str], table: Table) -> DataFrame:
+    """Split lines at the separator. Only lines with a quote go through Spark's CSV parser, which is slower."""
+    fields = F.split(F.col(LINE), _escape_java_regex(table.separator), -1)
     if table.quote:
-        positions = [f"_{place}" for place in range(len(names))]
+        positions = [f"_{position}" for position in range(len(names))]
         schema = ", ".join(f"{name} string" for name in [*positions, MALFORMED])
         options = {
             "sep": table.separator, "quote": table.quote, "escape": table.quote, "columnNameOfCorruptRecord": MALFORMED,
             "maxCharsPerColumn": "-1", "maxColumns": str(len(names) + 1),
         }  # fmt: skip
         parsed = F.from_csv(F.col(LINE), schema, options)
-        whole = F.array(*(parsed[place] for place in positions))
-        cut = F.when(
-            F.contains(F.col(LINE), F.lit(table.quote)), F.when(parsed[MALFORMED].isNull(), whole).otherwise(F.array())
-        ).otherwise(cut)
-    return lines.select(LINE, cut.alias("fields")).select(
-        *(_text(F.get("fields", F.lit(place))).alias(name) for place, name in enumerate(names)),
+        unquoted = F.array(*(parsed[position] for position in positions))
+        fields = F.when(
+            F.contains(F.col(LINE), F.lit(table.quote)),
+            F.when(parsed[MALFORMED].isNull(), unquoted).otherwise(F.array()),
+        ).otherwise(fields)
+    return lines.select(LINE, fields.alias("fields")).select(
+        *(_trim(F.get("fields", F.lit(position))).alias(name) for position, name in enumerate(names)),
         (F.size("fields") != len(names)).alias(MALFORMED),
         LINE,
     )
 
 
-def _objects(lines: DataFrame, examples: Sequence[Any]) -> DataFrame:
-    """Lines of JSON. Their fields are those that the first lines have; what is nested keeps its form."""
-    found = _kind_of(examples)
-    fields = found.fields if isinstance(found, T.StructType) else []
+def _json_fields(lines: DataFrame, records: Sequence[Any]) -> DataFrame:
+    """Parse lines of JSON. The schema is that of the first records; nested objects and lists keep their form."""
+    record_type = _infer_type(records)
+    fields = record_type.fields if isinstance(record_type, T.StructType) else []
     schema = T.StructType([*fields, T.StructField(MALFORMED, T.StringType())])
     parsed = F.from_json(F.col(LINE), schema, {"columnNameOfCorruptRecord": MALFORMED})
     return lines.select(LINE, parsed.alias("fields")).select(
-        *(_cleaned(f"fields.{quoted(field.name)}", field) for field in fields),
+        *(_trim_text(f"fields.{quote_name(field.name)}", field) for field in fields),
         F.col(f"fields.{MALFORMED}").isNotNull().alias(MALFORMED),
         LINE,
     )
 
 
-def _kind_of(examples: Sequence[Any]) -> T.DataType:
-    """The type that holds all the values: objects and lists as such, all else as text."""
-    given = [example for example in examples if example is not None]
-    if given and all(isinstance(example, dict) for example in given):
-        names = {name.lower(): name for example in reversed(given) for name in example}
-        members = {name: [example.get(name) for example in given] for name in sorted(names.values())}
-        return T.StructType([T.StructField(name, _kind_of(values)) for name, values in members.items()])
-    if given and all(isinstance(example, list) for example in given):
-        return T.ArrayType(_kind_of([item for example in given for item in example]))
+def _infer_type(values: Sequence[Any]) -> T.DataType:
+    """Return a type that holds all values: a struct for objects, an array for lists, and text for all else."""
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, dict) for value in present):
+        names = {name.lower(): name for value in reversed(present) for name in value}
+        members = {name: [value.get(name) for value in present] for name in sorted(names.values())}
+        return T.StructType([T.StructField(name, _infer_type(values)) for name, values in members.items()])
+    if present and all(isinstance(value, list) for value in present):
+        return T.ArrayType(_infer_type([item for value in present for item in value]))
     return T.StringType()
 
 
-def _columns_of(spark: SparkSession, files: Sequence[Path]) -> DataFrame:
-    """Rows of Parquet: text trimmed, all else as it is."""
+# -- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(spark: SparkSession, files: Sequence[Path]) -> DataFrame:
+    """Read Parquet files; columns keep their types."""
     nanoseconds = set()
     for file in files:
         try:
             schema = pq.read_schema(file)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{file} is no Parquet file, or not a whole one.") from error
+            raise UserError(f"{file} is not a Parquet file, or is truncated.") from error
         nanoseconds |= {field.name for field in schema if pa.types.is_timestamp(field.type) and field.type.unit == "ns"}
     rows = spark.read.parquet(*map(escape_glob, files))
     return rows.select(
         *(
-            # What pandas writes; Spark reads it as a number.
-            F.timestamp_micros(F.floor(F.col(quoted(field.name)) / 1000)).alias(field.name)
+            # pandas writes nanoseconds, which Spark reads as a number.
+            F.timestamp_micros(F.floor(F.col(quote_name(field.name)) / 1000)).alias(field.name)
             if field.name in nanoseconds
-            else _cleaned(quoted(field.name), field)
+            else _trim_text(quote_name(field.name), field)
             for field in rows.schema.fields
         ),
         F.lit(False).alias(MALFORMED),
@@ -194,37 +177,30 @@ def _columns_of(spark: SparkSession, files: Sequence[Path]) -> DataFrame:
     )
 
 
-def _cleaned(name: str, field: T.StructField) -> Column:
-    """Text without blanks around it, null where nothing is left; any other type as it is."""
-    kept = _text(F.col(name)) if isinstance(field.dataType, T.StringType) else F.col(name)
-    return kept.alias(field.name)
+# -- helpers ---------------------------------------------------------------------------------------------------------
 
 
-def _text(text: Column) -> Column:
+def _trim_text(name: str, field: T.StructField) -> Column:
+    """Trim a column of text; return any other column unchanged."""
+    column = _trim(F.col(name)) if isinstance(field.dataType, T.StringType) else F.col(name)
+    return column.alias(field.name)
+
+
+def _trim(text: Column) -> Column:
+    """Remove surrounding blanks; null where nothing is left."""
     return F.nullif(F.trim(text), F.lit(""))
 
 
-def _separator_of_header(names: Iterable[str], table: Table) -> str:
-    """A hint where the whole header became one column."""
-    (name, *others) = names
-    fitting = [each for each in _COMMON_SEPARATORS if not others and table.format == "csv" and each in name]
-    return f" (is the separator {fitting[0]!r}?)" if fitting else ""
-
-
-def _own_columns(rows: DataFrame) -> list[str]:
-    return [name for name in rows.columns if name not in (MALFORMED, LINE)]
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that came before: Spark wants them to differ."""
-    times: Counter[str] = Counter()
-    distinct = []
+def _make_unique(names: Sequence[str]) -> list[str]:
+    """Append a number to repeated names, because Spark requires different ones."""
+    seen: Counter[str] = Counter()
+    unique = []
     for name in names:
-        times[name.lower()] += 1
-        distinct.append(name if times[name.lower()] == 1 else f"{name}_{times[name.lower()]}")
-    return distinct
+        seen[name.lower()] += 1
+        unique.append(name if seen[name.lower()] == 1 else f"{name}_{seen[name.lower()]}")
+    return unique
 
 
-def _java_quoted(text: str) -> str:
-    """A regular expression of Java's for the text itself; where that is one character, Java splits without it."""
+def _escape_java_regex(text: str) -> str:
+    """Escape text for Java's regular expressions; Java splits at a single escaped character without a regex."""
     return re.sub(r"(\W)", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""Which interactions count by their time: those before a day, and of them those of the last so many days."""
+"""Select interactions by time: those before a day, and of them those of the last few days."""
 
 from __future__ import annotations
 
@@ -17,62 +17,57 @@ DAY_S = 86_400
 
 @dataclass(frozen=True)
 class Window:
-    """From one time, included, until another, excluded; in seconds since 1970, None where there is no bound."""
+    """The times `since <= time < until`, in seconds since 1970; None is no bound."""
 
     since: int | None = None
     until: int | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether every time lies in it."""
+        """Whether the window has no bounds."""
         return self.since is None and self.until is None
 
-    @property
-    def described(self) -> dict[str, str | None] | None:
-        """The bounds as text, `from` and `until`; None where there is none."""
+    def as_text(self) -> dict[str, str | None] | None:
+        """Return the bounds as text, `from` and `until`; None for an open window."""
         if self.is_open:
             return None
-        return {"from": _moment(self.since), "until": _moment(self.until)}
+        bounds = {"from": self.since, "until": self.until}
+        return {name: None if bound is None else format_time(bound) for name, bound in bounds.items()}
 
-    def holds(self, times: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Whether each time lies in it; of bounds that are not there nothing is asked."""
-        since = pc.greater_equal(times, self.since) if self.since is not None else pc.is_valid(times)
-        return pc.and_(since, pc.less(times, self.until)) if self.until is not None else since
+    def contains(self, times: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return whether each time is inside the window."""
+        inside = pc.greater_equal(times, self.since) if self.since is not None else pc.is_valid(times)
+        return pc.and_(inside, pc.less(times, self.until)) if self.until is not None else inside
 
 
 ALWAYS = Window()
-"""Every time counts."""
+"""The window that contains all times."""
 
 
 def choose_window(parsed: DataFrame, as_of: date | None, days: int) -> Window:
-    """What counts of some rows.
+    """Return the window that `--as-of` and `[ingest] window_days` select.
 
     Args:
-        parsed: what `spark.ingest.raw_to_parquet.parse` makes.
-        as_of: what happened before this day begins, in UTC, counts; None where everything does.
-        days: of that, what happened in the so many days before; without `as_of` in those up to the latest time that a
-            row has which can be used. 0: all.
+        parsed: the rows that `spark.ingest.parse.parse` returns.
+        as_of: the window ends when this day begins, in UTC; None if it ends with the data.
+        days: length of the window in days; 0 is unlimited. Without `as_of` the last usable row ends it.
     """
     if as_of is not None:
         until = int(datetime.combine(as_of, time(), UTC).timestamp())
-    elif days and (times := time_span(parsed)) is not None:
-        until = times[1] + 1
+    elif days and (span := time_span(parsed)) is not None:
+        until = span[1] + 1
     else:
         return ALWAYS
     return Window(until - days * DAY_S if days else None, until)
 
 
 def time_span(parsed: DataFrame) -> tuple[int, int] | None:
-    """The first and the last time of the rows that can be used; None where no row can be. Reads all of them."""
-    usable, when = parsed.where(F.col(Columns.REJECT).isNull()), F.col(Columns.TIME)
-    (found,) = usable.agg(F.min(when).alias("first"), F.max(when).alias("last")).collect()
-    return None if found["first"] is None else (found["first"], found["last"])
+    """Return the first and the last time of the usable rows, or None if no row is usable. Reads all rows."""
+    usable, times = parsed.where(F.col(Columns.REJECT).isNull()), F.col(Columns.TIME)
+    (span,) = usable.agg(F.min(times).alias("first"), F.max(times).alias("last")).collect()
+    return None if span["first"] is None else (span["first"], span["last"])
 
 
 def format_time(seconds: int) -> str:
-    """A time as text: 2026-03-01T00:00:00Z."""
+    """Format a time in ISO 8601: 2026-03-01T00:00:00Z."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _moment(seconds: int | None) -> str | None:
-    return None if seconds is None else format_time(seconds)

@@ -10,7 +10,8 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from config.dataset import Dataset
-from spark.ingest.raw_to_parquet import IngestCounts, ingest
+from spark.ingest.ingest_counts import IngestCounts
+from spark.ingest.raw_to_parquet import ingest
 
 RATINGS: dict[str, Any] = {
     "path": "ratings.csv",
