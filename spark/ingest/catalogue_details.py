@@ -1,4 +1,4 @@
-"""Read what the raw files say about users and tracks: one row for each id."""
+"""Read the details of users and tracks from raw files: one row for each id."""
 
 from __future__ import annotations
 
