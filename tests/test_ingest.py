@@ -292,7 +292,8 @@ def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> N
         tracks={"path": "tracks.csv", "id": "id"},
         tags={"path": "tags.csv", "track": "track", "tag": "tag"},
     )
-    write_csv(tmp_path, tracks="id,x\nt,\n", tags="user,track,tag\na,t,\nb,t,\nc,t,jazz\nd,t\n")
+    files = {"tracks": "id,x\nt,\n", "tags": "user,track,tag\na,t,\nb,t,\nc,t,jazz\nd,t\n"}
+    write_csv(tmp_path, plays="user,track,plays\n", **files)
     details = track_details(read_raw_data(spark, dataset, tmp_path))
     assert details is not None
     assert details.select(["genre", "tags"]).to_pylist() == [{"genre": "jazz", "tags": ["jazz"]}]
