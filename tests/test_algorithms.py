@@ -14,6 +14,21 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import SparkSession
+from support.training import (
+    ALL_USERS,
+    EXPLICIT,
+    HEARD,
+    IMPLICIT,
+    KNOWN_USERS,
+    NUM_TRACKS,
+    NUM_USERS,
+    POPULARITY,
+    RATINGS,
+    SETTINGS,
+    SILENT,
+    UNHEARD,
+    write_ratings,
+)
 
 from common.errors import NotApplicable
 from spark.algorithms.content import ContentScorer
@@ -22,31 +37,8 @@ from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.item_knn import NeighbourScorer
 from spark.algorithms.saved_model import fit_model, load_scorer, model_info
 from spark.algorithms.scorer import Scorer
-from spark.algorithms.training_data import TrainingData
-from spark.storage.interaction_matrix import CSRMatrix, build_interaction_matrix
+from spark.storage.interaction_matrix import CSRMatrix
 
-NUM_USERS, NUM_TRACKS = 24, 16
-SILENT, UNHEARD = 7, 5
-"""A user who heard nothing, and a track that nobody heard."""
-
-ALS: dict[str, Any] = {
-    "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "steps": 3, "seed": 1,
-    "patience": 0, "say_objective": False,
-}  # fmt: skip
-IMPLICIT = ALS | {"alpha": 10.0, "value": "binary"}
-EXPLICIT = ALS | {"biases": True, "steps": 0}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "popularity": {},
-    "als": IMPLICIT,
-    "als by MLlib": IMPLICIT | {"engine": "mllib"},
-    "als_explicit": EXPLICIT,
-    "als_explicit by MLlib": EXPLICIT | {"engine": "mllib"},
-    "item-knn by cosine": {"similarity": "cosine", "neighbours": 200},
-    "item-knn by bm25": {"similarity": "bm25", "neighbours": 200},
-    "ease": {"reg_param": 10.0, "min_listeners": 1},
-    "content": {},
-}
-SETTINGS["hybrid"] = {"weights": {"als": 0.7, "ease": 0.3, "content": 0.0}, "parts": dict(SETTINGS)}
 OF_FACTORS = [name for name in SETTINGS if name.startswith("als")]
 
 
@@ -55,53 +47,14 @@ def algorithm(name: str) -> str:
     return name.split()[0]
 
 
-def random_ratings() -> pd.DataFrame:
-    """Ratings from 1 to 5; the lower the track's index, the more users have it."""
-    rng = np.random.default_rng(2)
-    heard = rng.random((NUM_USERS, NUM_TRACKS)) < np.linspace(0.9, 0.2, NUM_TRACKS)
-    heard[SILENT] = False
-    heard[:, UNHEARD] = False
-    users, tracks = np.nonzero(heard)
-    values = rng.integers(1, 6, size=len(users)).astype(float)
-    return pd.DataFrame({"user": users.astype(np.int32), "track": tracks.astype(np.int32), "value": values})
-
-
-RATINGS = random_ratings()
-POPULARITY = np.bincount(RATINGS["track"], minlength=NUM_TRACKS)
-
-
-def training(
-    spark: SparkSession, ratings: pd.DataFrame, num_users: int, num_tracks: int, directory: Path
-) -> TrainingData:
-    """The ratings, ready to be trained on; they are written to the directory."""
-    (directory / "interactions").mkdir(parents=True)
-    ordered = ratings.sort_values(["user", "track"])
-    ordered.to_parquet(directory / "interactions" / "part-0.parquet", index=False)
-    build_interaction_matrix(spark, [directory / "interactions"], num_users, num_tracks, directory / "matrix")
-    catalogue = pd.DataFrame({"index": range(num_tracks), "artist": [f"a{track % 4}" for track in range(num_tracks)]})
-    (directory / "tracks").mkdir()
-    catalogue.astype({"index": "int32"}).to_parquet(directory / "tracks" / "part-0.parquet", index=False)
-    parts = ((directory / "interactions",), directory / "matrix")
-    return TrainingData(spark, *parts, num_users, num_tracks, (1.0, 5.0), directory / "tracks")
-
-
 @pytest.fixture(scope="module")
 def models(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A saved model of each algorithm, trained on `RATINGS`."""
     into = tmp_path_factory.mktemp("models")
-    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, into / "training")
+    learned = write_ratings(spark, into / "training", RATINGS)
     for name, settings in SETTINGS.items():
         fit_model(algorithm(name), learned, settings, into / name)
     return {name: into / name for name in SETTINGS}
-
-
-HEARD = CSRMatrix(
-    np.concatenate([[0], np.cumsum(np.bincount(RATINGS["user"], minlength=NUM_USERS))]),
-    RATINGS["track"].to_numpy(np.int32),
-    np.ones(len(RATINGS), np.float32),
-)
-EVERYONE = np.arange(NUM_USERS, dtype=np.int32)
-KNOWN_USERS = np.delete(EVERYONE, SILENT)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -114,27 +67,27 @@ class TestEveryAlgorithm:
         return load_scorer(models[name])
 
     def test_scores_are_finite_for_every_user_and_track(self, scorer: Scorer) -> None:
-        scores = scorer.scores(EVERYONE, HEARD)
+        scores = scorer.scores(ALL_USERS, HEARD)
         assert scores.shape == (NUM_USERS, NUM_TRACKS)
         assert scores.dtype == np.float32
         assert np.isfinite(scores).all()
 
     def test_scores_are_those_of_the_users_asked_for_in_their_order(self, scorer: Scorer) -> None:
         some = np.array([5, SILENT, 0, 5], np.int32)
-        np.testing.assert_allclose(scorer.scores(some, HEARD), scorer.scores(EVERYONE, HEARD)[some], rtol=1e-5)
+        np.testing.assert_allclose(scorer.scores(some, HEARD), scorer.scores(ALL_USERS, HEARD)[some], rtol=1e-5)
 
     def test_the_scores_are_the_callers_to_change(self, scorer: Scorer) -> None:
-        before = scorer.scores(EVERYONE, HEARD)
-        scorer.scores(EVERYONE, HEARD)[:] = -np.inf
-        np.testing.assert_array_equal(scorer.scores(EVERYONE, HEARD), before)
+        before = scorer.scores(ALL_USERS, HEARD)
+        scorer.scores(ALL_USERS, HEARD)[:] = -np.inf
+        np.testing.assert_array_equal(scorer.scores(ALL_USERS, HEARD), before)
 
     def test_the_same_seed_gives_the_same_scores(
         self, spark: SparkSession, scorer: Scorer, name: str, tmp_path: Path
     ) -> None:
-        learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+        learned = write_ratings(spark, tmp_path, RATINGS)
         fit_model(algorithm(name), learned, SETTINGS[name], tmp_path / "again")
         np.testing.assert_array_equal(
-            load_scorer(tmp_path / "again").scores(EVERYONE, HEARD), scorer.scores(EVERYONE, HEARD)
+            load_scorer(tmp_path / "again").scores(ALL_USERS, HEARD), scorer.scores(ALL_USERS, HEARD)
         )
 
     def test_a_user_without_a_history_gets_the_order_of_popularity(self, scorer: Scorer) -> None:
@@ -166,7 +119,7 @@ def test_spark_opens_the_saved_model_and_predicts_what_we_do(
 ) -> None:
     scorer = load_scorer(models[name])
     assert isinstance(scorer, FactorScorer)
-    pairs = pd.DataFrame({"user": np.repeat(EVERYONE, NUM_TRACKS), "track": np.tile(np.arange(NUM_TRACKS), NUM_USERS)})
+    pairs = pd.DataFrame({"user": np.repeat(ALL_USERS, NUM_TRACKS), "track": np.tile(np.arange(NUM_TRACKS), NUM_USERS)})
     theirs = ALSModel.load(str(models[name])).transform(spark.createDataFrame(pairs)).toPandas()
     known = (theirs["user"] != SILENT) & (theirs["track"] != UNHEARD)
     assert theirs.loc[~known, "prediction"].isna().all()
@@ -218,22 +171,22 @@ def test_a_pair_with_an_unknown_side_is_predicted_the_mean(models: dict[str, Pat
 
 def test_popularity_refuses_to_predict_a_rating(models: dict[str, Path]) -> None:
     with pytest.raises(NotImplementedError):
-        load_scorer(models["popularity"]).ratings(EVERYONE, EVERYONE)
+        load_scorer(models["popularity"]).ratings(ALL_USERS, ALL_USERS)
 
 
 def test_how_often_somebody_listened_does_not_change_the_implicit_model(
     spark: SparkSession, models: dict[str, Path], tmp_path: Path
 ) -> None:
     louder = RATINGS.assign(value=RATINGS["value"] ** 3)
-    fit_model("als", training(spark, louder, NUM_USERS, NUM_TRACKS, tmp_path), SETTINGS["als"], tmp_path / "model")
+    fit_model("als", write_ratings(spark, tmp_path, louder), SETTINGS["als"], tmp_path / "model")
     np.testing.assert_array_equal(
-        load_scorer(tmp_path / "model").scores(EVERYONE, HEARD), load_scorer(models["als"]).scores(EVERYONE, HEARD)
+        load_scorer(tmp_path / "model").scores(ALL_USERS, HEARD), load_scorer(models["als"]).scores(ALL_USERS, HEARD)
     )
 
 
 def test_another_seed_gives_another_model(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     settings = SETTINGS["als"] | {"seed": 2}
-    fit_model("als", training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path), settings, tmp_path / "model")
+    fit_model("als", write_ratings(spark, tmp_path, RATINGS), settings, tmp_path / "model")
     found, before = (load_scorer(model).scores(KNOWN_USERS, HEARD) for model in (tmp_path / "model", models["als"]))
     assert not np.allclose(found, before, rtol=1e-3)
 
@@ -252,7 +205,7 @@ def test_implicit_als_finds_the_diagonal_of_a_checkerboard(spark: SparkSession, 
     ratings = checkerboard()
     liked = ratings[ratings["value"] == 5.0]
     settings = IMPLICIT | {"rank": 4, "max_iter": 15, "reg_param": 0.01, "seed": 3}
-    fit_model("als", training(spark, liked, SIDE, SIDE, tmp_path), settings, tmp_path / "model")
+    fit_model("als", write_ratings(spark, tmp_path, liked, SIDE, SIDE), settings, tmp_path / "model")
     scores = load_scorer(tmp_path / "model").scores(np.arange(SIDE, dtype=np.int32), HEARD)
     scores[liked["user"], liked["track"]] = -np.inf
     assert scores.argmax(axis=1).tolist() == list(range(SIDE))
@@ -260,7 +213,7 @@ def test_implicit_als_finds_the_diagonal_of_a_checkerboard(spark: SparkSession, 
 
 def test_explicit_als_predicts_the_diagonal_of_a_checkerboard(spark: SparkSession, tmp_path: Path) -> None:
     settings = EXPLICIT | {"rank": 4, "max_iter": 6, "reg_param": 0.01, "seed": 3}
-    fit_model("als_explicit", training(spark, checkerboard(), SIDE, SIDE, tmp_path), settings, tmp_path / "model")
+    fit_model("als_explicit", write_ratings(spark, tmp_path, checkerboard(), SIDE, SIDE), settings, tmp_path / "model")
     diagonal = np.arange(SIDE, dtype=np.int32)
     np.testing.assert_allclose(load_scorer(tmp_path / "model").ratings(diagonal, diagonal), 5.0, atol=0.3)
 
@@ -289,7 +242,7 @@ def test_ease_is_the_closed_form(models: dict[str, Path]) -> None:
 def test_ease_leaves_out_rare_tracks_and_says_what_it_cannot_hold(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    learned = write_ratings(spark, tmp_path, RATINGS)
     fit_model("ease", learned, {"reg_param": 10.0, "min_listeners": 9}, tmp_path / "model")
     assert ranks_below(load_scorer(tmp_path / "model").scores(KNOWN_USERS, HEARD), POPULARITY >= 9)
     with pytest.raises(NotApplicable, match=r"no track has 99 listeners"):
@@ -329,7 +282,7 @@ def neighbours_of(scorer: Scorer, track: int) -> dict[int, float]:
 
 
 def test_a_track_keeps_its_nearest(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
-    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    learned = write_ratings(spark, tmp_path, RATINGS)
     fit_model("item-knn", learned, {"similarity": "cosine", "neighbours": 3}, tmp_path / "few")
     for track in range(NUM_TRACKS):
         mine, whole = (
@@ -343,10 +296,10 @@ def test_the_number_of_tasks_changes_no_neighbour(
     spark: SparkSession, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spark.algorithms.item_knn._COST_PER_TASK", 100)
-    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    learned = write_ratings(spark, tmp_path, RATINGS)
     fit_model("item-knn", learned, SETTINGS["item-knn by bm25"], tmp_path / "cut")
     found, expected = (
-        load_scorer(model).scores(EVERYONE, HEARD) for model in (tmp_path / "cut", models["item-knn by bm25"])
+        load_scorer(model).scores(ALL_USERS, HEARD) for model in (tmp_path / "cut", models["item-knn by bm25"])
     )
     np.testing.assert_array_equal(found, expected)
 
@@ -354,7 +307,7 @@ def test_the_number_of_tasks_changes_no_neighbour(
 def test_content_is_the_cosine_of_what_is_known(spark: SparkSession, tmp_path: Path) -> None:
     """Two listeners; a track that nobody heard is recommended for its artist, one of which nothing is known is last."""
     pairs = pd.DataFrame({"user": [0, 1], "track": [0, 3], "value": [1.0, 1.0]})
-    learned = training(spark, pairs.astype({"user": "int32", "track": "int32"}), 2, 5, tmp_path)
+    learned = write_ratings(spark, tmp_path, pairs.astype({"user": "int32", "track": "int32"}), 2, 5)
     catalogue = {
         "index": pa.array(range(5), pa.int32()), "artist": ["a", "a", "b", None, None],
         "genre": ["folk", "pop", "pop", "folk", None], "tags": [["x"], ["x", "y"], None, ["y", "y"], None],
@@ -373,7 +326,7 @@ def test_content_is_the_cosine_of_what_is_known(spark: SparkSession, tmp_path: P
 
 
 def test_content_without_anything_known_of_the_tracks_is_not_applicable(spark: SparkSession, tmp_path: Path) -> None:
-    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, tmp_path)
+    learned = write_ratings(spark, tmp_path, RATINGS)
     pq.write_table(pa.table({"index": pa.array(range(NUM_TRACKS), pa.int32())}), tmp_path / "tracks" / "part-0.parquet")
     with pytest.raises(NotApplicable, match="tracks have neither tags nor genre nor artist"):
         fit_model("content", learned, {}, tmp_path / "model")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from test_algorithms import HEARD, IMPLICIT, KNOWN_USERS, NUM_TRACKS, NUM_USERS, RATINGS, SETTINGS, SILENT, training
+from support.training import (
+    HEARD,
+    IMPLICIT,
+    KNOWN_USERS,
+    NUM_TRACKS,
+    RATINGS,
+    SETTINGS,
+    SILENT,
+    write_ratings,
+)
 
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.saved_model import fit_model, load_scorer
@@ -21,7 +30,7 @@ NAMES = ["item-knn by cosine", "ease", "content", "hybrid", "als"]
 def scorers(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorer]:
     """Trained on `RATINGS`."""
     into = tmp_path_factory.mktemp("models")
-    learned = training(spark, RATINGS, NUM_USERS, NUM_TRACKS, into / "training")
+    learned = write_ratings(spark, into / "training", RATINGS)
     for name in (*NAMES, "popularity"):
         fit_model(name.split()[0], learned, EXACT if name == "als" else SETTINGS[name], into / name)
     return {name: load_scorer(into / name) for name in (*NAMES, "popularity")}

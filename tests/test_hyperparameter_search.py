@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 from support.pipeline import Roots
-from test_algorithms import IMPLICIT, NUM_TRACKS, NUM_USERS, RATINGS, training
+from support.training import IMPLICIT, NUM_TRACKS, NUM_USERS, RATINGS, write_ratings
 
 from common.durable import read_json
 from common.errors import NotApplicable
@@ -127,7 +127,7 @@ def learned(spark: SparkSession, tmp_path: Path) -> TrainingData:
     """The training part: `RATINGS` without what is in `validation`."""
     held = pd.MultiIndex.from_tuples([pair[:2] for pair in VALIDATION])
     rest = RATINGS[~pd.MultiIndex.from_frame(RATINGS[["user", "track"]]).isin(held)]
-    return training(spark, rest, NUM_USERS, NUM_TRACKS, tmp_path / "training")
+    return write_ratings(spark, tmp_path / "training", rest)
 
 
 @pytest.fixture

@@ -16,16 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyspark.sql import SparkSession
 from support.scorers import TableScorer, csr_matrix_of, tracks_of
+from support.training import write_training_data
 
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.hybrid import HybridScorer
 from spark.algorithms.popularity import PopularityScorer
 from spark.algorithms.saved_model import fit_model
 from spark.algorithms.scorer import FloatArray, IndexArray
-from spark.algorithms.training_data import TrainingData
 from spark.lists import recommend, topk
 from spark.lists.user_lists import FallbackChain, ListRules
-from spark.storage.interaction_matrix import build_interaction_matrix
 
 SCORES = hnp.arrays(
     np.float32,
@@ -128,22 +127,14 @@ NO_RULES = ListRules(np.full(NUM_TRACKS, -1, np.int32))
 def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Ingest would have written, and the popularity model `model` beside it."""
     directory = tmp_path_factory.mktemp("trained")
-    pairs = [(user, track, 1.0) for user, tracks in HEARD_BY.items() for track in sorted(tracks)]
-    tables = {
-        "users": pd.DataFrame(
-            {"index": HEARD_BY.keys(), "user_id": [f"u{user}" for user in HEARD_BY]}
-            | {"interactions": [len(tracks) for tracks in HEARD_BY.values()]}
-        ),
-        "tracks": pd.DataFrame({"index": range(NUM_TRACKS), "track_id": [f"t{n}" for n in range(NUM_TRACKS)]}),
-        "interactions": pd.DataFrame(pairs, columns=["user", "track", "value"]),
-    }
-    for name, table in tables.items():
-        (directory / name).mkdir()
-        small = {column: "int32" for column in ("index", "user", "track") if column in table}
-        table.astype(small).to_parquet(directory / name / "part-0.parquet")
-    sizes = (len(HEARD_BY), NUM_TRACKS)
-    build_interaction_matrix(spark, [directory / "interactions"], *sizes, directory / "matrix")
-    learned = TrainingData(spark, (directory / "interactions",), directory / "matrix", *sizes, None)
+    pairs = [(user, track, 1.0) for user, tracks in HEARD_BY.items() for track in tracks]
+    users = pd.DataFrame(
+        {"index": HEARD_BY.keys(), "user_id": [f"u{user}" for user in HEARD_BY]}
+        | {"interactions": [len(tracks) for tracks in HEARD_BY.values()]}
+    )
+    tracks = pd.DataFrame({"index": range(NUM_TRACKS), "track_id": [f"t{n}" for n in range(NUM_TRACKS)]})
+    interactions = pd.DataFrame(pairs, columns=["user", "track", "value"])
+    learned = write_training_data(spark, directory, interactions, tracks, users)
     fit_model("popularity", learned, {}, directory / "model")
     return directory
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from support.scorers import TableScorer, csr_matrix_of, tracks_of
+from support.training import write_training_data
 
 from common.errors import MissingInput, NotApplicable, UserError
 from config.fallbacks import TIERS
@@ -32,7 +32,7 @@ from spark.lists.user_lists import (
     fit_fallbacks,
     lists_within_rules,
 )
-from spark.storage.interaction_matrix import USER, build_interaction_matrix, load_csr
+from spark.storage.interaction_matrix import USER, load_csr
 from workflow.blocklist import read_blocklist
 
 NORWAY = SWEDEN = MIN_USERS
@@ -60,19 +60,10 @@ def learned(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Tr
     """What Ingest would have written, ready to be trained on."""
     directory = tmp_path_factory.mktemp("ingested")
     countries = ["NO"] * NORWAY + ["SE"] * SWEDEN + ["SE", None, None, "FI"]
-    tables = {
-        "users": pa.table({"user_id": [str(user) for user in range(NUM_USERS)], "country": countries}),
-        "tracks": pa.table({"track_id": [f"t{track}" for track in range(NUM_TRACKS)], "artist": ARTISTS}),
-        "interactions": pa.Table.from_pandas(interactions(), preserve_index=False),
-    }
-    for name, table in tables.items():
-        (directory / name).mkdir()
-        pq.write_table(table, directory / name / "part-0.parquet")
-    build_interaction_matrix(spark, [directory / "interactions"], NUM_USERS, NUM_TRACKS, directory / "matrix")
-    described = (directory / "tracks", directory / "users")
-    return TrainingData(
-        spark, (directory / "interactions",), directory / "matrix", NUM_USERS, NUM_TRACKS, None, *described
-    )
+    users = pd.DataFrame({"index": range(NUM_USERS), "country": countries})
+    tracks = pd.DataFrame({"index": range(NUM_TRACKS), "artist": ARTISTS})
+    users["user_id"], tracks["track_id"] = users["index"].astype(str), [f"t{track}" for track in tracks["index"]]
+    return write_training_data(spark, directory, interactions(), tracks, users)
 
 
 @pytest.fixture(scope="module")
