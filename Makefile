@@ -25,7 +25,7 @@ VERSION_ARG    = $(if $(findstring command,$(origin VERSION)),"$$VERSION")
 .PHONY: help pipeline backfill preview serve luigid cluster \
     recommend runs run graph \
     versions promote rollback verify prune forget \
-    test lint format bench bench-engine bench-quality bench-web bench-scaling faults screenshots audit licences clean
+    test test-image lint format bench bench-engine bench-quality bench-web bench-scaling faults screenshots audit licences clean
 
 help:
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -91,6 +91,9 @@ forget: .venv/.installed  ## Erase a user from all versions: ID [DATASET MODELS 
 
 test: .venv/.installed-dev  ## Run the tests: [ARGS="-k split"]
 	$(BIN)/python -m pytest $(ARGS)
+
+test-image:  ## Build the image and test it with Docker Engine and Compose: [ARGS="--network host"]
+	@$(PYTHON) tests/check_image.py $(ARGS)
 
 lint: .venv/.installed-dev  ## Check style and types with ruff and mypy
 	$(BIN)/ruff check .
