@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import MakeVersion
+from support.versions import write_version
 
 from common.durable import write_json
 from config.paths import PROJECT
@@ -48,10 +48,8 @@ def with_factors(version: Path, part: str = "") -> Path:
 
 
 @pytest.mark.parametrize("part", ["", "als"], ids=["a factor model", "a part of a hybrid"])
-def test_where_there_are_factors_the_newcomer_is_folded_in(
-    make_version: MakeVersion, tmp_path: Path, part: str
-) -> None:
-    version = with_factors(make_version(tmp_path / "tiny", "v1"), part)
+def test_where_there_are_factors_the_newcomer_is_folded_in(tmp_path: Path, part: str) -> None:
+    version = with_factors(write_version(tmp_path / "tiny", "v1"), part)
     found = recommended(version, {"t1": 2.0}, 10)
     assert found.folded_in
     assert [line.track.track_id for line in found.lines] == ["t2", "t3"]  # t1 was heard, of t4 nothing is known
@@ -59,28 +57,26 @@ def test_where_there_are_factors_the_newcomer_is_folded_in(
     assert [line.number for line in found.lines] == pytest.approx((FACTORS[1:] @ own).tolist())
 
 
-def test_how_often_a_track_was_heard_counts(make_version: MakeVersion, tmp_path: Path) -> None:
-    version = with_factors(make_version(tmp_path / "tiny", "v1"))
+def test_how_often_a_track_was_heard_counts(tmp_path: Path) -> None:
+    version = with_factors(write_version(tmp_path / "tiny", "v1"))
     scores = [recommended(version, {"t1": 1.0, "t3": plays}, 1).lines[0].number for plays in (0.01, 9.0)]
     assert scores[0] != pytest.approx(scores[1], rel=1e-3)
 
 
-def test_without_factors_what_is_similar_counts(make_version: MakeVersion, tmp_path: Path) -> None:
-    found = recommended(make_version(tmp_path / "tiny", "v1"), {"t1": 1.0, "gone": 1.0}, 1)
+def test_without_factors_what_is_similar_counts(tmp_path: Path) -> None:
+    found = recommended(write_version(tmp_path / "tiny", "v1"), {"t1": 1.0, "gone": 1.0}, 1)
     assert not found.folded_in
     assert [line.track.track_id for line in found.lines] == ["t3"]
     assert found.unknown == ["gone"]
 
 
-def test_of_unknown_tracks_alone_nothing_follows(make_version: MakeVersion, tmp_path: Path) -> None:
+def test_of_unknown_tracks_alone_nothing_follows(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="None of 'gone' is a track of version v1"):
-        recommended(make_version(tmp_path / "tiny", "v1"), {"gone": 1.0}, 1)
+        recommended(write_version(tmp_path / "tiny", "v1"), {"gone": 1.0}, 1)
 
 
-def test_the_first_requests_open_the_factors_once(
-    make_version: MakeVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    version, opened, usual = with_factors(make_version(tmp_path / "tiny", "v1")), [], FoldIn.open
+def test_the_first_requests_open_the_factors_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version, opened, usual = with_factors(write_version(tmp_path / "tiny", "v1")), [], FoldIn.open
 
     def counted(model: Path, num_tracks: int) -> FoldIn:
         opened.append(model)
@@ -106,10 +102,8 @@ def test_factors_may_lie_in_several_files(tmp_path: Path) -> None:
     assert (opened.tracks == np.vstack([rows, np.zeros((1, 2))])).all()
 
 
-def test_numpy_is_loaded_for_folding_in_alone_and_leaves_the_environment_as_it_was(
-    make_version: MakeVersion, tmp_path: Path
-) -> None:
-    version = with_factors(make_version(tmp_path / "tiny", "v1"))
+def test_numpy_is_loaded_for_folding_in_alone_and_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
+    version = with_factors(write_version(tmp_path / "tiny", "v1"))
     script = f"""
 import os, sys
 from pathlib import Path

@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import HEARD, TRACKS, MakeVersion
 from flask.testing import FlaskClient
 from support.pipeline import Roots
 from support.processes import held_by_another_process
 from support.published import publish
+from support.versions import HEARD, TRACKS, write_version
 
 from common import durable
 from common.durable import STAGING, lock_path, remove_leftovers
@@ -36,11 +36,11 @@ CHANGED = {
 
 
 @pytest.fixture
-def registry(tmp_path: Path, make_version: MakeVersion) -> VersionRegistry:
+def registry(tmp_path: Path) -> VersionRegistry:
     """Two versions of users 42, alice and zoe, with every file that may hold user data; the second is served."""
     registry = VersionRegistry(tmp_path / "models" / "songs")
     for name in ("v1", "v2"):
-        version = make_version(registry.root, name)
+        version = write_version(registry.root, name)
         factors = version / "model" / "als" / "userFactors"
         factors.mkdir(parents=True)
         table = pa.table({"id": pa.array([0, 1, 2], pa.int32()), "features": [[0.5], [0.25], [0.125]]})

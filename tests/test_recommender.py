@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import LISTS, MakeVersion
+from support.versions import LISTS, write_version
 
 from config.paths import PROJECT
 from models.recommender import recommend, similar
@@ -16,9 +16,9 @@ from models.serving_store import ServingStore
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory: pytest.TempPathFactory, make_version: MakeVersion) -> Path:
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version that nobody promoted."""
-    return make_version(tmp_path_factory.mktemp("models") / "songs", "v1")
+    return write_version(tmp_path_factory.mktemp("models") / "songs", "v1")
 
 
 def test_a_user_gets_the_stored_list_with_titles_and_ranks_from_1(version: Path) -> None:
@@ -60,10 +60,10 @@ def test_only_the_very_id_is_the_user(version: Path, odd: str) -> None:
     assert recommend(version, odd).attrs["reason"] is not None
 
 
-def test_the_directory_of_a_dataset_stands_for_its_current_version(tmp_path: Path, make_version: MakeVersion) -> None:
+def test_the_directory_of_a_dataset_stands_for_its_current_version(tmp_path: Path) -> None:
     root = tmp_path / "songs"
     for name in ("v1", "v2"):
-        make_version(root, name)
+        write_version(root, name)
     VersionRegistry(root).promote("v1", expected=None, by="user")
     assert recommend(root, "42").attrs["version"] == "v1"
     VersionRegistry(root).promote("v2", expected="v1", by="user")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import MakeVersion
+from support.versions import write_version
 
 from common.durable import STAGING, sha256, write_atomically
 from common.errors import StoreError
@@ -20,11 +20,11 @@ from models.registry import VersionRegistry, served_datasets
 
 
 @pytest.fixture
-def registry(tmp_path: Path, make_version: MakeVersion) -> VersionRegistry:
+def registry(tmp_path: Path) -> VersionRegistry:
     """A dataset with three versions, none promoted; the newest sorts first by name."""
     registry = VersionRegistry(tmp_path / "songs")
     for name in ("m1", "m2", "a3"):
-        make_version(registry.root, name)
+        write_version(registry.root, name)
     return registry
 
 
@@ -125,10 +125,8 @@ def test_an_unknown_version_cannot_be_promoted(registry: VersionRegistry) -> Non
     assert registry.current() is None
 
 
-def test_a_version_of_another_dataset_cannot_be_promoted_by_a_path(
-    registry: VersionRegistry, make_version: MakeVersion
-) -> None:
-    make_version(registry.root.parent / "others", "v1")
+def test_a_version_of_another_dataset_cannot_be_promoted_by_a_path(registry: VersionRegistry) -> None:
+    write_version(registry.root.parent / "others", "v1")
     for path in ("../others/v1", str(registry.root.parent / "others" / "v1")):
         with pytest.raises(StoreError):
             registry.promote(path, expected=None, by="user")
@@ -250,9 +248,9 @@ def test_a_roll_back_that_expects_another_version_pins_nothing(registry: Version
     assert not registry.is_pinned()
 
 
-def test_the_dataset_promoted_last_comes_first(tmp_path: Path, make_version: MakeVersion) -> None:
+def test_the_dataset_promoted_last_comes_first(tmp_path: Path) -> None:
     for name in ("early", "late", "never"):
-        make_version(tmp_path / name, "v1")
+        write_version(tmp_path / name, "v1")
     for moment, name in enumerate(("early", "late")):
         VersionRegistry(tmp_path / name).promote("v1", expected=None, by="run")
         os.utime(tmp_path / name / "current", (moment, moment))

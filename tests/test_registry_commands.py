@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import MakeVersion
 from support.published import publish
+from support.versions import write_version
 
 from common.durable import STAGING
 from common.errors import UserError
@@ -146,8 +146,8 @@ class TestRollingBack:
             "tiny has no version that served earlier: name one with VERSION=.",
         )
 
-    def test_passes_over_what_was_pruned_and_what_never_served(self, verbs: Verbs, make_version: MakeVersion) -> None:
-        make_version(verbs.registry.root, "never-served")
+    def test_passes_over_what_was_pruned_and_what_never_served(self, verbs: Verbs) -> None:
+        write_version(verbs.registry.root, "never-served")
         (verbs.registry.root / "aaaa33334444bbbb").rename(verbs.registry.root / f"aaaa33334444bbbb{STAGING}")
         verbs("rollback")
         assert verbs.registry.current() == "aaaa11112222bbbb"
@@ -241,11 +241,9 @@ class TestVerifying:
         assert verbs("verify")[2] == "Error: tiny's served version 0123456789abcdef is missing: promote another one.\n"
 
 
-def test_versions_that_are_made_at_the_same_time_get_different_numbers(
-    tmp_path: Path, make_version: MakeVersion
-) -> None:
-    make_version(tmp_path, f"one{STAGING}")
-    assert creation_order(make_version(tmp_path, "two"))[0] == 2
+def test_versions_that_are_made_at_the_same_time_get_different_numbers(tmp_path: Path) -> None:
+    write_version(tmp_path, f"one{STAGING}")
+    assert creation_order(write_version(tmp_path, "two"))[0] == 2
 
 
 def test_a_version_without_a_manifest_is_the_oldest_and_can_be_pruned(verbs: Verbs) -> None:

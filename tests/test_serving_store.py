@@ -7,39 +7,29 @@ import sys
 import threading
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from conftest import BECAUSE, HEARD, LISTS, MakeVersion
+from support.versions import BECAUSE, HEARD, LISTS, write_tables, write_version
 
 from config.paths import PROJECT
 from models import serving_store as module
 from models.serving_store import ScoredTrack, ServingStore, StoredTrack
-from models.serving_store_writer import build_store
 
 TITLES = ["Über allen Gipfeln", "Tiếng hát", "Ubermut", "La Über", "ÜBER den Wolken", "über_all", None]
 """Each track has been heard by one user less than the one before."""
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory: pytest.TempPathFactory, make_version: MakeVersion) -> Path:
-    return make_version(tmp_path_factory.mktemp("models") / "songs", "v1")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_version(tmp_path_factory.mktemp("models") / "songs", "v1")
 
 
 @pytest.fixture(scope="module")
 def titled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version with the tracks of `TITLES`, the most heard ones with the highest indexes, and no users."""
-    made, count = tmp_path_factory.mktemp("titled"), len(TITLES)
-    tracks = {
-        "index": pa.array(range(count), pa.int32()), "track_id": [f"t{index}" for index in range(count)],
-        "title": TITLES[::-1], "artist": ["Band"] * count, "genre": pa.nulls(count, pa.string()),
-        "popularity": pa.array(range(count), pa.int64()),
-    }  # fmt: skip
-    kinds = {"index": pa.int32(), "user_id": pa.string(), "age": pa.int32(), "country": pa.string()}
-    kinds |= {"interactions": pa.int64(), "tier": pa.string()}
-    pq.write_table(pa.table(tracks), made / "tracks.parquet")
-    pq.write_table(pa.schema(kinds).empty_table(), made / "users.parquet")
-    build_store(made, made / "interactions")
+    made = tmp_path_factory.mktemp("titled")
+    titles = enumerate(reversed(TITLES))
+    tracks = [(index, f"t{index}", title, "Band", None, index) for index, title in titles]
+    write_tables(made, users=[], tracks=tracks)
     return made
 
 

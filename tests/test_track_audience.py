@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeVersion
+from support.versions import write_version
 
 from models.serving_store import MAX_AUDIENCE, ServingStore
 from models.track_audience import TrackAudience
@@ -32,8 +32,8 @@ def test_the_best_are_those_of_a_plain_sort(files: int, most: int) -> None:
     assert [(track, rank, -score, user) for track, user, rank, score in found] == best
 
 
-def test_a_track_knows_to_whom_it_is_recommended(make_version: MakeVersion, tmp_path: Path) -> None:
-    with ServingStore(make_version(tmp_path / "songs", "v1")) as store:
+def test_a_track_knows_to_whom_it_is_recommended(tmp_path: Path) -> None:
+    with ServingStore(write_version(tmp_path / "songs", "v1")) as store:
         reach, users = store.recommended_to("t3")
         assert (reach, users) == (2, [(store.user("42"), 1, 0.75), (store.user("alice"), 2, 0.25)])
         assert store.recommended_to("t3", 1) == (2, users[:1])

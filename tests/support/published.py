@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from common.durable import write_json
 from models.registry import VersionRegistry
-from models.serving_store_writer import build_store
+from support.versions import write_tables
 
 TOKEN = "a token for these tests"
 HOSTILE = "<script>alert('x')</script>"
@@ -41,38 +38,20 @@ def publish(
     models_root: Path, dataset: str = "tiny", *, version: str = "v1", ids: Sequence[str] = TRACKS, **facts: Any
 ) -> Path:
     """Publishes and promotes a version in which every user has heard the first track and is recommended the others."""
-    heard_id, *others = ids
+    heard, *others = ids
     registry = VersionRegistry(models_root / dataset)
     made = registry.root / version
-    (made / "recommendations").mkdir(parents=True)
-    numbers = range(len(USERS))
-    users: dict[str, Any] = {
-        "index": pa.array(numbers, pa.int32()), "user_id": USERS, "age": [31, *[None] * (len(USERS) - 1)],
-        "country": ["NO"] * len(USERS), "interactions": [1] * len(USERS),
-        "tier": ["model", *["content"] * (len(USERS) - 1)],
-    }  # fmt: skip
-    tracks: dict[str, Any] = {
-        "index": pa.array(range(3), pa.int32()), "track_id": ids, "title": TITLES,
-        "artist": ["Somebody", None, "Somebody else"], "genre": ["folk", None, "jazz"], "popularity": [9, 5, 2],
-    }  # fmt: skip
-    lists: dict[str, Any] = {
-        "user_id": [user for user in USERS for _ in range(2)], "rank": pa.array([1, 2] * len(USERS), pa.int32()),
-        "track_id": others * len(USERS), "score": pa.array([0.75, 0.5] * len(USERS), pa.float32()),
-        "because": [[heard_id], []] * len(USERS),
-    }  # fmt: skip
-    similar: dict[str, Any] = {"track_id": [heard_id], "rank": pa.array([1], pa.int32()), "similar_id": [others[1]],
-                               "score": pa.array([0.875], pa.float32())}  # fmt: skip
-    pq.write_table(pa.table(users), made / "users.parquet")
-    pq.write_table(pa.table(tracks), made / "tracks.parquet")
-    pq.write_table(pa.table(lists), made / "recommendations" / "part-0.parquet")
-    (made / "similar").mkdir()
-    pq.write_table(pa.table(similar), made / "similar" / "part-0.parquet")
-    heard: dict[str, Any] = {"user": pa.array(numbers, pa.int32()), "track": pa.array([0] * len(USERS), pa.int32()),
-                             "value": [1234.0] * len(USERS)}  # fmt: skip
-    interactions = models_root.parent / f"{dataset}-interactions"
-    interactions.mkdir(exist_ok=True)
-    pq.write_table(pa.table(heard), interactions / "part-0.parquet")
-    build_store(made, interactions)
+    write_tables(
+        made,
+        users=[(index, user, None if index else 31, "NO", 1, "content" if index else "model")
+               for index, user in enumerate(USERS)],
+        tracks=[(0, ids[0], TITLES[0], "Somebody", "folk", 9), (1, ids[1], TITLES[1], None, None, 5),
+                (2, ids[2], TITLES[2], "Somebody else", "jazz", 2)],
+        lists=[(user, *listed) for user in USERS
+               for listed in ((1, others[0], 0.75, [heard]), (2, others[1], 0.5, []))],
+        similar=[(heard, 1, others[1], 0.875)],
+        interactions=[(index, 0, 1234.0) for index in range(len(USERS))],
+    )  # fmt: skip
 
     split = {"train": 8000, "test": 2000, "users_evaluated": 321, "fingerprint": "f"}
     measured = {"dataset": dataset, "version": version, "champion": "als", "split": split, "models": METRICS}
