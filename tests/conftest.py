@@ -1,9 +1,10 @@
-"""What the tests share: one Spark session, and published versions small enough to check by eye."""
+"""Fixtures of several test modules: the Spark session, a finished pipeline, luigid, and a client of the page."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from spark.runtime.session import SessionOptions, close_session, open_session
 from webapp import create_app
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))  # compiled when the project was installed
+# A shell lets its background jobs ignore Ctrl-C, and the processes that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("suite")

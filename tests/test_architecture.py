@@ -205,3 +205,11 @@ def test_the_architecture_page_documents_the_rules() -> None:
     }
     rules = {name: {*rule.packages, *rule.libraries, *rule.inside_functions} for name, rule in RULES.items()}
     assert {name: documented.get(name) for name in rules} == rules
+
+
+def test_no_test_module_imports_another() -> None:
+    files = sorted((PROJECT / "tests").rglob("*.py"))
+    modules = {file.stem for file in files if file.stem.startswith("test_")} | {"conftest"}
+    imports = [found for file in files for found in imports_of(file)]
+    assert any(found.module.startswith("support.") for found in imports)
+    assert [str(found) for found in imports if modules & {*found.module.split(".")}] == []
