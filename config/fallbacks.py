@@ -1,9 +1,12 @@
-"""What a user's list stands on, the best that is possible for them first: for the page and the pipeline alike."""
+"""The fallback tiers: which model serves users whom the champion cannot serve."""
 
 TIERS = {
-    "model": "Out of what the champion has learned of this user.",
-    "content": "By artist, genre and tags of what this user heard: that is too little for the champion.",
-    "segment": "What users of the same country or age hear most: this user's own taste is not known.",
-    "popularity": "What everybody hears most: nothing is known of this user's taste.",
+    "model": "From the champion, which knows this user's history.",
+    "content": "From the artist, genre and tags of this user's history, which is too short for the champion.",
+    "segment": "What users of the same country or age group hear most, because this user has no usable history.",
+    "popularity": "What all users hear most, because nothing is known about this user's taste.",
 }
-"""Each tier's name, and what is said of a list that stands on it."""
+"""The sentence that the page shows for a list of each tier, best tier first."""
+
+FALLBACK_ALGORITHMS = {"content": "content", "segment": "segment-popularity"}
+"""The algorithm of each tier between the champion and overall popularity."""

@@ -10,20 +10,18 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import StoreError
+from models.model_directory import saved_algorithms
 from models.serving_store import ScoredTrack, ServingStore
 
 if TYPE_CHECKING:
     from models.fold_in import FoldIn
-
-FACTORS = ("", "als")
-"""Where in a version's model directory factors may be: it is a factor model itself, or a hybrid with such a part."""
 
 _THREADS = "OPENBLAS_NUM_THREADS"
 _opening = threading.Lock()
@@ -72,14 +70,12 @@ def _folding(model: Path, num_tracks: int) -> FoldIn | None:
 
 @lru_cache(maxsize=4)
 def _opened(model: Path, num_tracks: int) -> FoldIn | None:
-    for part in FACTORS:
-        if (model / part / "itemFactors").is_dir():
-            with _numpy_in_one_thread():
-                from models.fold_in import FoldIn
-            try:
-                return FoldIn.open(model / part, num_tracks)
-            except StoreError:
-                continue
+    with suppress(StoreError):  # a model that cannot fold users in, or of an unknown algorithm
+        for directory, algorithm in saved_algorithms(model):
+            if algorithm.can_fold_in:
+                with _numpy_in_one_thread():
+                    from models.fold_in import FoldIn
+                return FoldIn.open(directory, num_tracks)
     return None
 
 

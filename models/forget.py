@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.durable import (
@@ -36,7 +35,9 @@ from common.durable import (
 from common.errors import StoreError
 from common.full_disk import FREE_SPACE_HINT, describe_full_disk, is_disk_full
 from config.paths import EVALUATION
+from models.delete_user_data import delete_from_model, delete_rows
 from models.manifest import MANIFEST, read_manifest, update_marker, verify_version
+from models.model_directory import saved_algorithms
 from models.registry import VersionRegistry
 from models.serving_store import FILE
 
@@ -47,7 +48,7 @@ def versions_with_user(registry: VersionRegistry, user_id: str) -> list[str]:
     """Return the versions that contain the user, oldest first.
 
     Raises:
-        StoreError: a version does not verify, so its contents are uncertain.
+        StoreError: a version does not verify, or its model is of an unknown algorithm: its contents are uncertain.
     """
     root = registry.root
     remove_leftovers(root, "*")
@@ -57,6 +58,7 @@ def versions_with_user(registry: VersionRegistry, user_id: str) -> list[str]:
             raise StoreError(
                 f"{root / version} does not verify: {faults[0]} Repair or remove the version, and try again."
             )
+        saved_algorithms(root / version / "model")
     return [version for version in versions if _facts(root / version, user_id)]
 
 
@@ -96,46 +98,14 @@ def matches_deleted_user(forgotten: dict[str, Any], user_id: str) -> bool:
 
 
 def _take_out(version: Path, user_id: str, index: int) -> int:
-    """Takes the user out of every file that names them; returns how many lines their list had."""
-    lines = sum(_drop(file, "user_id", user_id) for file in version.glob("recommendations/*.parquet"))
-    _drop(version / _USERS, "user_id", user_id)
+    """Delete the user from every file of a version that names them; return the length of their list."""
+    lines = sum(delete_rows(file, "user_id", user_id) for file in version.glob("recommendations/*.parquet"))
+    delete_rows(version / _USERS, "user_id", user_id)
     if (version / EVALUATION).is_file():
-        _drop(version / EVALUATION, "user", index)
-    for file in version.glob("model/**/userFactors/*.parquet"):
-        _drop(file, "id", index)
-    for file in version.glob("model/**/segment.npy"):
-        _leave_segment(file, index)
+        delete_rows(version / EVALUATION, "user", index)
+    delete_from_model(version / "model", index)
     _leave_store(version / FILE, user_id, index)
     return lines
-
-
-def _drop(file: Path, column: str, value: str | int) -> int:
-    """Writes a Parquet file anew without the rows that have a value, if there are any; returns how many."""
-    found = pq.read_table(file, columns=[column], filters=[(column, "==", value)], partitioning=None).num_rows
-    if not found:
-        return 0
-    with pq.ParquetFile(file) as opened:
-        packed = opened.metadata.row_group(0).column(0).compression
-        described = b"ARROW:schema" in (opened.metadata.metadata or {})
-        with pq.ParquetWriter(
-            beside := _beside(file), opened.schema_arrow, store_schema=described,
-            compression="NONE" if packed == "UNCOMPRESSED" else packed,
-        ) as writer:  # fmt: skip
-            for group in range(opened.num_row_groups):
-                rows = opened.read_row_group(group)
-                writer.write_table(rows.filter(pc.fill_null(pc.not_equal(rows[column], value), True)))
-    beside.replace(file)
-    file.with_name(f".{file.name}.crc").unlink(missing_ok=True)  # Hadoop's, of what MLlib has saved
-    return int(found)
-
-
-def _leave_segment(file: Path, index: int) -> None:
-    """Takes the user out of their segment: −1 is none."""
-    segments = np.load(file)
-    segments[index] = -1
-    with _beside(file).open("wb") as written:
-        np.save(written, segments)
-    _beside(file).replace(file)
 
 
 def _leave_store(file: Path, user_id: str, index: int) -> None:

@@ -148,9 +148,9 @@ def test_only_the_factors_of_the_users_asked_for_are_read(models: dict[str, Path
 
     def read(first: int, last: int) -> Any:
         asked.append((first, last))
-        return scorer.read_users(first, last)
+        return scorer.read_user_factors(first, last)
 
-    replace(scorer, read_users=read).user_factors(np.array([11, 9], np.int32))
+    replace(scorer, read_user_factors=read).user_factors(np.array([11, 9], np.int32))
     assert asked == [(9, 12)]
 
 
@@ -295,7 +295,7 @@ def test_a_track_keeps_its_nearest(spark: SparkSession, models: dict[str, Path],
 def test_the_number_of_tasks_changes_no_neighbour(
     spark: SparkSession, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spark.algorithms.item_knn._COST_PER_TASK", 100)
+    monkeypatch.setattr("spark.algorithms.item_knn._PAIRS_PER_TASK", 100)
     learned = write_ratings(spark, tmp_path, RATINGS)
     fit_model("item-knn", learned, SETTINGS["item-knn by bm25"], tmp_path / "cut")
     found, expected = (

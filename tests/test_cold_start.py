@@ -43,6 +43,8 @@ def with_factors(version: Path, part: str = "") -> Path:
     pq.write_table(
         pa.table({"id": pa.array(range(3), pa.int32()), "features": features}), model / "itemFactors" / "p.parquet"
     )
+    if part:
+        write_json(version / "model" / "algorithm.json", {"name": "hybrid"})
     write_json(model / "algorithm.json", {"name": "als", "objective": OBJECTIVE})
     return version
 

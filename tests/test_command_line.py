@@ -47,10 +47,10 @@ BAD_SETTINGS = {
     "--synthetic-num-interactions=10": "[synthetic] num_interactions = 10 is less than num_users = 60",
     "--dataset=synthtic": "There is no dataset 'synthtic' (did you mean 'synthetic'?)",
     "--raw-dir=/tmp": "The dataset synthetic makes its own data",
-    "--als-engine=mllib": "[als] engine = mllib scales λ in one way only: say [als] reg_exponent = 1.",
-    "--als-explicit-engine=mllib --als-explicit-biases=true": "[als_explicit] engine = mllib knows no biases: say",
-    "--als-explicit-engine=mllib --tune-trials=3": "[tune] trials try what [als_explicit] engine = mllib does not have",
-    "--als-explicit-biases=maybe": "[als_explicit] biases: 'maybe' is not true or false.",
+    "--als-engine=mllib": "[als] engine = mllib requires reg_exponent = 1: MLlib always scales λ by",
+    "--als-explicit-engine=mllib --als-explicit-biases=true": "[als_explicit] engine = mllib requires biases = false",
+    "--als-explicit-engine=mllib --tune-trials=3": "[tune] trials requires [als_explicit] engine = encore",
+    "--als-explicit-biases=maybe": "[als_explicit] biases: cannot interpret 'maybe' as boolean.",
     "--workers=2": "More than one worker",
     "--as-of=2026-02-30": "--as-of: '2026-02-30' is not a date such as 2026-03-01.",
     "--as-of=20260301": "--as-of: '20260301' is not a date such as 2026-03-01.",
@@ -77,7 +77,7 @@ def test_a_candidate_that_there_is_not_gets_one_sentence(tmp_path: Path) -> None
     ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (SCHEDULING_ERROR, "")
     assert ran.stderr.startswith(
-        "Error: --model: there is no candidate 'eases' (did you mean 'ease'?); known are als, "
+        "Error: --model: there is no candidate 'eases' (did you mean 'ease'?); the candidates are als, "
     )
     assert ran.stderr.count("\n") == 1
 
@@ -108,7 +108,7 @@ def test_a_misspelt_section_in_luigi_cfg_is_named(tmp_path: Path) -> None:
     (tmp_path / "luigi.cfg").write_text((PROJECT / "luigi.cfg").read_text() + "\n[alss]\nrank = 5\n")
     ran = Roots(tmp_path).call(LUIGI_CONFIG_PATH=str(tmp_path / "luigi.cfg"))
     assert ran.returncode == SCHEDULING_ERROR
-    assert "luigi.cfg has a section [alss], which nothing reads (did you mean 'als'?)" in ran.stderr
+    assert "luigi.cfg has an unknown section [alss] (did you mean 'als'?)" in ran.stderr
 
 
 def test_missing_raw_files_are_named(tmp_path: Path) -> None:

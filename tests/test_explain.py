@@ -19,7 +19,7 @@ from support.training import (
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.saved_model import fit_model, load_scorer
 from spark.algorithms.scorer import IndexArray, Scorer
-from spark.lists.explain import contributions, explain_lists
+from spark.lists.explain import explain_lists
 from spark.lists.topk import top_k
 
 EXACT = IMPLICIT | {"steps": 0, "max_iter": 2, "value": "log", "reg_exponent": 0.5}
@@ -47,7 +47,7 @@ def test_the_contributions_of_items_add_up_to_the_score(scorers: dict[str, Score
     scorer = scorers[name]
     listed = np.flatnonzero(scorer.known_tracks).astype(np.int32)
     for user in (0, 11):
-        shares = contributions(scorer, *heard_by(user), listed)
+        shares = scorer.explain(*heard_by(user), listed)
         assert shares is not None
         expected = scorer.scores(np.array([user], np.int32), HEARD)[0, listed]
         np.testing.assert_allclose(shares.sum(axis=1), expected, rtol=1e-4, atol=1e-5)
@@ -65,7 +65,7 @@ def test_the_contributions_of_factors_add_up_to_the_score(scorers: dict[str, Sco
         preference[tracks] = 1
         penalty = 0.05 * len(tracks) ** 0.5 * np.eye(y.shape[1])
         factors = np.linalg.solve((y * confidence[:, None]).T @ y + penalty, y.T @ (confidence * preference))
-        shares = contributions(scorer, tracks, values, listed)
+        shares = scorer.explain(tracks, values, listed)
         assert shares is not None
         np.testing.assert_allclose(shares.sum(axis=1), y @ factors, rtol=1e-5, atol=1e-6)
 
@@ -84,7 +84,7 @@ def test_the_two_that_contribute_most_are_named(scorers: dict[str, Scorer], name
             if place >= lists.sizes[row]:
                 assert not named
                 continue
-            shares = contributions(scorer, tracks, values, lists.tracks[row, [place]])
+            shares = scorer.explain(tracks, values, lists.tracks[row, [place]])
             assert shares is not None
             order = np.argsort(-shares[0], kind="stable")[:2]
             assert named == [int(tracks[each]) for each in order if shares[0, each] > 0]

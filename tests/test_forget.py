@@ -20,9 +20,11 @@ from support.published import publish
 from support.versions import HEARD, TRACKS, write_version
 
 from common import durable
-from common.durable import STAGING, lock_path, remove_leftovers
+from common.durable import STAGING, lock_path, remove_leftovers, write_json
+from config.algorithm_catalog import MODEL_INFO
 from config.paths import EVALUATION, PROJECT, SUCCESS
 from models.__main__ import main
+from models.delete_user_data import delete_from_model
 from models.forget import matches_deleted_user, remove_user, versions_with_user
 from models.manifest import MANIFEST, read_manifest, verify_version
 from models.registry import VersionRegistry
@@ -30,7 +32,7 @@ from models.serving_store import ServingStore
 
 ALICE, INDEX = "alice", 1
 CHANGED = {
-    EVALUATION, "model/als/userFactors/part-0.parquet", "model/segment.npy", "recommendations/part-0.parquet",
+    EVALUATION, "model/als/userFactors/part-0.parquet", "recommendations/part-0.parquet",
     "serving.sqlite", "users.parquet",
 }  # fmt: skip
 
@@ -46,8 +48,8 @@ def registry(tmp_path: Path) -> VersionRegistry:
         table = pa.table({"id": pa.array([0, 1, 2], pa.int32()), "features": [[0.5], [0.25], [0.125]]})
         pq.write_table(table, factors / "part-0.parquet", row_group_size=2, compression="none")
         (factors / ".part-0.parquet.crc").write_bytes(b"Hadoop's")
-        (factors.parent / "algorithm.json").write_text("{}")
-        np.save(version / "model" / "segment.npy", np.array([0, 1, 2], np.int16))
+        write_json(version / "model" / MODEL_INFO, {"name": "hybrid"})
+        write_json(factors.parent / MODEL_INFO, {"name": "als"})
         measured = {"user": pa.array([0, 1], pa.int32()), "champion": [0.5, 0.25], "popularity": [0.1, 0.2]}
         pq.write_table(pa.table(measured), version / EVALUATION)
         (version / SUCCESS).unlink()
@@ -83,7 +85,6 @@ class TestAVersion:
         assert set(pd.read_parquet(version / "recommendations")["user_id"]) == {"42"}
         assert pd.read_parquet(version / EVALUATION)["user"].tolist() == [0]
         assert pd.read_parquet(version / "model" / "als" / "userFactors")["id"].tolist() == [0, 2]
-        assert np.load(version / "model" / "segment.npy").tolist() == [0, -1, 2]
         assert not (version / "model" / "als" / "userFactors" / ".part-0.parquet.crc").exists()
 
     def test_keeps_the_form_of_its_files(self, version: Path) -> None:
@@ -122,7 +123,13 @@ class TestAVersion:
         inodes = {name: file.stat().st_ino for name, file in files_of(registry.root / "v2").items()}
         remove_user(registry, "v2", ALICE)
         same = {name for name, file in files_of(registry.root / "v2").items() if file.stat().st_ino == inodes[name]}
-        assert same == {"tracks.parquet", "similar/part-0.parquet", "model/als/algorithm.json", SUCCESS}
+        assert same == {
+            "tracks.parquet",
+            "similar/part-0.parquet",
+            "model/als/algorithm.json",
+            "model/algorithm.json",
+            SUCCESS,
+        }
 
     def test_is_as_well_changed_where_there_are_no_hard_links(
         self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
@@ -155,6 +162,54 @@ class TestAVersion:
         assert len(set(stamps)) == len(stamps)
         assert max(stamp[1] for stamp in stamps) - stamps[0][1] < 10**6
         assert registry.current() == "v2"
+
+
+class TestAModel:
+    """Files of a model directory, as the algorithm catalogue declares them."""
+
+    @pytest.fixture
+    def model(self, tmp_path: Path) -> Path:
+        (tmp_path / "model").mkdir()
+        return tmp_path / "model"
+
+    def test_loses_the_segment_of_the_user(self, model: Path) -> None:
+        write_json(model / MODEL_INFO, {"name": "segment-popularity"})
+        np.save(model / "segment.npy", np.array([0, 1, 2], np.int16))
+        delete_from_model(model, INDEX)
+        segments = np.load(model / "segment.npy")
+        assert segments.tolist() == [0, -1, 2]
+        assert segments.dtype == np.int16
+
+    def test_keeps_a_file_that_another_algorithm_would_declare(self, model: Path) -> None:
+        write_json(model / MODEL_INFO, {"name": "ease"})
+        np.save(model / "segment.npy", np.array([0, 1, 2], np.int16))
+        delete_from_model(model, INDEX)
+        assert np.load(model / "segment.npy").tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("info", "message"),
+        [
+            ('{"name": "word2vec"}', " was trained by 'word2vec', which is not in config/algorithm_catalog.py"),
+            ("{}", "algorithm.json does not name the algorithm that trained the model"),
+            ("[", "algorithm.json does not name the algorithm that trained the model"),
+        ],
+    )
+    @pytest.mark.parametrize("part", ["", "als"], ids=["model", "part of a blend"])
+    def test_of_an_unknown_algorithm_is_refused(
+        self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str], part: str, info: str, message: str
+    ) -> None:
+        version = registry.root / "v1"
+        (version / "model" / part / MODEL_INFO).write_text(info)
+        facts = {key: read_manifest(version)[key] for key in ("version", "counts", "inputs")}
+        for name in (MANIFEST, SUCCESS):
+            (version / name).unlink()
+        registry.write_manifest(version, facts)
+        (version / SUCCESS).touch()
+        assert command(registry, ALICE) == 1
+        assert message in capsys.readouterr().err
+        manifests = [read_manifest(registry.root / name) for name in registry.versions()]
+        assert len(manifests) == 2
+        assert not any("forgotten" in manifest for manifest in manifests)
 
 
 class TestACrash:

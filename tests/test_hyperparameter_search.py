@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,25 @@ from support.training import IMPLICIT, NUM_TRACKS, NUM_USERS, RATINGS, write_rat
 
 from common.durable import read_json
 from common.errors import NotApplicable
-from config.settings import SECTIONS
+from config.algorithm_catalog import CATALOG, SearchRange
+from config.settings import ALGORITHM_SECTIONS
 from spark.algorithms.training_data import TrainingData
 from spark.evaluation.blend_weights import learn_weights, weight_grid
 from spark.evaluation.tuning_objective import run_trial
-from workflow.hyperparameter_search import TUNABLE, Settings, TuningResult, search, search_space
+from workflow.hyperparameter_search import TuningResult, Values, search
 from workflow.run_summary import _left_out
-from workflow.tasks import ALGORITHMS
 
 
 class Searched:
     """A search whose best answer is a λ of 30."""
 
-    def __init__(self, kept_in: Path) -> None:
-        self.kept_in = kept_in
+    def __init__(self, trials_file: Path) -> None:
+        self.trials_file = trials_file
         self.asked: list[float] = []
         self.told: list[tuple[str, float]] = []
         self.fails_at = -1
 
-    def measure(self, settings: Settings) -> float:
+    def measure(self, settings: Values) -> float:
         """Better the nearer to 30."""
         if len(self.asked) == self.fails_at:
             raise KeyboardInterrupt
@@ -40,9 +41,10 @@ class Searched:
         return -abs(settings["reg_param"] - 30)
 
     def __call__(self, trials: int, seed: int = 1, minutes: float = 9, **more: Any) -> TuningResult:
+        algorithm = replace(CATALOG["ease"], predicts_ratings=more.pop("lower_is_better", False))
         return search(
-            "ease", {"reg_param": 100.0, "min_listeners": 2}, more.pop("measure", self.measure), trials=trials,
-            minutes=minutes, seed=seed, lower_is_better=more.pop("lower_is_better", False), kept_in=self.kept_in,
+            algorithm, {"reg_param": 100.0, "min_listeners": 2}, more.pop("measure", self.measure), trials=trials,
+            minutes=minutes, seed=seed, trials_file=self.trials_file,
             report=lambda *state: self.told.append(state),
         )  # fmt: skip
 
@@ -88,16 +90,16 @@ def test_a_search_that_was_interrupted_goes_on_as_it_would_have(searched: Search
 @pytest.mark.parametrize("how", ["cut off", "flipped", "no trial"])
 def test_a_search_goes_on_from_the_first_damaged_trial(searched: Searched, how: str) -> None:
     found = searched(5).trials
-    *lines, fourth, last = searched.kept_in.read_bytes().splitlines(keepends=True)
+    *lines, fourth, last = searched.trials_file.read_bytes().splitlines(keepends=True)
     damaged = {
         "cut off": fourth[:-3],
         "flipped": fourth.replace(b'"score": -', b'"score": ') + last,
         "no trial": b"{}\n",
     }
-    searched.kept_in.write_bytes(b"".join(lines) + damaged[how])
+    searched.trials_file.write_bytes(b"".join(lines) + damaged[how])
     assert searched(5).trials == found
     assert len(searched.asked) == 7, "the last two are tried again"
-    assert searched.kept_in.read_bytes().splitlines(keepends=True) == [*lines, fourth, last]
+    assert searched.trials_file.read_bytes().splitlines(keepends=True) == [*lines, fourth, last]
 
 
 def test_a_search_ends_with_its_time(searched: Searched) -> None:
@@ -109,14 +111,13 @@ def test_lower_may_be_better(searched: Searched) -> None:
     assert found.score == min(each["score"] for each in found.trials) < 100
 
 
-@pytest.mark.parametrize("candidate", TUNABLE)
-def test_what_is_searched_are_settings_that_are_allowed(candidate: str) -> None:
-    sections = {section.get_task_family(): section for section in SECTIONS}
-    (section,) = ALGORITHMS[candidate].settings
-    parameters = dict(sections[section.get_task_family()].get_params())
-    for name, distribution in search_space(candidate).items():
-        for value in getattr(distribution, "choices", None) or (distribution.low, distribution.high):
+@pytest.mark.parametrize("candidate", [name for name in CATALOG if CATALOG[name].search_space])
+def test_search_space_lies_within_the_bounds_of_the_settings(candidate: str) -> None:
+    parameters = dict(ALGORITHM_SECTIONS[candidate].get_params())
+    for name, space in CATALOG[candidate].search_space.items():
+        for value in (space.low, space.high) if isinstance(space, SearchRange) else space:
             assert parameters[name].normalize(value) == value
+            assert type(parameters[name].normalize(value)) is type(value)
 
 
 VALIDATION = [(user, track, 5.0) for user in range(0, NUM_USERS, 2) for track in (1, 9)]

@@ -11,10 +11,8 @@ import workflow
 from config import settings
 from config.paths import PROJECT
 from models.promotion_gate import LOWER_IS_BETTER
-from spark.algorithms.saved_model import _MODULES
 from spark.evaluation.ranking_metrics import CUTOFFS, METRICS
 from workflow.source_tracing import SourceTracer, source_with_imports
-from workflow.tasks import ALGORITHMS
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def test_names_imported_at_the_top_of_the_module_count_where_make_uses_them() ->
         (workflow.Ingest, {"spark/ingest/raw_lines.py", "spark/ingest/data_checks.py", "config/dataset.py"}),
         (workflow.Split, {"spark/splitting/temporal_split.py", "spark/storage/interaction_matrix.py"}),
         (workflow.Evaluate, {"spark/evaluation/diversity_kernel.py", "spark/lists/topk_kernel.py"}),
-        (workflow.Recommend, {"spark/lists/explain.py", "config/fallbacks.py", "spark/algorithms/content.py"}),
+        (workflow.Recommend, {"spark/lists/explain.py", "config/fallbacks.py", "spark/lists/topk_kernel.py"}),
         (workflow.Publish, {"models/serving_store_writer.py", "models/track_audience.py"}),
         (workflow.Tune, {"workflow/hyperparameter_search.py", "spark/evaluation/blend_weights.py"}),
     ],
@@ -91,7 +89,19 @@ def test_a_stage_depends_on_what_its_work_imports(stage: type, files: set[str], 
     assert all((PROJECT / file).is_file() for file in traced)
 
 
-def test_settings_offer_the_candidates_and_metrics_that_there_are() -> None:
-    assert set(settings.CANDIDATES) == set(ALGORITHMS) == set(_MODULES)
+@pytest.mark.parametrize("stage", [workflow.Recommend, workflow.EvaluateLists])
+def test_lists_depend_on_the_fallback_algorithms(stage: type[workflow.Recommend], tmp_path: Path) -> None:
+    modules = stage.depends_on(stage).modules  # type: ignore[arg-type]
+    traced = SourceTracer(tmp_path / "cache.json").digests(source_with_imports(stage.make, modules))
+    assert {"spark/algorithms/content.py", "spark/algorithms/segment_popularity.py"} <= set(traced)
+
+
+def test_a_catalogue_entry_is_not_part_of_the_code_of_the_other_algorithms(tmp_path: Path) -> None:
+    traced = SourceTracer(tmp_path / "cache.json").digests(source_with_imports(workflow.Train.make))
+    assert "spark/algorithms/saved_model.py" in traced
+    assert "config/algorithm_catalog.py" not in traced
+
+
+def test_settings_offer_the_metrics_that_there_are() -> None:
     assert set(settings.METRICS) == {f"{name}@{k}" for k in CUTOFFS for name in METRICS}
     assert set(settings.SELECTABLE) - set(settings.METRICS) == LOWER_IS_BETTER

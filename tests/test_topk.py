@@ -24,7 +24,8 @@ from spark.algorithms.popularity import PopularityScorer
 from spark.algorithms.saved_model import fit_model
 from spark.algorithms.scorer import FloatArray, IndexArray
 from spark.lists import recommend, topk
-from spark.lists.user_lists import FallbackChain, ListRules
+from spark.lists.fallback_chain import FallbackChain
+from spark.lists.list_rules import ListRules
 
 SCORES = hnp.arrays(
     np.float32,
@@ -71,7 +72,7 @@ def test_the_size_of_a_block_does_not_change_a_list(monkeypatch: pytest.MonkeyPa
     scores = rng.random((10, 7), dtype=np.float32)
     heard = [rng.permutation(7)[: rng.integers(0, 8)].tolist() for _ in range(10)]
     users = rng.permutation(10).astype(np.int32)
-    monkeypatch.setattr(topk, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(topk, "_BATCH_BYTES", block_bytes)
     lists = topk.top_k(TableScorer(scores), users, csr_matrix_of(heard), 4)
     assert tracks_of(lists) == [sorted_plainly(scores, heard, 4)[user] for user in users]
 
@@ -178,20 +179,20 @@ def test_similar_tracks_point_into_the_same_direction() -> None:
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     cosines[:, ~known] = -np.inf
-    found = recommend.similar(scorer, np.array([3, 7, 29], np.int32), 5)
+    found = recommend.similar_tracks(scorer, np.array([3, 7, 29], np.int32), 5)
     assert found.sizes.tolist() == [5, 0, 5]
     for place, track in ((0, 3), (2, 29)):
         expected = np.argsort(-cosines[track], kind="stable")[:5]
         assert found.tracks[place].tolist() == expected.tolist()
         np.testing.assert_allclose(found.scores[place], cosines[track][expected], rtol=1e-5)
-    assert recommend.similar(scorer, np.array([3], np.int32), 99).sizes.tolist() == [28]
+    assert recommend.similar_tracks(scorer, np.array([3], np.int32), 99).sizes.tolist() == [28]
     popular = PopularityScorer(np.ones(9, np.float32))
-    assert recommend.similar(popular, np.array([3], np.int32), 5).sizes.tolist() == [0]
+    assert recommend.similar_tracks(popular, np.array([3], np.int32), 5).sizes.tolist() == [0]
 
 
 def test_similar_tracks_of_a_model_of_items_are_what_it_says_of_one_who_heard_only_that_track() -> None:
     scores = np.array([[0, 3, 2, 1], [5, 0, 7, 6], [1, 2, 0, 3], [4, 3, 2, 0]], np.float32)
-    found = recommend.similar(TableScorer(scores), np.array([1, 3], np.int32), 2)
+    found = recommend.similar_tracks(TableScorer(scores), np.array([1, 3], np.int32), 2)
     assert tracks_of(found) == [[2, 3], [0, 1]]
 
 
@@ -205,5 +206,5 @@ def test_similar_tracks_of_a_hybrid_are_those_of_all_its_parts() -> None:
     both = [each - each.mean(axis=1, keepdims=True) for each in (unit @ unit.T, table)]
     total = sum(each / each.std(axis=1, keepdims=True) for each in both)
     np.fill_diagonal(total, -np.inf)
-    found = recommend.similar(hybrid, np.arange(9, dtype=np.int32), 3)
+    found = recommend.similar_tracks(hybrid, np.arange(9, dtype=np.int32), 3)
     assert tracks_of(found) == np.argsort(-total, axis=1)[:, :3].tolist()

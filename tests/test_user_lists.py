@@ -17,21 +17,16 @@ from support.scorers import TableScorer, csr_matrix_of, tracks_of
 from support.training import write_training_data
 
 from common.errors import MissingInput, NotApplicable, UserError
-from config.fallbacks import TIERS
+from config.fallbacks import FALLBACK_ALGORITHMS, TIERS
 from spark.algorithms.saved_model import fit_model, load_scorer
 from spark.algorithms.scorer import COLD_TRACK_LISTENERS, IndexArray
 from spark.algorithms.segment_popularity import SegmentScorer
 from spark.algorithms.training_data import TrainingData
 from spark.evaluation.user_segments import MIN_USERS
+from spark.lists.fallback_chain import FallbackChain, fit_fallbacks
+from spark.lists.list_rules import ListRules, lists_within_rules
 from spark.lists.recommend import recommend_all_users
-from spark.lists.user_lists import (
-    FALLBACK_MODELS,
-    FallbackChain,
-    ListRules,
-    build_lists,
-    fit_fallbacks,
-    lists_within_rules,
-)
+from spark.lists.user_lists import build_lists
 from spark.storage.interaction_matrix import USER, load_csr
 from workflow.blocklist import read_blocklist
 
@@ -149,7 +144,7 @@ class TestSegmentPopularity:
     def test_where_nothing_is_known_of_users_it_cannot_learn(self, learned: TrainingData, tmp_path: Path) -> None:
         unknown = TrainingData(learned.spark, learned.interactions, learned.blocks, NUM_USERS, NUM_TRACKS, None)
         with pytest.raises(NotApplicable, match="neither country nor age"):
-            fit_model(FALLBACK_MODELS["segment"], unknown, {}, tmp_path / "model")
+            fit_model(FALLBACK_ALGORITHMS["segment"], unknown, {}, tmp_path / "model")
 
 
 def greedily(order: list[int], artists: list[int], most: int, k: int) -> list[int]:

@@ -21,8 +21,8 @@ from support.processes import PATIENCE_S
 
 from common.durable import exclusive_lock, lock_path, read_json, write_json
 from common.errors import UserError
+from config.algorithm_catalog import CATALOG
 from config.paths import PROJECT, SUCCESS
-from config.settings import CANDIDATES
 from models.audit_log import AUDIT
 from models.manifest import read_manifest, verify_version
 from models.recommender import recommend
@@ -35,7 +35,7 @@ from workflow.stage import PipelineTask, RowCounts, Stage
 
 STAGES = {
     "Generate", "Ingest", "Split", "Tune hybrid", "SelectModel", "Refit", "Recommend", "Publish", "Promote",
-    *(f"{stage} {name}" for stage in ("Train", "Evaluate") for name in CANDIDATES),
+    *(f"{stage} {name}" for stage in ("Train", "Evaluate") for name in CATALOG),
 }  # fmt: skip
 LASTFM = PROJECT.parent / "shared" / "datasets" / "lastfm-2k"
 
@@ -130,7 +130,7 @@ class TestFirstRun:
 
     def test_metrics_are_there_where_they_apply_and_nowhere_else(self, version: Path) -> None:
         metrics = read_json(version / "metrics.json")
-        assert set(metrics["models"]) == set(CANDIDATES) - {"segment-popularity"}  # no country has enough users
+        assert set(metrics["models"]) == set(CATALOG) - {"segment-popularity"}  # no country has enough users
         best = max(metrics["models"], key=lambda name: metrics["models"][name]["ndcg@10"])
         assert metrics["champion"] == best
         assert {"rmse", "mae"} <= metrics["models"]["als_explicit"].keys()
@@ -367,7 +367,7 @@ class TestFailure:
         ran = pipeline.run()
         assert ran.statuses == {
             "Train als": "failed",
-            **{f"{stage} {name}": "done" for stage in ("Train", "Evaluate") for name in CANDIDATES if name != "als"},
+            **{f"{stage} {name}": "done" for stage in ("Train", "Evaluate") for name in CATALOG if name != "als"},
         }  # fmt: skip
         assert ran.record[-1]["status"] == "failed"
 
@@ -456,7 +456,7 @@ class TestFingerprints:
     def test_of_plays_know_no_explicit_candidate(self, plays: dict[str, str], tmp_path: Path) -> None:
         with configured(QUICK, Roots(tmp_path).paths):
             stages = RecommendAll(**plays).context.stages
-        assert {stage.candidate for stage in stages} == {None, *CANDIDATES} - {"als_explicit"}
+        assert {stage.candidate for stage in stages} == {None, *CATALOG} - {"als_explicit"}
 
     def test_change_with_the_code_that_a_stage_declares(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = self.fingerprint(Generate, Roots(tmp_path))

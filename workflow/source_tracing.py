@@ -19,6 +19,7 @@ from config.paths import PROJECT
 
 INFRASTRUCTURE = (
     "common/",
+    "config/algorithm_catalog.py",
     "config/paths.py",
     "spark/runtime/process_output.py",
     "spark/runtime/py_files.py",

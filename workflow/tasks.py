@@ -20,7 +20,9 @@ from common.durable import exclusive_lock, read_json, write_json
 from common.errors import NotApplicable, UserError, did_you_mean, join_sorted
 from common.terminal import count_noun
 from config import settings
+from config.algorithm_catalog import CATALOG, Algorithm, algorithm_names
 from config.dataset import find_files
+from config.fallbacks import FALLBACK_ALGORITHMS
 from config.paths import EVALUATION, SUCCESS
 from models.manifest import MANIFEST, read_manifest
 from models.promotion_gate import (
@@ -36,25 +38,13 @@ from run_records.writer import StageRecord
 from workflow import fingerprint, retention
 from workflow.blocklist import read_blocklist
 from workflow.console import Console
-from workflow.hyperparameter_search import TUNABLE, TuningContext, search_space
+from workflow.hyperparameter_search import TuningContext
 from workflow.run import read_only_run
 from workflow.scheduler import enable_failover
 from workflow.stage import Dependencies, PipelineTask, RedactedParameter, RowCounts, Stage
 
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
-
-ALGORITHMS = {
-    BASELINE: Dependencies((), ("spark.algorithms.popularity",)),
-    "segment-popularity": Dependencies((), ("spark.algorithms.segment_popularity",)),
-    "als": Dependencies((settings.als,), ("spark.algorithms.implicit_als",)),
-    "als_explicit": Dependencies((settings.als_explicit,), ("spark.algorithms.explicit_als",)),
-    "item-knn": Dependencies((settings.item_knn,), ("spark.algorithms.item_knn",)),
-    "ease": Dependencies((settings.ease,), ("spark.algorithms.ease",)),
-    "content": Dependencies((), ("spark.algorithms.content",)),
-    "hybrid": Dependencies((settings.hybrid,), ("spark.algorithms.hybrid",)),
-}
-"""Each candidate's settings and module; a hybrid depends on its parts as well."""
 
 # Luigi wants a scheduler before a range of days has begun its first run, which would find out whether luigid answers.
 enable_failover(lambda sentence: Console().say(sentence))
@@ -133,99 +123,104 @@ class Split(Stage):
         return RowCounts(read=sum(dealt_sizes.values()), written=sum(dealt_sizes.values()))
 
 
-class _OfCandidate(Stage):
-    """A stage that there is one of for each candidate."""
+class _CandidateStage(Stage):
+    """Base class of the stages that exist once per candidate."""
 
-    model = luigi.Parameter(default="als", description=f"The candidate: one of {', '.join(settings.CANDIDATES)}.")
+    model = luigi.Parameter(default="als", description=f"Candidate: one of {', '.join(algorithm_names())}.")
 
     def refuse(self) -> None:
-        if self.model not in settings.CANDIDATES:
-            hint, known = did_you_mean(self.model, settings.CANDIDATES), join_sorted(settings.CANDIDATES)
-            raise UserError(f"--model: there is no candidate {self.model!r}{hint}; known are {known}.")
+        if self.model not in CATALOG:
+            hint, known = did_you_mean(self.model, CATALOG), join_sorted(CATALOG)
+            raise UserError(f"--model: there is no candidate {self.model!r}{hint}; the candidates are {known}.")
 
     @property
     def candidate(self) -> str:
         return str(self.model)
 
+    @property
+    def algorithm(self) -> Algorithm:
+        """The candidate's catalogue entry."""
+        return CATALOG[self.candidate]
+
     def depends_on(self) -> Dependencies:
-        own = [ALGORITHMS[name] for name in (self.candidate, *self.parts())]
-        return Dependencies(
-            (*self.settings, *(section for each in own for section in each.settings)),
-            tuple(module for each in own for module in each.modules),
-        )
+        names = (self.candidate, *self.parts())
+        sections = (settings.ALGORITHM_SECTIONS[name] for name in names if CATALOG[name].section)
+        return Dependencies((*self.settings, *sections), tuple(CATALOG[name].module for name in names))
 
     def tuned(self) -> Mapping[str, Stage]:
-        """The stage that chooses the candidate's settings, if there is one."""
-        asked_for = self.context.settings["tune"]["trials"] and self.candidate in TUNABLE
-        return {"tuned": self.clone(Tune)} if asked_for or self.candidate == "hybrid" else {}
+        """The stage that tunes the candidate, if it is to be tuned."""
+        searched = self.algorithm.search_space and self.context.settings["tune"]["trials"]
+        return {"tuned": self.clone(Tune)} if searched or self.algorithm.is_blend else {}
 
-    def parts(self) -> dict[str, _OfCandidate]:
-        """What a hybrid is made of."""
-        names = self.context.settings["hybrid"]["parts"] if self.candidate == "hybrid" else ()
+    def parts(self) -> dict[str, _CandidateStage]:
+        """The training stages of the algorithms that the candidate blends."""
+        names = self.context.settings[self.algorithm.section]["parts"] if self.algorithm.is_blend else ()
         return {name: self.clone(Train, model=name) for name in names}
 
-    def given(self) -> dict[str, Any]:
-        """The candidate's settings."""
-        names = (section.get_task_family() for section in ALGORITHMS[self.candidate].settings)
-        return {key: value for name in names for key, value in self.context.settings[name].items()}
+    def configured(self) -> dict[str, Any]:
+        """The candidate's settings as configured."""
+        return dict(self.context.settings[self.algorithm.section]) if self.algorithm.section else {}
 
     def chosen(self) -> dict[str, Any]:
-        """What the candidate is trained with: its settings, and what was chosen instead.
+        """The settings to train with: as configured, overridden by tuning.
 
         Raises:
-            NotApplicable: nothing could be chosen, and why.
+            NotApplicable: tuning found that the candidate cannot learn from this data.
         """
-        values = self.given()
-        if self.candidate == "hybrid":
+        values = self.configured()
+        if self.algorithm.is_blend:
             values = {"parts": {name: part.chosen() for name, part in self.parts().items()}}
         for stage in self.tuned().values():
-            found = read_json(stage.directory / "best.json")
-            if "reason" in found:
-                raise NotApplicable(found["reason"])
-            values |= found["settings"]
+            tuning = read_json(stage.directory / "best.json")
+            if "reason" in tuning:
+                raise NotApplicable(tuning["reason"])
+            values |= tuning["settings"]
         return values
 
 
-class Tune(_OfCandidate):
-    """Chooses what a candidate is trained with, by training on the training part and measuring on the validation part.
+class Tune(_CandidateStage):
+    """Tunes a candidate: trains on the training part, measures on the validation part.
 
-    Of a hybrid these are its weights; of the others their settings, where `[tune] trials` are asked for.
+    A blend learns its weights; the other candidates search their settings if `[tune] trials` is set.
     """
 
     settings = (settings.tune,)
 
     def requires(self) -> Mapping[str, Stage]:
-        before: dict[str, Stage] = {"ingested": self.clone(Ingest), "split": self.clone(Split)}
-        return before | {f"tuned {name}": tune for name, part in self.parts().items() for tune in part.tuned().values()}
+        data: dict[str, Stage] = {"ingested": self.clone(Ingest), "split": self.clone(Split)}
+        return data | {f"tuned {name}": tune for name, part in self.parts().items() for tune in part.tuned().values()}
+
+    def identity(self) -> list[Any]:
+        return [{name: repr(values) for name, values in self.algorithm.search_space.items()}]
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
         from spark.algorithms.training_data import TrainingData
-        from workflow.hyperparameter_search import best_settings, best_weights
+        from workflow.hyperparameter_search import learn_blend, tune
 
         ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
         train, validation = (split / "parts" / f"part={part}" for part in ("train", "validation"))
-        learned = TrainingData.read(self.spark, ingested, (train,), split / "matrix-train", about)
-        on = TuningContext(learned, validation, about.liked_from, into, self.report)
-        start = self.given()
+        training = TrainingData.read(self.spark, ingested, (train,), split / "matrix-train", about)
+        context = TuningContext(training, validation, about.liked_from, into, self.report)
         try:
-            if self.candidate == "hybrid":
-                found = best_weights({name: part.chosen() for name, part in self.parts().items()}, on)
+            if self.algorithm.is_blend:
+                best = learn_blend({name: part.chosen() for name, part in self.parts().items()}, context)
             else:
-                kept_in = self.directory.parent / f"{self._study(start)}.trials"
-                found = best_settings(self.candidate, start, on, kept_in=kept_in, **self.context.settings["tune"])
+                limits = self.context.settings["tune"] | {"trials_file": self._trials_file()}
+                best = tune(self.algorithm, self.configured(), context, **limits)
         except NotApplicable as reason:
-            found = {"reason": str(reason)}
-        write_json(into / "best.json", found)
-        return RowCounts(read=learned.count, written=len(found.get("trials", ())))
+            best = {"reason": str(reason)}
+        write_json(into / "best.json", best)
+        return RowCounts(read=training.count, written=len(best.get("trials", ())))
 
-    def _study(self, start: dict[str, Any]) -> str:
-        """Names what the trials depend on: neither how many are asked for, nor what they begin with."""
-        fixed = {key: value for key, value in start.items() if key not in search_space(self.candidate)}
-        return fingerprint.of(self.candidate, fixed, self.clone(Split).fingerprint, self.code_fingerprint)
+    def _trials_file(self) -> Path:
+        """The file of trials, named by what determines a trial: not the number of trials, nor the start settings."""
+        fixed = {key: value for key, value in self.configured().items() if key not in self.algorithm.search_space}
+        determines = (self.candidate, fixed, self.identity(), self.clone(Split).fingerprint, self.code_fingerprint)
+        return self.directory.parent / f"{fingerprint.of(*determines)}.trials"
 
 
-class Train(_OfCandidate):
-    """Trains one candidate on all but the test part, or says why it cannot learn from this data."""
+class Train(_CandidateStage):
+    """Trains one candidate on the training and validation parts, or records why it cannot learn from this data."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "split": self.clone(Split), **self.tuned()}
@@ -244,7 +239,7 @@ class Train(_OfCandidate):
         return RowCounts(read=learned.count, written=learned.num_users + learned.num_tracks)
 
 
-class Evaluate(_OfCandidate):
+class Evaluate(_CandidateStage):
     """Measures one candidate on the test part: every user, against the whole catalogue."""
 
     def requires(self) -> Mapping[str, Stage]:
@@ -282,13 +277,13 @@ class SelectModel(Stage):
         return {"split": self.clone(Split), **measured}
 
     def candidates(self) -> list[str]:
-        """The candidates that this dataset allows."""
-        rated = self.context.dataset.interactions.feedback == "rating"
-        allowed = [name for name in self.values["candidates"] if rated or name != "als_explicit"]
+        """The configured candidates that can learn from the dataset's feedback."""
+        feedback, names = self.context.dataset.interactions.feedback, self.values["candidates"]
+        allowed = [name for name in names if CATALOG[name].feedback in ("any", feedback)]
         if not allowed:
             raise UserError(
-                f"[selection] candidates has nothing but als_explicit, which learns from ratings, and "
-                f"{self.context.dataset.name} has none: add als."
+                f"[selection] candidates = {', '.join(names)} learns only from ratings, and "
+                f"{self.context.dataset.name} has none: add another candidate, such as als."
             )
         return allowed
 
@@ -310,8 +305,8 @@ class SelectModel(Stage):
         }
         if not competing:
             raise UserError(
-                f"[selection] select_by = {select_by}, which none of {', '.join(self.candidates())} has; "
-                "only als_explicit predicts ratings."
+                f"[selection] select_by = {select_by} is not a metric of {', '.join(self.candidates())}: "
+                f"only {', '.join(name for name in CATALOG if CATALOG[name].predicts_ratings)} predicts ratings."
             )
         board = sorted(competing, key=competing.__getitem__, reverse=select_by not in LOWER_IS_BETTER)
         sizes = read_json(dealt / "sizes.json") | {"users_evaluated": measured[BASELINE]["users_evaluated"]}
@@ -362,6 +357,9 @@ class _Serving(Stage):
 
     settings = (settings.recommend,)
 
+    def depends_on(self) -> Dependencies:
+        return Dependencies(self.settings, tuple(CATALOG[name].module for name in FALLBACK_ALGORITHMS.values()))
+
     @cached_property
     def rules(self) -> dict[str, Any]:
         """What is asked of the lists: see `spark.lists.user_lists.Rules.of`."""
@@ -388,7 +386,9 @@ class EvaluateLists(_Serving):
         from spark.algorithms.training_data import TrainingData
         from spark.evaluation.evaluate import evaluate
         from spark.evaluation.paired_bootstrap import PerUserMetrics
-        from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks, lists_only
+        from spark.lists.fallback_chain import FallbackChain, fit_fallbacks
+        from spark.lists.list_rules import ListRules
+        from spark.lists.user_lists import lists_only
 
         ingested, split, selected = inputs["ingested"], inputs["split"], read_json(inputs["selected"] / "metrics.json")
         champion, about = selected["champion"], self.context.dataset.interactions
@@ -415,8 +415,9 @@ class Recommend(_Serving):
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
         from spark.algorithms.training_data import TrainingData
+        from spark.lists.fallback_chain import FallbackChain, fit_fallbacks
+        from spark.lists.list_rules import ListRules
         from spark.lists.recommend import recommend_all_users, write_similar_tracks
-        from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks
 
         ingested, model, about = inputs["ingested"], inputs["refitted"] / "model", self.context.dataset.interactions
         learned = TrainingData.all_interactions(self.spark, ingested, about)

@@ -1,10 +1,9 @@
-"""Neighbours of items: a track is similar to those that the same users heard; each keeps its nearest (Deshpande and
-Karypis 2004).
+"""Item-based nearest neighbours (Deshpande and Karypis 2004): tracks heard by the same users are similar.
 
-Similarity is the cosine of the tracks' columns, whose entries are 1, or BM25's weights, by which tracks that many heard
-and users who heard much count less (Robertson and Zaragoza 2009; each interaction is an occurrence). The co-occurrence
-is counted sparsely, a range of tracks a task, and each row's nearest are picked at once, so nothing of the size of
-tracks × tracks is ever written.
+Similarity is the cosine of the tracks' columns in the user-item matrix: binary, or weighted by BM25, which discounts
+popular tracks and users with long histories (Robertson and Zaragoza 2009; a user is a document, an interaction an
+occurrence). Each task computes the co-occurrences of a range of tracks and keeps only the nearest neighbours, so that
+no dense tracks × tracks matrix is stored.
 """
 
 from __future__ import annotations
@@ -25,85 +24,87 @@ from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, load_csr
 
 _K1, _B = 1.2, 0.75
-"""BM25's customary constants."""
-_COST_PER_TASK = 200_000_000
-"""Pairs of interactions of one user, about."""
-_ROWS = 64
+"""The usual constants of BM25."""
+_PAIRS_PER_TASK = 200_000_000
+"""Approximate number of co-occurring pairs of interactions that a task visits."""
+_TRACKS_PER_BATCH = 64
 
 
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
-    """Finds each track's nearest."""
+    """Save the nearest neighbours of each track."""
     into.mkdir()
-    blocks, kind, most = training.blocks, settings["similarity"], settings["neighbours"]
+    blocks, similarity, most = training.blocks, settings["similarity"], settings["neighbours"]
 
-    def nearest(task: tuple[int, int]) -> str:
-        name = f"{task[0]:09}"
-        starts, tracks, similarities = _nearest(blocks, kind, most, *task)
-        np.savez(into / name, starts=starts, tracks=tracks, similarities=similarities)
-        return f"{name}.npz"
+    def save_range(tracks: tuple[int, int]) -> str:
+        starts, neighbours, similarities = _nearest_neighbours(blocks, similarity, most, *tracks)
+        name = f"{tracks[0]:09}.npz"
+        np.savez(into / name, starts=starts, tracks=neighbours, similarities=similarities)
+        return name
 
-    parts = [np.load(into / name) for name in run_tasks(training.spark, nearest, _tasks(blocks))]
-    counts = np.concatenate([np.diff(part["starts"]) for part in parts])
+    names = run_tasks(training.spark, save_range, _track_ranges(blocks))
+    ranges = [np.load(into / name) for name in names]
+    counts = np.concatenate([np.diff(saved["starts"]) for saved in ranges])
     np.save(into / "starts.npy", np.concatenate([[0], np.cumsum(counts)]))
-    for name in ("tracks", "similarities"):
-        np.save(into / f"{name}.npy", np.concatenate([part[name] for part in parts]))
+    for array in ("tracks", "similarities"):
+        np.save(into / f"{array}.npy", np.concatenate([saved[array] for saved in ranges]))
     for file in into.glob("*.npz"):
         file.unlink()
     return {}
 
 
-def _tasks(blocks: Path) -> list[tuple[int, int]]:
-    """First track and that after the last of each task, by how many pairs have to be looked at."""
+def _track_ranges(blocks: Path) -> list[tuple[int, int]]:
+    """Split the tracks into ranges, end exclusive, that visit about `_PAIRS_PER_TASK` pairs of interactions each."""
     by_track, by_user = load_csr(blocks, TRACK), load_csr(blocks, USER)
-    lengths = np.diff(by_user.indptr)[by_track.indices]
-    pairs = np.concatenate([[0], np.cumsum(lengths)])[by_track.indptr]
-    cuts = np.searchsorted(pairs, np.arange(_COST_PER_TASK, pairs[-1], _COST_PER_TASK))
-    edges = sorted({0, *cuts.tolist(), len(by_track)})
-    return list(itertools.pairwise(edges))
+    history_sizes = np.diff(by_user.indptr)[by_track.indices]
+    pairs = np.concatenate([[0], np.cumsum(history_sizes)])[by_track.indptr]
+    cuts = np.searchsorted(pairs, np.arange(_PAIRS_PER_TASK, pairs[-1], _PAIRS_PER_TASK))
+    return list(itertools.pairwise(sorted({0, *cuts.tolist(), len(by_track)})))
 
 
-def _nearest(
-    blocks: Path, kind: str, most: int, first: int, last: int
+def _nearest_neighbours(
+    blocks: Path, similarity: str, most: int, first: int, last: int
 ) -> tuple[NDArray[np.int64], IndexArray, FloatArray]:
-    """The nearest of the tracks from first to before last, compressed; of equally near ones the lower index."""
+    """The nearest neighbours of tracks `first` to `last` (exclusive) in CSR form; ties go to the lower index."""
     from spark.algorithms.cooccurrence import cooccurrence_rows
 
     by_user, by_track = load_csr(blocks, USER), load_csr(blocks, TRACK)
-    users, tracks = _weights(by_user, by_track, kind)
-    starts, found, similarities = [0], [], []
-    for begin in range(first, last, _ROWS):
-        end = min(begin + _ROWS, last)
+    user_weights, track_weights = _weights(by_user, by_track, similarity)
+    starts, neighbours, similarities = [0], [], []
+    for begin in range(first, last, _TRACKS_PER_BATCH):
+        end = min(begin + _TRACKS_PER_BATCH, last)
         rows = cooccurrence_rows(
-            (by_track.indptr, by_track.indices), (by_user.indptr, by_user.indices), users, tracks, tracks, begin, end
-        )
-        rows[np.arange(end - begin), np.arange(begin, end)] = 0  # a track is no neighbour of itself
+            (by_track.indptr, by_track.indices), (by_user.indptr, by_user.indices),
+            user_weights, track_weights, track_weights, begin, end,
+        )  # fmt: skip
+        rows[np.arange(end - begin), np.arange(begin, end)] = 0  # a track is not its own neighbour
         for row in rows:
-            heard_together = np.flatnonzero(row)
-            order = np.lexsort((heard_together, -row[heard_together]))[:most]
-            nearest = np.sort(heard_together[order]).astype(np.int32)
+            cooccurring = np.flatnonzero(row)
+            order = np.lexsort((cooccurring, -row[cooccurring]))[:most]
+            nearest = np.sort(cooccurring[order]).astype(np.int32)
             starts.append(starts[-1] + len(nearest))
-            found.append(nearest)
+            neighbours.append(nearest)
             similarities.append(row[nearest])
-    return np.array(starts), np.concatenate(found), np.concatenate(similarities)
+    return np.array(starts), np.concatenate(neighbours), np.concatenate(similarities)
 
 
-def _weights(by_user: CSRMatrix, by_track: CSRMatrix, kind: str) -> tuple[FloatArray, FloatArray]:
-    """The weights of users and of tracks by which a pair of tracks heard together counts."""
-    heard, listeners = np.diff(by_user.indptr), np.diff(by_track.indptr)
-    if kind == "cosine":
-        users, tracks = np.ones(len(heard)), np.ones(len(listeners))
-        squares = listeners.astype(np.float64)
+def _weights(by_user: CSRMatrix, by_track: CSRMatrix, similarity: str) -> tuple[FloatArray, FloatArray]:
+    """User and track weights with which the weighted co-occurrence of two tracks is their similarity."""
+    history_sizes, listeners = np.diff(by_user.indptr), np.diff(by_track.indptr)
+    if similarity == "cosine":
+        users, tracks = np.ones(len(history_sizes)), np.ones(len(listeners))
+        squared_norms = listeners.astype(np.float64)
     else:
-        tracks = np.log((len(heard) - listeners + 0.5) / (listeners + 0.5) + 1.0)
-        users = ((_K1 + 1) / (1 + _K1 * (1 - _B + _B * heard / max(heard.mean(), 1e-9)))) ** 2
+        tracks = np.log((len(history_sizes) - listeners + 0.5) / (listeners + 0.5) + 1.0)
+        mean_size = max(history_sizes.mean(), 1e-9)
+        users = ((_K1 + 1) / (1 + _K1 * (1 - _B + _B * history_sizes / mean_size))) ** 2
         sums = np.concatenate([[0.0], np.cumsum(users[by_track.indices])])
-        squares = tracks**2 * np.diff(sums[by_track.indptr])
-    lengths = np.sqrt(np.maximum(squares, np.finfo(np.float64).tiny))
-    return users.astype(np.float32), np.where(listeners > 0, tracks / lengths, 0.0).astype(np.float32)
+        squared_norms = tracks**2 * np.diff(sums[by_track.indptr])
+    norms = np.sqrt(np.maximum(squared_norms, np.finfo(np.float64).tiny))
+    return users.astype(np.float32), np.where(listeners > 0, tracks / norms, 0.0).astype(np.float32)
 
 
 def load(model: Path) -> NeighbourScorer:
-    """Opens a saved model."""
+    """Open a saved model."""
     starts, tracks, similarities = (
         np.load(model / f"{name}.npy", mmap_mode="r") for name in ("starts", "tracks", "similarities")
     )
@@ -112,27 +113,33 @@ def load(model: Path) -> NeighbourScorer:
 
 @dataclass(frozen=True)
 class NeighbourScorer(RankingScorer):
-    """Scores a track by its similarity to what a user heard, as far as it is among the nearest of that."""
+    """Scores a track by the sum of its similarities to the tracks in the history that have it as a neighbour."""
 
     starts: NDArray[np.int64]
+    """The neighbours of track t are the entries `starts[t]` to `starts[t + 1]` of the other two arrays."""
     neighbours: IndexArray
     similarities: FloatArray
 
-    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
+    def scores(self, users: IndexArray, history: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
         from spark.algorithms.cooccurrence import add_neighbours
 
         scores = np.zeros((len(users), self.num_tracks), np.float32)
         add_neighbours(
-            heard.indptr, heard.indices, users.astype(np.int64), self.starts, self.neighbours, self.similarities, scores
-        )
+            history.indptr, history.indices, users.astype(np.int64),
+            self.starts, self.neighbours, self.similarities, scores,
+        )  # fmt: skip
         return fill_missing_scores(scores, self.known_tracks, np.asarray(~scores.any(axis=1)), self.popularity)
 
-    def similarities_of(self, track: int, others: IndexArray) -> FloatArray:
-        """How similar others are to a track, as far as they are among its nearest; shape (len(others),)."""
-        row = slice(self.starts[track], self.starts[track + 1])
-        nearest, found = self.neighbours[row], np.zeros(len(others), np.float32)
-        if len(nearest):
-            places = np.minimum(np.searchsorted(nearest, others), len(nearest) - 1)
-            found[:] = np.where(nearest[places] == others, self.similarities[row][places], 0)
-        return found
+    def explain(self, history: IndexArray, values: FloatArray, tracks: IndexArray) -> NDArray[np.floating]:
+        """See `Scorer`: the similarity of each pair."""
+        return np.stack([self._similarities_to(track, tracks) for track in history.tolist()], axis=1)
+
+    def _similarities_to(self, track: int, others: IndexArray) -> FloatArray:
+        """Similarity of others to a track, shape (len(others),); 0 for those that are not its neighbours."""
+        entries = slice(self.starts[track], self.starts[track + 1])
+        neighbours, similarities = self.neighbours[entries], np.zeros(len(others), np.float32)
+        if len(neighbours):
+            positions = np.minimum(np.searchsorted(neighbours, others), len(neighbours) - 1)
+            similarities[:] = np.where(neighbours[positions] == others, self.similarities[entries][positions], 0)
+        return similarities

@@ -1,4 +1,4 @@
-"""The baseline: everyone gets what most users have heard."""
+"""The baseline: the most popular tracks, for every user the same."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from spark.storage.interaction_matrix import CSRMatrix
 
 
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
-    """Makes the model's directory; the counts that every model carries are all there is to it."""
+    """Create an empty model directory: `fit_model` saves the popularity of each track with every model."""
     into.mkdir()
     return {}
 
 
 def load(model: Path) -> PopularityScorer:
-    """Opens a saved model."""
+    """Open a saved model."""
     return PopularityScorer(load_popularity(model))
 
 
 @dataclass(frozen=True)
 class PopularityScorer(RankingScorer):
-    """Scores a track by its number of users, the same for everyone."""
+    """Scores a track by its number of listeners."""
 
-    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> NDArray[np.bool_]:
-        """See `Scorer`: of nobody."""
+    ranks_by_popularity = True
+
+    def can_personalize(self, users: IndexArray, history: CSRMatrix) -> NDArray[np.bool_]:
+        """See `Scorer`: never."""
         return np.zeros(len(users), bool)
 
-    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
+    def scores(self, users: IndexArray, history: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
         return np.tile(self.popularity, (len(users), 1))

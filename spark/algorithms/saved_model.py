@@ -1,4 +1,11 @@
-"""Train an algorithm into a model directory, and open such a directory as a `Scorer`."""
+"""Train an algorithm into a model directory, and open such a directory as a `Scorer`.
+
+The module of each algorithm has two functions:
+
+- `fit(training, settings, into, report)` trains with Spark, saves its files in the new directory `into`, and returns
+  further values for `algorithm.json`;
+- `load(model)` opens that directory with numpy alone, in any process, as a `Scorer`.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +18,11 @@ from typing import Any
 import numpy as np
 
 from common.durable import read_json, write_json
+from config.algorithm_catalog import CATALOG, MODEL_INFO
 from spark.algorithms.scorer import FloatArray, Scorer
 from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.storage.interaction_matrix import TRACK, load_csr
 
-_MODULES = {
-    "popularity": "spark.algorithms.popularity",
-    "segment-popularity": "spark.algorithms.segment_popularity",
-    "als": "spark.algorithms.implicit_als",
-    "als_explicit": "spark.algorithms.explicit_als",
-    "item-knn": "spark.algorithms.item_knn",
-    "ease": "spark.algorithms.ease",
-    "content": "spark.algorithms.content",
-    "hybrid": "spark.algorithms.hybrid",
-}
-_MODEL_INFO = "algorithm.json"
 _POPULARITY = "popularity.npy"
 
 
@@ -41,21 +38,25 @@ def fit_model(
     Raises:
         NotApplicable: the algorithm cannot learn from this data.
     """
-    info = importlib.import_module(_MODULES[name]).fit(training, settings, into, report)
+    info = _module(name).fit(training, settings, into, report)
     np.save(into / _POPULARITY, np.diff(load_csr(training.blocks, TRACK).indptr).astype(np.float32))
-    write_json(into / _MODEL_INFO, {"name": name, "num_users": training.num_users, **info})
+    write_json(into / MODEL_INFO, {"name": name, "num_users": training.num_users, **info})
 
 
 @lru_cache(maxsize=4)
 def load_scorer(model: Path) -> Scorer:
     """Open a saved model. Repeated calls in a process return the same object."""
-    scorer: Scorer = importlib.import_module(_MODULES[model_info(model)["name"]]).load(model)
+    scorer: Scorer = _module(model_info(model)["name"]).load(model)
     return scorer
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(CATALOG[name].module)
 
 
 def model_info(model: Path) -> dict[str, Any]:
     """Read the algorithm's name, num_users and the values that its `fit` returned."""
-    info: dict[str, Any] = read_json(model / _MODEL_INFO)
+    info: dict[str, Any] = read_json(model / MODEL_INFO)
     return info
 
 

@@ -1,7 +1,10 @@
-"""Popularity within a segment: users get what is heard most in their country or, where that is not known, at their age.
+"""Popularity within a segment: the most popular tracks in the user's country or, if it is unknown, age group.
 
-A score is the estimated share of the segment that hears a track: (heard in the segment + m · overall share) / (size +
-m), which is the overall share as long as few of a segment have been seen, and becomes the segment's own.
+The score of a track is the smoothed share of the segment's users who heard it,
+
+    (listeners in the segment + m · share of all users) / (users in the segment + m)
+
+so that small segments stay close to overall popularity.
 """
 
 from __future__ import annotations
@@ -22,59 +25,67 @@ from spark.evaluation.user_segments import segment_users
 from spark.storage.interaction_matrix import USER, CSRMatrix, load_csr
 
 _SMOOTHING = 100.0
-"""m: how many users of no segment in particular count with each segment."""
+"""m in the formula above."""
 
 
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
-    """Counts the listeners of each track in each segment.
+    """Count the listeners of each track in each segment.
 
     Raises:
-        NotApplicable: users have neither country nor age, or no country and no age has enough users.
+        NotApplicable: no country and no age group has enough users.
     """
-    rows = load_csr(training.blocks, USER)
-    heard = np.diff(rows.indptr)
-    everyone = np.arange(len(heard), dtype=np.int32)
-    found = {} if training.user_table is None else segment_users(everyone, heard, training.user_table)
-    segment, names = np.full(len(heard), -1), list[str]()
-    for kind in ("country", "age"):
-        if kind in found:
-            codes = found[kind].codes
-            segment = np.where((segment < 0) & (codes >= 0), codes + len(names), segment)
-            names += found[kind].names
+    matrix = load_csr(training.blocks, USER)
+    history_sizes = np.diff(matrix.indptr)
+    segment, names = _assign_segments(training, history_sizes)
     if not names:
         raise NotApplicable("users have neither country nor age that enough of them share")
     counts = np.zeros((len(names), training.num_tracks), np.float32)
-    for place in range(len(names)):
-        entries = np.repeat(segment == place, heard)
-        counts[place] = np.bincount(rows.indices[entries], minlength=training.num_tracks)
-    share = np.bincount(rows.indices, minlength=training.num_tracks) / max(int(np.count_nonzero(heard)), 1)
-    sizes = np.bincount(segment[(segment >= 0) & (heard > 0)], minlength=len(names))
-    shares = (counts + _SMOOTHING * share) / (sizes[:, None] + _SMOOTHING)
+    for code in range(len(names)):
+        in_segment = np.repeat(segment == code, history_sizes)
+        counts[code] = np.bincount(matrix.indices[in_segment], minlength=training.num_tracks)
+    listeners = max(int(np.count_nonzero(history_sizes)), 1)
+    overall_share = np.bincount(matrix.indices, minlength=training.num_tracks) / listeners
+    sizes = np.bincount(segment[(segment >= 0) & (history_sizes > 0)], minlength=len(names))
+    shares = (counts + _SMOOTHING * overall_share) / (sizes[:, None] + _SMOOTHING)
     into.mkdir()
-    np.save(into / "shares.npy", np.vstack([shares, share]).astype(np.float32))
+    np.save(into / "shares.npy", np.vstack([shares, overall_share]).astype(np.float32))
     np.save(into / "segment.npy", segment.astype(np.int16))
     return {"segments": names}
 
 
+def _assign_segments(training: TrainingData, history_sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return each user's segment, -1 for none, and the names of the segments."""
+    users = np.arange(len(history_sizes), dtype=np.int32)
+    segment, names = np.full(len(users), -1), list[str]()
+    segmentations = {} if training.user_table is None else segment_users(users, history_sizes, training.user_table)
+    for kind in ("country", "age"):
+        if kind in segmentations:
+            codes = segmentations[kind].codes
+            segment = np.where((segment < 0) & (codes >= 0), codes + len(names), segment)
+            names += segmentations[kind].names
+    return segment, names
+
+
 def load(model: Path) -> SegmentScorer:
-    """Opens a saved model."""
+    """Open a saved model."""
     return SegmentScorer(load_popularity(model), np.load(model / "shares.npy"), np.load(model / "segment.npy"))
 
 
 @dataclass(frozen=True)
 class SegmentScorer(RankingScorer):
-    """Scores a track by the share of a user's segment that hears it."""
+    """Scores a track by the share of the user's segment that heard it."""
 
     shares: FloatArray
-    """Shape (segments + 1, tracks); the last is everybody."""
+    """Shape (segments + 1, num_tracks); the last row is the share of all users."""
     segment: NDArray[np.int16]
-    """Each user's segment; −1: in none."""
+    """Each user's segment, -1 for none; shape (num_users,)."""
+    ranks_by_popularity = True
 
-    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> NDArray[np.bool_]:
-        """See `Scorer`: whether they are in a segment."""
+    def can_personalize(self, users: IndexArray, history: CSRMatrix) -> NDArray[np.bool_]:
+        """See `Scorer`: whether the user belongs to a segment."""
         return np.asarray(self.segment[users] >= 0)
 
-    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
+    def scores(self, users: IndexArray, history: CSRMatrix) -> FloatArray:
         """See `Scorer`."""
         scores: FloatArray = self.shares[self.segment[users]]
         return scores

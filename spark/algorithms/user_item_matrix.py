@@ -1,4 +1,4 @@
-"""What models of items share: scores follow from what a user has heard, so that the model itself knows no users."""
+"""The users' histories as a scipy matrix, for item-based models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spark.algorithms.scorer import IndexArray
 from spark.storage.interaction_matrix import CSRMatrix
 
 
-def user_item_matrix(heard: CSRMatrix, users: IndexArray, num_tracks: int) -> sparse.csr_matrix:
-    """What some users heard as ones, shape (len(users), num_tracks)."""
-    starts, columns = heard.take_rows(users)
-    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, starts), (len(users), num_tracks))
+def user_item_matrix(history: CSRMatrix, users: IndexArray, num_tracks: int) -> sparse.csr_matrix:
+    """Binary matrix of the tracks that some users heard, shape (len(users), num_tracks)."""
+    indptr, indices = history.take_rows(users)
+    return sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), (len(users), num_tracks))

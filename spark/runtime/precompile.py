@@ -24,8 +24,8 @@ def main() -> None:
     from spark.algorithms.cooccurrence import add_neighbours, cooccurrence_rows
     from spark.algorithms.factor_model import FactorScorer
     from spark.evaluation.diversity_kernel import similarities
+    from spark.lists.list_rules import ListRules, lists_within_rules
     from spark.lists.topk import top_k
-    from spark.lists.user_lists import ListRules, lists_within_rules
     from spark.storage.interaction_matrix import TRACK, USER, allocate, load_csr, write_rows
 
     users, tracks = (side.ravel().astype(np.int32) for side in np.mgrid[:_SIZE, :_SIZE])

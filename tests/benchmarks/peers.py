@@ -46,8 +46,9 @@ def encore(root: Path, master: str) -> dict[str, float]:
     from spark.algorithms.saved_model import fit_model
     from spark.algorithms.training_data import TrainingData
     from spark.ingest.raw_to_parquet import ingest
+    from spark.lists.fallback_chain import FallbackChain, fit_fallbacks
+    from spark.lists.list_rules import ListRules
     from spark.lists.recommend import recommend_all_users
-    from spark.lists.user_lists import FallbackChain, ListRules, fit_fallbacks
     from spark.storage.interaction_matrix import TRACK, USER, build_interaction_matrix, load_csr
 
     into, seconds = root / "encore", Seconds()

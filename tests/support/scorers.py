@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from spark.algorithms.scorer import FloatArray, IndexArray
+from spark.algorithms.scorer import FloatArray, IndexArray, Scorer
 from spark.lists.topk import TopKLists
 from spark.storage.interaction_matrix import CSRMatrix
 
 
 @dataclass(frozen=True)
-class TableScorer:
+class TableScorer(Scorer):
     """A scorer that returns the rows of a table, of shape (users, tracks)."""
 
     table: FloatArray
-    predicts_ratings: bool = False
 
     @property
     def num_tracks(self) -> int:
@@ -28,15 +27,12 @@ class TableScorer:
         """All tracks are known."""
         return np.ones(self.num_tracks, bool)
 
-    def can_personalize(self, users: IndexArray, heard: CSRMatrix) -> Any:
+    def can_personalize(self, users: IndexArray, history: CSRMatrix) -> Any:
         """All users are known."""
         return np.ones(len(users), bool)
 
-    def scores(self, users: IndexArray, heard: CSRMatrix) -> FloatArray:
+    def scores(self, users: IndexArray, history: CSRMatrix) -> FloatArray:
         return self.table[users]
-
-    def ratings(self, users: IndexArray, tracks: IndexArray) -> FloatArray:
-        raise NotImplementedError
 
 
 def csr_matrix_of(lists: list[list[int]]) -> CSRMatrix:
