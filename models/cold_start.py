@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from common.errors import StoreError
 from models.model_directory import saved_algorithms
-from models.serving_store import ScoredTrack, ServingStore
+from models.serving_records import ScoredTrack
+from models.serving_store import ServingStore
 
 if TYPE_CHECKING:
     from models.fold_in import FoldIn
@@ -49,7 +50,7 @@ def recommend_for_new_user(store: ServingStore, heard: Mapping[str, float], k: i
     Raises:
         ValueError: the version has none of the tracks.
     """
-    known = store.indexes(list(heard))
+    known = store.track_indexes(list(heard))
     unknown = [track for track in heard if track not in known]
     if not known:
         raise ValueError(f"None of {', '.join(map(repr, unknown[:5]))} is a track of version {store.version.name}.")
@@ -58,7 +59,7 @@ def recommend_for_new_user(store: ServingStore, heard: Mapping[str, float], k: i
     most = k + len(values)
     best = _by_similar(store, values) if folding is None else folding.best(values, most)
     top = [(index, score) for index, score in best[:most] if index not in values][:k]
-    tracks = store.tracks_at([index for index, _ in top])
+    tracks = store.tracks_by_index([index for index, _ in top])
     return ColdStartResult([ScoredTrack(tracks[index], score) for index, score in top], unknown, folding is not None)
 
 
@@ -99,5 +100,5 @@ def _by_similar(store: ServingStore, values: Mapping[int, float]) -> list[tuple[
     """The tracks that are similar to what was heard, each with the sum of how much."""
     sums: Counter[int] = Counter()
     for index in values:
-        sums.update(store.similar_to(index))
+        sums.update(store.similarities(index))
     return sorted(sums.items(), key=lambda each: (-each[1], each[0]))

@@ -115,17 +115,18 @@ def _leave_store(file: Path, user_id: str, index: int) -> None:
         db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("BEGIN")
-        ((items,),) = db.execute("SELECT items FROM user_lists WHERE idx = ?", (index,)).fetchall()
+        ((items,),) = db.execute("SELECT recommendations FROM user_lists WHERE idx = ?", (index,)).fetchall()
         places = np.frombuffer(items, "<i4").tolist()
         tracks = db.execute(
-            "SELECT idx, reached, ranks, reached_scores FROM tracks JOIN track_lists USING (idx) "
-            "WHERE tracks.place IN (SELECT value FROM json_each(?))", (json.dumps(places),),
+            "SELECT idx, audience, audience_ranks, audience_scores FROM tracks JOIN track_lists USING (idx) "
+            "WHERE tracks.popularity_rank IN (SELECT value FROM json_each(?))", (json.dumps(places),),
         ).fetchall()  # fmt: skip
         for track, reached, ranks, scores in tracks:
             others = np.frombuffer(reached, "<i4") != index
             left = [np.frombuffer(column, "<i4")[others].tobytes() for column in (reached, ranks, scores)]
             db.execute(
-                "UPDATE track_lists SET reach = reach - 1, reached = ?, ranks = ?, reached_scores = ? WHERE idx = ?",
+                "UPDATE track_lists SET audience_size = audience_size - 1, audience = ?, audience_ranks = ?, "
+                "audience_scores = ? WHERE idx = ?",
                 (*left, track),
             )
         db.execute("DELETE FROM user_lists WHERE idx = ?", (index,))

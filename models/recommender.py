@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from models.registry import VersionRegistry
-from models.serving_store import ScoredTrack, ServingStore
+from models.serving_records import ScoredTrack
+from models.serving_store import ServingStore
 
 COLUMNS = ["rank", "track_id", "title", "artist", "score"]
 
@@ -86,7 +87,7 @@ def similar(model_path: str | Path, track_id: str | int, k: int = 10) -> pd.Data
 def _framed(listed: list[ScoredTrack], version: Path) -> pd.DataFrame:
     """A list as a frame."""
     rows = [
-        (rank, line.track.track_id, line.track.title, line.track.artist, line.number)
+        (rank, line.track.track_id, line.track.title, line.track.artist, line.score)
         for rank, line in enumerate(listed, start=1)
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS)

@@ -18,6 +18,9 @@ from models.pointer import PINNED, CurrentPointer, Pin
 
 LOCK = "registry.lock"
 
+SCHEMA_VERSION = 2
+"""Version of the layout of a published version's files."""
+
 
 def served_datasets(models_root: Path) -> list[str]:
     """Return the datasets that serve a version, the last promoted first."""
@@ -153,7 +156,7 @@ class VersionRegistry:
         files = file_checksums(staging)
         with self.lock():
             number = max((creation_order(file.parent)[0] for file in self.root.glob(f"*/{MANIFEST}")), default=0) + 1
-            header = {"schema_version": 1, "sequence": number, "created_at": utc_now()}
+            header = {"schema_version": SCHEMA_VERSION, "sequence": number, "created_at": utc_now()}
             write_json(staging / MANIFEST, header | facts | {"files": files})
 
     def promote(

@@ -1,11 +1,11 @@
-"""`serving.sqlite`: a published version, laid out for looking things up. `models.serving_store_writer` writes it.
+"""`serving.sqlite`: a published version, laid out for look-ups. `models.serving_store_writer` writes it.
 
-Tracks are numbered by *place*: 0 is the one that most users have heard, so whatever goes through tracks in the order of
-their places and stops early has the most heard ones. Lists are packed, a column of bytes each for places (`int32`) and
-numbers (`float32`, little-endian), so that a look-up reads a row or two; tracks that were read before are kept. Reasons
-are equally many places a line, −1 where there are fewer.
+A track's primary key is its *popularity rank*: 0 is the track with the most listeners. A query in the order of the key
+that stops early returns the most popular tracks. Lists are packed columns, one blob each of popularity ranks (`int32`)
+and scores (`float32`, little-endian), so a look-up reads a row or two. An explanation has the same number of ranks for
+each entry of a list, padded with −1.
 
-Nothing here needs numpy or Arrow: a process that only looks things up starts faster and stays small without them.
+This module imports neither numpy nor Arrow, so that a process that only looks up starts fast and stays small.
 """
 
 from __future__ import annotations
@@ -16,104 +16,50 @@ import re
 import sqlite3
 import struct
 import unicodedata
-from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
-from weakref import WeakValueDictionary
+
+from models.serving_records import AudienceMember, ScoredTrack, StoredTrack, StoredUser
+from models.track_cache import TrackCache
 
 FILE = "serving.sqlite"
 
 MAX_AUDIENCE = 20
-"""So many users are stored for a track that it is recommended to."""
-
-MAX_CACHED_TRACKS = 100_000
-"""So many tracks of a version are kept once they were read: 100 MB or so, with what a server makes of them."""
-
-_TOGETHER = 32
-"""So many tracks whose places lie in a block are read together: the second one costs a tenth of the first."""
+"""Maximum number of users stored per track to whom it is recommended."""
 
 _USER = "users.user_id, age, country, interactions, tier"
-_TRACK = "place, track_id, title, artist, genre, popularity"
-_LISTED, _HEARD = "items, scores, because", "heard, heard_values, x''"
+_TRACK = "track_id, title, artist, genre, popularity"
+_RECOMMENDATIONS = "recommendations, scores, explanations"
+_HISTORY = "history, history_values, x''"
 _OF_USER = "FROM users JOIN user_lists USING (idx) WHERE users.user_id = ?"
 _OF_TRACK = "FROM tracks JOIN track_lists USING (idx) WHERE track_id = ?"
-_GIVEN = "(SELECT value FROM json_each(?))"
-
-
-class StoredUser(NamedTuple):
-    """A user, and how many tracks they have heard."""
-
-    user_id: str
-    age: int | None
-    country: str | None
-    interactions: int
-    tier: str
-    """What their list stands on: a key of `config.fallbacks.TIERS`."""
-
-
-@dataclass(slots=True)
-class StoredTrack:
-    """A track, and how many users have heard it."""
-
-    track_id: str
-    title: str | None
-    artist: str | None
-    genre: str | None
-    popularity: int
-    prepared: Any = field(default=None, repr=False, compare=False)
-    """What `prepare` of the store that read it first has made of it: the same tracks are asked for again and again."""
-
-
-class ScoredTrack(NamedTuple):
-    """A line of a list: a track with its score, or with what the user gave it (plays, or a rating)."""
-
-    track: StoredTrack
-    number: float
-    because: tuple[StoredTrack, ...] = ()
-    """What the user heard that contributed most to a recommendation."""
-
-
-class AudienceMember(NamedTuple):
-    """A user to whom a track is recommended, and where it stands in their list."""
-
-    user: StoredUser
-    rank: int
-    score: float
-
-
-class _Known(dict[int, StoredTrack]):
-    """Tracks by their places: a dictionary that goes when the last store of its file does."""
-
-
-_known: WeakValueDictionary[tuple[str, int, int], _Known] = WeakValueDictionary()
+_JSON_LIST = "(SELECT value FROM json_each(?))"
 
 
 class ServingStore:
-    """Reads a published version's `serving.sqlite`. Any thread may use it, one at a time; close it, or use `with`.
+    """Read access to a version's `serving.sqlite`. Any thread may use it, one at a time. Close it, or use `with`.
 
-    Stores of the same version share the tracks that they have read.
+    Stores of the same version share a cache of tracks.
     """
 
     def __init__(self, version: Path, prepare: Callable[[StoredTrack], Any] | None = None) -> None:
-        """Opens read-only.
+        """Open the store read-only.
 
         Args:
-            prepare: makes `prepared` of each track that is kept.
+            prepare: computes `prepared` of each cached track.
 
         Raises:
             FileNotFoundError: the version has no `serving.sqlite`.
         """
-        self.version, self._prepare = version, prepare
-        path = version / FILE
-        if not path.is_file():
+        self.version = version
+        if not (version / FILE).is_file():
             raise FileNotFoundError(f"{version} is not a published version: it has no {FILE}.")
-        where, state = str(path.resolve()), path.stat()
-        self._known = _known.setdefault((where, state.st_ino, state.st_mtime_ns), _Known())
-        # Not mapped into memory: of a file that is cut short, a mapping would end the process.
-        self._db = sqlite3.connect(f"file:{quote(where)}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        file = (version / FILE).resolve()
+        # Not memory-mapped: reading a mapped file that was truncated would kill the process.
+        self._db = sqlite3.connect(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._tracks = TrackCache(file, self._db, prepare)
 
     def __enter__(self) -> ServingStore:
         return self
@@ -122,197 +68,180 @@ class ServingStore:
         self.close()
 
     def close(self) -> None:
-        """Ends it; nothing can be looked up any more."""
+        """Close the file; later look-ups fail."""
         self._db.close()
 
+    # -- users ---------------------------------------------------------------------------------------------------------
+
     def user(self, user_id: str) -> StoredUser | None:
-        """The user of that id; None where there is none."""
+        """Return a user; None if the version does not have the id."""
         row = self._db.execute(f"SELECT {_USER} FROM users WHERE user_id = ?", (user_id,)).fetchone()
         return StoredUser._make(row) if row else None
 
     def users(self, prefix: str = "", limit: int = 20, after: str = "") -> list[StoredUser]:
-        """Users whose id begins so, in the order of their ids; those after one of them, if it is named."""
+        """Return the users whose id has a prefix, in the order of their ids, from the first id greater than `after`."""
         query = f"SELECT {_USER} FROM users WHERE user_id >= ? AND user_id > ? ORDER BY user_id"
         rows = self._db.execute(query, (prefix, after))
-        matching = itertools.takewhile(lambda row: row[0].startswith(prefix), rows)  # from the index, row by row
-        return [StoredUser._make(row) for row in itertools.islice(matching, limit)]
+        matches = itertools.takewhile(lambda row: row[0].startswith(prefix), rows)  # reads the index row by row
+        return [StoredUser._make(row) for row in itertools.islice(matches, limit)]
 
     def recommendations(self, user_id: str, limit: int) -> list[ScoredTrack]:
-        """A user's list, best first: at most as many lines as are stored."""
-        return self._list(f"SELECT {_LISTED} {_OF_USER}", user_id, limit)
+        """Return the beginning of a user's list, best first."""
+        return self._read_list(f"SELECT {_RECOMMENDATIONS} {_OF_USER}", user_id, limit)
 
     def history(self, user_id: str, limit: int) -> list[ScoredTrack]:
-        """What a user has heard, the highest value first."""
-        return self._list(f"SELECT {_HEARD} {_OF_USER}", user_id, limit)
+        """Return the tracks a user has heard, the highest value first."""
+        return self._read_list(f"SELECT {_HISTORY} {_OF_USER}", user_id, limit)
 
     def user_with_list(self, user_id: str, limit: int) -> tuple[StoredUser, list[ScoredTrack]] | None:
-        """A user and their recommendations, in one look-up; None where there is no such user."""
-        row = self._db.execute(f"SELECT {_USER}, {_LISTED} {_OF_USER}", (user_id,)).fetchone()
-        return (StoredUser._make(row[:5]), self._lines(row[5:], limit)) if row else None
+        """Return a user and the beginning of their list from a single look-up; None for an unknown id."""
+        row = self._db.execute(f"SELECT {_USER}, {_RECOMMENDATIONS} {_OF_USER}", (user_id,)).fetchone()
+        return (StoredUser._make(row[:5]), self._unpack_list(row[5:], limit)) if row else None
 
-    def track(self, track_id: str) -> StoredTrack | None:
-        """The track of that id; None where there is none."""
-        row = self._db.execute(f"SELECT {_TRACK} FROM tracks WHERE track_id = ?", (track_id,)).fetchone()
-        return StoredTrack(*row[1:]) if row else None
-
-    def find_tracks(self, text: str, limit: int = 20, skipped: int = 0) -> list[StoredTrack]:
-        """Tracks in whose title or artist every word of a text occurs, or a word that begins so; the most heard first.
-
-        Without a word in it, the most heard of all.
-
-        Args:
-            skipped: how many of them to leave out, from the first.
-        """
-        if not (wanted := _matching(text)):
-            return self._most_heard(limit, skipped)
-        query = "SELECT rowid FROM tracks_fts WHERE tracks_fts MATCH ? ORDER BY rowid LIMIT ? OFFSET ?"
-        places = [row[0] for row in self._db.execute(query, (wanted, limit, skipped))]
-        found = self._at(places)
-        return [found[place] for place in places]
-
-    def count_tracks(self, text: str) -> int:
-        """How many tracks `find_tracks` finds."""
-        if not (wanted := _matching(text)):
-            return self.num_tracks
-        query = "SELECT count(*) FROM tracks_fts WHERE tracks_fts MATCH ?"
-        return int(self._db.execute(query, (wanted,)).fetchone()[0])
-
-    def similar(self, track_id: str, limit: int) -> list[ScoredTrack]:
-        """The tracks that are most similar to a track, with how much they are."""
-        return self._list(f"SELECT similar, similarities, x'' {_OF_TRACK}", track_id, limit)
-
-    def recommended_to(self, track_id: str, limit: int = MAX_AUDIENCE) -> tuple[int, list[AudienceMember]]:
-        """In how many users' lists a track stands, and those in whose lists it stands highest.
-
-        Args:
-            limit: of the users; at most `MAX_AUDIENCE` are stored.
-        """
-        query = f"SELECT reach, reached, ranks, reached_scores {_OF_TRACK}"
-        row = self._db.execute(query, (track_id,)).fetchone()
-        if row is None:
-            return 0, []
-        reach, users, ranks, scores = row[0], *(_whole(part, limit) for part in row[1:3]), _real(row[3], limit)
-        query = f"SELECT user_lists.idx, {_USER} FROM user_lists JOIN users USING (user_id) WHERE user_lists.idx IN"
-        known = {
-            row[0]: StoredUser._make(row[1:]) for row in self._db.execute(f"{query} {_GIVEN}", (json.dumps(users),))
-        }
-        lines = zip(users, ranks, scores, strict=True)
-        return reach, [AudienceMember(known[user], rank, score) for user, rank, score in lines]
+    # -- tracks --------------------------------------------------------------------------------------------------------
 
     @property
     def num_tracks(self) -> int:
         """Size of the catalogue."""
-        return int(self._db.execute("SELECT coalesce(max(place), -1) + 1 FROM tracks").fetchone()[0])
+        return int(self._db.execute("SELECT coalesce(max(popularity_rank), -1) + 1 FROM tracks").fetchone()[0])
 
-    def indexes(self, track_ids: Collection[str]) -> dict[str, int]:
-        """The model's indexes of those of some ids that there are, in their order."""
-        query = f"SELECT track_id, idx FROM tracks WHERE track_id IN ({','.join('?' * len(track_ids))})"
-        found = dict(self._db.execute(query, tuple(track_ids)).fetchall())
-        return {track: found[track] for track in track_ids if track in found}
+    def track(self, track_id: str) -> StoredTrack | None:
+        """Return a track; None if the version does not have the id."""
+        row = self._db.execute(f"SELECT {_TRACK} FROM tracks WHERE track_id = ?", (track_id,)).fetchone()
+        return StoredTrack(*row) if row else None
 
-    def tracks_at(self, indexes: Collection[int]) -> dict[int, StoredTrack]:
-        """Tracks by the model's indexes."""
-        query = f"SELECT idx, place FROM track_lists WHERE idx IN {_GIVEN}"
-        places = dict(self._db.execute(query, (json.dumps(list(indexes)),)).fetchall())
-        found = self._at(places.values())
-        return {index: found[place] for index, place in places.items()}
+    def search_tracks(self, text: str, limit: int = 20, offset: int = 0) -> list[StoredTrack]:
+        """Return the tracks whose title or artist has every word of `text` as a prefix of a word, most popular first.
 
-    def similar_to(self, index: int) -> dict[int, float]:
-        """How similar other tracks are to that of an index, by their indexes, as far as it is stored."""
-        row = self._db.execute("SELECT similar, similarities FROM track_lists WHERE idx = ?", (index,)).fetchone()
-        places, numbers = _whole(row[0]), _real(row[1])
-        query = f"SELECT place, idx FROM tracks WHERE place IN {_GIVEN}"
-        index_of = dict(self._db.execute(query, (json.dumps(places),)).fetchall())
-        return {index_of[place]: number for place, number in zip(places, numbers, strict=True)}
+        A text without words matches all tracks.
+        """
+        if not (match := _fts_query(text)):
+            return self._most_popular(limit, offset)
+        query = "SELECT rowid FROM tracks_fts WHERE tracks_fts MATCH ? ORDER BY rowid LIMIT ? OFFSET ?"
+        return self._tracks_at([row[0] for row in self._db.execute(query, (match, limit, offset))])
+
+    def count_matches(self, text: str) -> int:
+        """Return how many tracks `search_tracks` finds."""
+        if not (match := _fts_query(text)):
+            return self.num_tracks
+        query = "SELECT count(*) FROM tracks_fts WHERE tracks_fts MATCH ?"
+        return int(self._db.execute(query, (match,)).fetchone()[0])
 
     def popular(self, limit: int) -> list[ScoredTrack]:
-        """The tracks that most users have heard, with that number."""
-        return [ScoredTrack(track, float(track.popularity)) for track in self._most_heard(limit)]
+        """Return the most popular tracks; the score is the number of listeners."""
+        return [ScoredTrack(track, float(track.popularity)) for track in self._most_popular(limit)]
 
-    def _most_heard(self, limit: int, skipped: int = 0) -> list[StoredTrack]:
-        places = range(skipped, min(skipped + limit, self.num_tracks))
-        found = self._at(places)
-        return [found[place] for place in places]
+    def similar(self, track_id: str, limit: int) -> list[ScoredTrack]:
+        """Return the tracks most similar to a track, best first."""
+        return self._read_list(f"SELECT similar, similarities, x'' {_OF_TRACK}", track_id, limit)
 
-    def _list(self, query: str, own_id: str, limit: int) -> list[ScoredTrack]:
-        """The lines of a list that a query finds packed."""
-        row = self._db.execute(query, (own_id,)).fetchone()
-        return self._lines(row, limit) if row else []
+    def audience(self, track_id: str, limit: int = MAX_AUDIENCE) -> tuple[int, list[AudienceMember]]:
+        """Return in how many users' lists a track is, and the users in whose lists it ranks highest.
 
-    def _lines(self, packed: tuple[bytes, bytes, bytes], limit: int) -> list[ScoredTrack]:
-        """The first lines of a packed list: places, their numbers, and reasons if there are any."""
-        items, numbers, because = packed
-        places, each = _whole(items, limit), len(because) // len(items) if items else 0
-        numbered, reasons = _real(numbers, limit), _whole(because, each * limit)
-        try:
-            return _listed(self._known, places, numbered, reasons, each)
-        except KeyError:  # some are not known yet
-            return _listed(self._at((*places, *reasons)), places, numbered, reasons, each)
+        Args:
+            limit: maximum number of users; at most `MAX_AUDIENCE` are stored.
+        """
+        query = f"SELECT audience_size, audience, audience_ranks, audience_scores {_OF_TRACK}"
+        row = self._db.execute(query, (track_id,)).fetchone()
+        if row is None:
+            return 0, []
+        indexes, ranks, scores = _ints(row[1], limit), _ints(row[2], limit), _floats(row[3], limit)
+        query = f"SELECT user_lists.idx, {_USER} FROM user_lists JOIN users USING (user_id) WHERE user_lists.idx IN"
+        rows = self._db.execute(f"{query} {_JSON_LIST}", (json.dumps(indexes),))
+        users = {index: StoredUser._make(columns) for index, *columns in rows}
+        members = zip(indexes, ranks, scores, strict=True)
+        return row[0], [AudienceMember(users[index], rank, score) for index, rank, score in members]
 
-    def _at(self, places: Collection[int]) -> Mapping[int, StoredTrack]:
-        """Tracks by their places, among others; those that are not known yet are read in one go. −1 is none."""
-        known = self._known
-        missing = {place for place in places if place not in known and place >= 0}
-        if not missing:
-            return known
-        # A process that looks up once reads nothing but what it needs, and so does one that has all that it may keep.
-        together = _TOGETHER if known and len(known) + _TOGETHER * len(missing) <= MAX_CACHED_TRACKS else 1
-        # All in one row: between rows, other threads would take their turn.
-        query = (
-            f"SELECT json_group_array(json_array({_TRACK})) FROM {_GIVEN} AS given "
-            "JOIN tracks ON place BETWEEN given.value AND given.value + ? - 1"
+    # -- by the model's track indexes ----------------------------------------------------------------------------------
+
+    def track_indexes(self, track_ids: Collection[str]) -> dict[str, int]:
+        """Map the ids to the model's indexes, in the same order, without unknown ids."""
+        query = f"SELECT track_id, idx FROM tracks WHERE track_id IN ({','.join('?' * len(track_ids))})"
+        indexes = dict(self._db.execute(query, tuple(track_ids)).fetchall())
+        return {track: indexes[track] for track in track_ids if track in indexes}
+
+    def tracks_by_index(self, indexes: Collection[int]) -> dict[int, StoredTrack]:
+        """Map the model's indexes to tracks."""
+        query = f"SELECT idx, popularity_rank FROM track_lists WHERE idx IN {_JSON_LIST}"
+        ranks = dict(self._db.execute(query, (json.dumps(list(indexes)),)).fetchall())
+        tracks = self._tracks.get(ranks.values())
+        return {index: tracks[rank] for index, rank in ranks.items()}
+
+    def similarities(self, index: int) -> dict[int, float]:
+        """Map the indexes of the tracks similar to one to their similarities, as far as they are stored."""
+        row = self._db.execute("SELECT similar, similarities FROM track_lists WHERE idx = ?", (index,)).fetchone()
+        ranks, similarities = _ints(row[0]), _floats(row[1])
+        query = f"SELECT popularity_rank, idx FROM tracks WHERE popularity_rank IN {_JSON_LIST}"
+        indexes = dict(self._db.execute(query, (json.dumps(ranks),)).fetchall())
+        return {indexes[rank]: similarity for rank, similarity in zip(ranks, similarities, strict=True)}
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _most_popular(self, limit: int, offset: int = 0) -> list[StoredTrack]:
+        return self._tracks_at(range(offset, min(offset + limit, self.num_tracks)))
+
+    def _tracks_at(self, ranks: Sequence[int]) -> list[StoredTrack]:
+        tracks = self._tracks.get(ranks)
+        return [tracks[rank] for rank in ranks]
+
+    def _read_list(self, query: str, owner_id: str, limit: int) -> list[ScoredTrack]:
+        row = self._db.execute(query, (owner_id,)).fetchone()
+        return self._unpack_list(row, limit) if row else []
+
+    def _unpack_list(self, packed: tuple[bytes, bytes, bytes], limit: int) -> list[ScoredTrack]:
+        """Unpack the beginning of a list from its columns of ranks, scores and explanations, which may be empty."""
+        width = len(packed[2]) // len(packed[0]) if packed[0] else 0
+        ranks, scores, explanations = (
+            _ints(packed[0], limit),
+            _floats(packed[1], limit),
+            _ints(packed[2], width * limit),
         )
-        firsts = json.dumps([*{place - place % together for place in missing}])
-        (rows,) = self._db.execute(query, (firsts, together)).fetchone()
-        read = {place: StoredTrack(*of_track) for place, *of_track in json.loads(rows)}
-        if len(known) < MAX_CACHED_TRACKS:  # the first ones stay: what is seen early is seen often
-            if (prepare := self._prepare) is not None:
-                for track in read.values():
-                    track.prepared = prepare(track)
-            known.update(read)
-            return known
-        return ChainMap(read, known)
+        try:
+            return _scored_tracks(self._tracks.cached, ranks, scores, explanations, width)
+        except KeyError:  # a track is not cached
+            tracks = self._tracks.get((*ranks, *explanations))
+            return _scored_tracks(tracks, ranks, scores, explanations, width)
 
 
-def _listed(
-    known: Mapping[int, StoredTrack], places: Sequence[int], numbers: Sequence[float], reasons: Sequence[int], each: int
-) -> list[ScoredTrack]:
-    """The lines of a list, each with so many reasons.
+def _scored_tracks(
+    tracks: Mapping[int, StoredTrack], ranks: Sequence[int], scores: Sequence[float], explanations: Sequence[int],
+    width: int,
+) -> list[ScoredTrack]:  # fmt: skip
+    """Return the entries of a list, each with `width` ranks of `explanations`.
 
     Raises:
-        KeyError: a track is not known.
+        KeyError: `tracks` does not have a track of the list.
     """
-    lines = zip(places, numbers, strict=True)
-    if not each:
-        return [ScoredTrack(known[place], number) for place, number in lines]
-    due_to: Iterable[Sequence[int]] = zip(*[iter(reasons)] * each, strict=True)  # as many at a time as a line has
-    if -1 in reasons:
-        due_to = ([reason for reason in due if reason >= 0] for due in due_to)
-    at = known.__getitem__
+    entries = zip(ranks, scores, strict=True)
+    if not width:
+        return [ScoredTrack(tracks[rank], score) for rank, score in entries]
+    groups: Iterable[Sequence[int]] = zip(*[iter(explanations)] * width, strict=True)
+    if -1 in explanations:
+        groups = ([rank for rank in group if rank >= 0] for group in groups)
+    get = tracks.__getitem__
     return [
-        ScoredTrack(at(place), number, tuple(map(at, due))) for (place, number), due in zip(lines, due_to, strict=True)
+        ScoredTrack(get(rank), score, tuple(map(get, group)))
+        for (rank, score), group in zip(entries, groups, strict=True)
     ]
 
 
-def _whole(packed: bytes, limit: int | None = None) -> Sequence[int]:
-    """The first whole numbers of a packed column."""
-    return _unpacked("i", packed, limit)
+def _ints(packed: bytes, limit: int | None = None) -> Sequence[int]:
+    return _unpack("i", packed, limit)
 
 
-def _real(packed: bytes, limit: int | None = None) -> Sequence[float]:
-    """The first real numbers of a packed column."""
-    return _unpacked("f", packed, limit)
+def _floats(packed: bytes, limit: int | None = None) -> Sequence[float]:
+    return _unpack("f", packed, limit)
 
 
-def _unpacked(kind: str, packed: bytes, limit: int | None) -> tuple[Any, ...]:
-    """The first numbers of four bytes each."""
+def _unpack(kind: str, packed: bytes, limit: int | None) -> tuple[Any, ...]:
+    """Unpack the first `limit` numbers of four bytes each."""
     count = len(packed) // 4
     return struct.unpack_from(f"<{count if limit is None else min(count, limit)}{kind}", packed)
 
 
-def _matching(text: str) -> str:
-    """What full-text search is asked for the words of a text; empty where there is none.
+def _fts_query(text: str) -> str:
+    """Return the full-text query for the words of a text; empty if it has none.
 
-    Accents are composed first: a lone one would cut a word in two.
+    Accents are composed first, because a combining accent would split a word.
     """
     return " ".join(f'"{word}"*' for word in re.findall(r"\w+", unicodedata.normalize("NFC", text)))

@@ -1,4 +1,4 @@
-"""To whom each track is recommended: gathered from everybody's lists, a file at a time, while a store is written."""
+"""The audience of each track: how many users' lists it is in, and the users in whose lists it ranks highest."""
 
 from __future__ import annotations
 
@@ -8,52 +8,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 Columns = tuple[NDArray[Any], ...]
+"""Arrays of the same length: tracks, users, ranks and scores."""
 
 
 class TrackAudience:
-    """In how many lists each track stands, and the users in whose lists it stands highest.
+    """Collects the audience of each track from lists that are added file by file.
 
-    A higher rank goes before a lower one, then a higher score, then a lower index of the user.
+    Of a track's users, a lower rank precedes a higher one, then a higher score, then a lower user index.
     """
 
-    def __init__(self, num_tracks: int, most: int) -> None:
-        """Starts with no list.
+    def __init__(self, num_tracks: int, limit: int) -> None:
+        """Start without lists.
 
         Args:
-            most: so many users a track are kept.
+            limit: maximum number of users to keep per track.
         """
-        self.counts: NDArray[np.int64] = np.zeros(num_tracks, np.int64)
-        self._most = most
-        self._best: Columns = tuple(np.empty(0, kind) for kind in (np.int64, np.int64, np.int64, np.float32))
-        self._waiting: list[Columns] = []
-        self._lowest = np.full(num_tracks, np.iinfo(np.int64).max)
-        """The rank of the last user that is kept, where there are as many as may be."""
+        self.sizes: NDArray[np.int64] = np.zeros(num_tracks, np.int64)
+        """Number of lists each track is in, shape (num_tracks,)."""
+        self._limit = limit
+        self._best: Columns = tuple(np.empty(0, dtype) for dtype in (np.int64, np.int64, np.int64, np.float32))
+        self._pending: list[Columns] = []
+        self._worst_rank = np.full(num_tracks, np.iinfo(np.int64).max)
+        """Per track: the rank of the last user kept once `limit` users are; worse ones are skipped."""
 
     def add(self, users: NDArray[np.int64], tracks: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
-        """Takes whole lists in, by user and rank; users that come later have higher indexes."""
-        self.counts += np.bincount(tracks, minlength=len(self.counts))
-        ranks = _place_within(users) + 1
-        able = ranks <= self._lowest[tracks]  # few of them, after a few files
-        self._waiting.append(tuple(column[able] for column in (tracks, users, ranks, scores)))
-        if sum(len(columns[0]) for columns in self._waiting) > len(self._best[0]):  # so sorting stays seldom
-            self._settle()
+        """Add complete lists, sorted by user and rank. Each call has higher user indexes than the one before."""
+        self.sizes += np.bincount(tracks, minlength=len(self.sizes))
+        ranks = _position_in_group(users) + 1
+        candidates = ranks <= self._worst_rank[tracks]  # few, after the first files
+        self._pending.append(tuple(column[candidates] for column in (tracks, users, ranks, scores)))
+        if sum(len(columns[0]) for columns in self._pending) > len(self._best[0]):  # so that merges are rare
+            self._merge()
 
     def best(self) -> Columns:
-        """Tracks, users, ranks and scores, by track, the best first."""
-        self._settle()
+        """Return tracks, users, ranks and scores, sorted by track, the best user first."""
+        self._merge()
         return self._best
 
-    def _settle(self) -> None:
-        """Keeps the best of what is kept and what is waiting."""
-        tracks, users, ranks, scores = (np.concatenate(parts) for parts in zip(self._best, *self._waiting, strict=True))
-        order = np.lexsort((-scores, ranks, tracks))  # stable, so equals stay in the order of the users
-        place = _place_within(tracks[order])
-        full, kept = order[place == self._most - 1], order[place < self._most]
-        self._lowest[tracks[full]] = ranks[full]
-        self._best, self._waiting = (tracks[kept], users[kept], ranks[kept], scores[kept]), []
+    def _merge(self) -> None:
+        tracks, users, ranks, scores = (np.concatenate(parts) for parts in zip(self._best, *self._pending, strict=True))
+        order = np.lexsort((-scores, ranks, tracks))  # stable: ties stay in the order of the users
+        position = _position_in_group(tracks[order])
+        last, kept = order[position == self._limit - 1], order[position < self._limit]
+        self._worst_rank[tracks[last]] = ranks[last]
+        self._best, self._pending = (tracks[kept], users[kept], ranks[kept], scores[kept]), []
 
 
-def _place_within(owners: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each row stands within those of its owner, from 0; rows are sorted by owner."""
-    found: NDArray[np.int64] = np.arange(len(owners)) - np.searchsorted(owners, owners)
-    return found
+def _position_in_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each row's position within its group, from 0; rows are sorted by group."""
+    positions: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    return positions

@@ -56,12 +56,12 @@ def test_where_there_are_factors_the_newcomer_is_folded_in(tmp_path: Path, part:
     assert found.folded_in
     assert [line.track.track_id for line in found.lines] == ["t2", "t3"]  # t1 was heard, of t4 nothing is known
     own = FoldIn(np.vstack([FACTORS, np.zeros((1, 2), np.float32)]), OBJECTIVE).user(np.array([0]), np.array([2.0]))
-    assert [line.number for line in found.lines] == pytest.approx((FACTORS[1:] @ own).tolist())
+    assert [line.score for line in found.lines] == pytest.approx((FACTORS[1:] @ own).tolist())
 
 
 def test_how_often_a_track_was_heard_counts(tmp_path: Path) -> None:
     version = with_factors(write_version(tmp_path / "tiny", "v1"))
-    scores = [recommended(version, {"t1": 1.0, "t3": plays}, 1).lines[0].number for plays in (0.01, 9.0)]
+    scores = [recommended(version, {"t1": 1.0, "t3": plays}, 1).lines[0].score for plays in (0.01, 9.0)]
     assert scores[0] != pytest.approx(scores[1], rel=1e-3)
 
 

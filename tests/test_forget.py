@@ -104,10 +104,10 @@ class TestAVersion:
                 assert store.recommendations(user, 9) == before.recommendations(user, 9)
                 assert store.history(user, 9) == before.history(user, 9)
             for track, *_ in TRACKS:
-                others = [line for line in before.recommended_to(track)[1] if line.user.user_id != ALICE]
-                assert store.recommended_to(track) == (len(others), others)
+                others = [line for line in before.audience(track)[1] if line.user.user_id != ALICE]
+                assert store.audience(track) == (len(others), others)
                 assert store.similar(track, 9) == before.similar(track, 9)
-            assert store.find_tracks("paper") == before.find_tracks("paper") != []
+            assert store.search_tracks("paper") == before.search_tracks("paper") != []
 
     def test_verifies_and_says_what_happened(self, version: Path) -> None:
         assert verify_version(version) == []
@@ -150,7 +150,7 @@ class TestAVersion:
         assert len(read_manifest(registry.root / "v2")["forgotten"]) == len(HEARD)
         with ServingStore(registry.root / "v2") as store:
             assert store.users() == []
-            assert [store.recommended_to(track) for track, *_ in TRACKS] == [(0, [])] * len(TRACKS)
+            assert [store.audience(track) for track, *_ in TRACKS] == [(0, [])] * len(TRACKS)
 
     def test_that_is_served_is_seen_to_have_changed_and_is_promoted_no_later(self, registry: VersionRegistry) -> None:
         stamps = []

@@ -106,7 +106,7 @@ def test_similar_tracks_are_those_stored(version: Path) -> None:
 def test_a_store_knows_what_a_recommendation_is_due_to(version: Path) -> None:
     with ServingStore(version) as store:
         of = {
-            user: [(line.track.track_id, [track.track_id for track in line.because]) for line in lines]
+            user: [(line.track.track_id, [track.track_id for track in line.explanation]) for line in lines]
             for user in ("42", "alice", "zoe")
             for lines in [store.recommendations(user, 9)]
         }

@@ -59,7 +59,7 @@ def test_the_manifest_names_every_file_with_size_and_digest(registry: VersionReg
     }  # fmt: skip
     store = registry.root / "m2" / "serving.sqlite"
     assert manifest["files"]["serving.sqlite"] == {"sha256": sha256(store), "bytes": store.stat().st_size}
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == 2
     assert manifest["created_at"].endswith("Z")
     assert manifest["version"] == "m2"
 

@@ -11,8 +11,9 @@ import pytest
 from support.versions import BECAUSE, HEARD, LISTS, write_tables, write_version
 
 from config.paths import PROJECT
-from models import serving_store as module
-from models.serving_store import ScoredTrack, ServingStore, StoredTrack
+from models import track_cache
+from models.serving_records import ScoredTrack, StoredTrack
+from models.serving_store import ServingStore
 
 TITLES = ["Über allen Gipfeln", "Tiếng hát", "Ubermut", "La Über", "ÜBER den Wolken", "über_all", None]
 """Each track has been heard by one user less than the one before."""
@@ -35,7 +36,7 @@ def titled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plain(lines: list[ScoredTrack]) -> list[tuple[str, float]]:
     """Lines as the ids of their tracks and their numbers."""
-    return [(line.track.track_id, line.number) for line in lines]
+    return [(line.track.track_id, line.score) for line in lines]
 
 
 @pytest.mark.parametrize("user", HEARD)
@@ -45,7 +46,7 @@ def test_a_user_comes_with_their_list(version: Path, user: str) -> None:
         assert found is not None
         assert found == (store.user(user), store.recommendations(user, 9))
         assert plain(found[1]) == LISTS[user]
-        due_to = [[track.track_id for track in line.because] for line in found[1]]
+        due_to = [[track.track_id for track in line.explanation] for line in found[1]]
         assert due_to == [BECAUSE.get((user, track), []) for track, _ in LISTS[user]]
         assert plain(store.history(user, 9)) == sorted(HEARD[user], key=lambda pair: -pair[1])
 
@@ -74,35 +75,35 @@ def test_a_limit_takes_the_first_lines(version: Path) -> None:
 )  # fmt: skip
 def test_words_find_tracks_whatever_their_case_and_accents(titled: Path, text: str, found: list[int]) -> None:
     with ServingStore(titled) as store:
-        assert [track.track_id for track in store.find_tracks(text)] == [f"t{6 - place}" for place in found]
-        assert store.count_tracks(text) == len(found)
-        assert store.find_tracks(text, 2, 1) == store.find_tracks(text)[1:3]
+        assert [track.track_id for track in store.search_tracks(text)] == [f"t{6 - place}" for place in found]
+        assert store.count_matches(text) == len(found)
+        assert store.search_tracks(text, 2, 1) == store.search_tracks(text)[1:3]
 
 
 def test_the_most_heard_tracks_come_first_and_end_with_the_catalogue(titled: Path) -> None:
     with ServingStore(titled) as store:
         assert plain(store.popular(3)) == [("t6", 6.0), ("t5", 5.0), ("t4", 4.0)]
         assert len(store.popular(100)) == store.num_tracks == len(TITLES)
-        assert store.find_tracks("", 5, 5) == [store.track("t1"), store.track("t0")]
+        assert store.search_tracks("", 5, 5) == [store.track("t1"), store.track("t0")]
 
 
 def test_indexes_are_those_of_the_model(titled: Path) -> None:
     with ServingStore(titled) as store:
-        assert store.indexes(["t4", "gone", "t0"]) == {"t4": 4, "t0": 0}
-        assert store.tracks_at([0, 6]) == {0: store.track("t0"), 6: store.track("t6")}
-        assert store.similar_to(3) == {}
+        assert store.track_indexes(["t4", "gone", "t0"]) == {"t4": 4, "t0": 0}
+        assert store.tracks_by_index([0, 6]) == {0: store.track("t0"), 6: store.track("t6")}
+        assert store.similarities(3) == {}
 
 
 def test_similar_tracks_are_told_by_index_too(version: Path) -> None:
     with ServingStore(version) as store:
-        assert store.similar_to(0) == {2: 0.75, 1: 0.5}
+        assert store.similarities(0) == {2: 0.75, 1: 0.5}
         assert plain(store.similar("t1", 9)) == [("t3", 0.75), ("t2", 0.5)]
 
 
 def test_it_answers_the_same_when_it_may_keep_nothing(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ServingStore(version) as store:
         usual = [store.user_with_list(user, 9) for user in HEARD]
-    monkeypatch.setattr(module, "MAX_CACHED_TRACKS", 0)
+    monkeypatch.setattr(track_cache, "MAX_CACHED_TRACKS", 0)
     with ServingStore(version) as store:
         assert [store.user_with_list(user, 9) for user in HEARD] == usual
 
@@ -111,7 +112,7 @@ def test_it_answers_the_same_when_it_reads_by_the_block(version: Path, monkeypat
     with ServingStore(version) as store:
         usual = [store.user_with_list(user, 9) for user in HEARD]
     del store  # or the other would share what it has read
-    monkeypatch.setattr(module, "_TOGETHER", 2)
+    monkeypatch.setattr(track_cache, "_BLOCK", 2)
     prepared: list[str] = []
     with ServingStore(version, lambda track: prepared.append(track.track_id) or track.track_id) as store:
         assert [store.user_with_list(user, 9) for user in reversed([*HEARD])] == usual[::-1]

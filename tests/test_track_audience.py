@@ -16,36 +16,36 @@ from models.track_audience import TrackAudience
 @pytest.mark.parametrize(("files", "most"), [(1, 3), (7, 3), (7, 1), (3, 1000)])
 def test_the_best_are_those_of_a_plain_sort(files: int, most: int) -> None:
     rng, tracks, length = np.random.default_rng(files), 13, 5
-    reach, expected = TrackAudience(tracks, most), defaultdict(list)
+    audience, expected = TrackAudience(tracks, most), defaultdict(list)
     for number in range(files):
         users = np.repeat(np.arange(40) + 40 * number, length)
         listed = np.concatenate(
             [rng.permutation(tracks - 1)[:length] for _ in range(40)]
         )  # the last track is in no list
         scores = rng.integers(3, size=len(users)).astype(np.float32)  # with ties
-        reach.add(users, listed, scores)
+        audience.add(users, listed, scores)
         for line, (user, track, score) in enumerate(zip(users, listed, scores, strict=True)):
             expected[track].append((line % length + 1, -score, user))
-    assert reach.counts.tolist() == [len(expected[track]) for track in range(tracks)]
+    assert audience.sizes.tolist() == [len(expected[track]) for track in range(tracks)]
     best = [(track, *line) for track in range(tracks) for line in sorted(expected[track])[:most]]
-    found = zip(*(column.tolist() for column in reach.best()), strict=True)
+    found = zip(*(column.tolist() for column in audience.best()), strict=True)
     assert [(track, rank, -score, user) for track, user, rank, score in found] == best
 
 
 def test_a_track_knows_to_whom_it_is_recommended(tmp_path: Path) -> None:
     with ServingStore(write_version(tmp_path / "songs", "v1")) as store:
-        reach, users = store.recommended_to("t3")
-        assert (reach, users) == (2, [(store.user("42"), 1, 0.75), (store.user("alice"), 2, 0.25)])
-        assert store.recommended_to("t3", 1) == (2, users[:1])
-        assert [(each.user.user_id, each.rank) for each in store.recommended_to("t1")[1]] == [("alice", 1)]
-        assert store.recommended_to("t2") == store.recommended_to("gone") == (0, [])
+        size, users = store.audience("t3")
+        assert (size, users) == (2, [(store.user("42"), 1, 0.75), (store.user("alice"), 2, 0.25)])
+        assert store.audience("t3", 1) == (2, users[:1])
+        assert [(each.user.user_id, each.rank) for each in store.audience("t1")[1]] == [("alice", 1)]
+        assert store.audience("t2") == store.audience("gone") == (0, [])
 
 
 def test_only_the_best_are_kept_but_all_are_counted() -> None:
-    reach = TrackAudience(1, MAX_AUDIENCE)
+    audience = TrackAudience(1, MAX_AUDIENCE)
     for first in (0, 100):
-        reach.add(np.arange(first, first + 100), np.zeros(100, np.int64), np.arange(100, dtype=np.float32))
-    assert reach.counts.tolist() == [200]
-    assert reach.best()[1].tolist() == [
+        audience.add(np.arange(first, first + 100), np.zeros(100, np.int64), np.arange(100, dtype=np.float32))
+    assert audience.sizes.tolist() == [200]
+    assert audience.best()[1].tolist() == [
         user for pair in zip(range(99, 89, -1), range(199, 189, -1), strict=True) for user in pair
     ]

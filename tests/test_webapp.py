@@ -18,7 +18,8 @@ from support.published import HOSTILE, USERS, publish, record, stage, started
 
 from config.fallbacks import TIERS
 from models.registry import VersionRegistry
-from models.serving_store import FILE, ScoredTrack, StoredTrack
+from models.serving_records import ScoredTrack, StoredTrack
+from models.serving_store import FILE
 from webapp import create_app
 from webapp.__main__ import main
 from webapp.rendering import charts

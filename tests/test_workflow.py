@@ -181,7 +181,7 @@ class TestFirstRun:
         ratings = pd.read_csv(next(finished[0].data.glob("work/synthetic/Generate/*/ratings.csv")), dtype=str)
         mine = ratings[ratings["user_id"] == "7"].sort_values("time").drop_duplicates("track_id", keep="last")
         with ServingStore(version) as store:
-            history = {line.track.track_id: line.number for line in store.history("7", 100)}
+            history = {line.track.track_id: line.score for line in store.history("7", 100)}
         assert history == {track: float(rating) for track, rating in zip(mine["track_id"], mine["rating"], strict=True)}
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from models.serving_store import ScoredTrack
+from models.serving_records import ScoredTrack
 
 COLUMNS = ("rank", "track_id", "title", "artist", "genre", "listeners", "score", "because")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -21,8 +21,8 @@ def as_csv(lines: Sequence[ScoredTrack]) -> str:
     for rank, line in enumerate(lines, 1):
         track = line.track
         words = (harmless(each) for each in (track.track_id, track.title, track.artist, track.genre))
-        reason = harmless("; ".join(heard.title or heard.track_id for heard in line.because))
-        writer.writerow([rank, *words, track.popularity, line.number, reason])
+        reason = harmless("; ".join(heard.title or heard.track_id for heard in line.explanation))
+        writer.writerow([rank, *words, track.popularity, line.score, reason])
     return text.getvalue()
 
 

@@ -118,8 +118,8 @@ def tracks(query_data: schemas.TracksQuery) -> Response:
     """Finds tracks by words of title and artist."""
     here, limit = current_version(), query_data.limit
     with here.store() as store:
-        found = store.find_tracks(query_data.q, limit, limit * (query_data.page - 1))
-        total = store.count_tracks(query_data.q)
+        found = store.search_tracks(query_data.q, limit, limit * (query_data.page - 1))
+        total = store.count_matches(query_data.q)
     return answer(here, tracks=[schemas.track(each) for each in found], total=total, page=query_data.page)
 
 

@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.json_schema import SkipJsonSchema
 
 from common.redaction import redact
-from models.serving_store import ScoredTrack as StoredLine
-from models.serving_store import StoredTrack as StoredTrack
-from models.serving_store import StoredUser as StoredUser
+from models.serving_records import ScoredTrack as StoredLine
+from models.serving_records import StoredTrack as StoredTrack
+from models.serving_records import StoredUser as StoredUser
 from run_records import reader
 from webapp.serving import track_fragments
 from webapp.serving.version_comparison import VersionFacts as StoredVersion

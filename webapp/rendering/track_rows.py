@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from models.serving_store import ScoredTrack, StoredTrack
+from models.serving_records import ScoredTrack, StoredTrack
 from webapp.rendering import charts, formats
 from webapp.rendering.links import around_track, track_link
 from webapp.serving import track_fragments

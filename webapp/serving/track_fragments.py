@@ -8,7 +8,7 @@ from urllib.parse import quote
 import orjson
 from markupsafe import escape
 
-from models.serving_store import StoredTrack
+from models.serving_records import StoredTrack
 from webapp.rendering.url_converters import fits_in_path
 
 

@@ -19,7 +19,7 @@ def tracks() -> ResponseReturnValue:
     """Looks tracks up by words of title and artist; a whole id goes straight to its track."""
     here, wanted = current_version(), get_text("q")
     with here.store() as store:
-        found = store.find_tracks(wanted, MATCHES + 1)
+        found = store.search_tracks(wanted, MATCHES + 1)
         if known := store.track(wanted):
             if not found and fits_in_path(wanted):
                 return redirect(track_link(wanted))
@@ -35,7 +35,7 @@ def track(track_id: str) -> ResponseReturnValue:
         if found is None:
             abort(404, f"There is no {here.item_label} {track_id[:LONGEST]!r} in the served version.")
         similar = store.similar(track_id, LISTED)
-        lists, listeners = store.recommended_to(track_id, LISTED)
+        lists, listeners = store.audience(track_id, LISTED)
     return render_template(
         "track.html", shown=here, track=found, similar=similar, highest=charts.highest(similar), lists=lists,
         listeners=listeners,

@@ -21,7 +21,7 @@ def try_it() -> ResponseReturnValue:
         abort(400, f"At most {MOST_PICKED} {here.item_label}s can be tried.")
     with here.store() as store:
         there = [track for track_id in picked if (track := store.track(track_id))]
-        found = [track for track in store.find_tracks(wanted, SUGGESTED + len(there)) if track not in there]
+        found = [track for track in store.search_tracks(wanted, SUGGESTED + len(there)) if track not in there]
         heard = {track.track_id: 1.0 for track in there}
         welcome = recommend_for_new_user(store, heard, LISTED) if heard else None
     return render_template(

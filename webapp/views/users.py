@@ -8,7 +8,7 @@ from flask import redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from config.fallbacks import TIERS
-from models.serving_store import ScoredTrack
+from models.serving_records import ScoredTrack
 from webapp.api.schemas import LISTED
 from webapp.rendering import charts
 from webapp.rendering.links import user_link

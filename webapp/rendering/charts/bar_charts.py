@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from models.serving_store import ScoredTrack
+from models.serving_records import ScoredTrack
 from webapp.rendering.formats import interval, metric, ratio
 from webapp.serving.scoreboard import CandidateRow, MetricCell, MetricColumn
 
@@ -16,7 +16,7 @@ _ROW = 40
 
 def highest(lines: Sequence[ScoredTrack]) -> float:
     """What the bars of a list are measured by."""
-    return max((line.number for line in lines), default=0.0)
+    return max((line.score for line in lines), default=0.0)
 
 
 def score_bar(value: float, highest: float, title: str) -> Markup:
