@@ -1,7 +1,7 @@
 """`make test-image`: build the image and test it, alone and with compose.yaml, on this machine's Docker Engine.
 
-Without an engine the check is skipped with one sentence. It uses an image tag, a compose project, volumes and free
-ports of its own and removes them at the end. Arguments are passed on to `docker build`.
+Without an engine the check is skipped with one sentence. It uses a separate image tag, compose project and
+volumes, which it removes at the end, and free ports. Arguments are passed on to `docker build`.
 """
 
 from __future__ import annotations
