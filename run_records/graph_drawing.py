@@ -62,7 +62,7 @@ _TIPS = {"edge far": "far-tip", "edge": "tip", "edge critical": "critical-tip"}
 
 _CLASSES = {"done": "done", "skipped": "skipped", "failed": "failed", RUNNING: "running"}
 _MARKS = {"done": "✓", "skipped": "↷", "failed": "✕", RUNNING: "▶", UNFINISHED: "…", NOT_RUN: "·"}
-_SAID = {"skipped": "found done", NOT_RUN: "not run", "nothing_to_do": "nothing to do"}
+_SAID = {"skipped": "up to date", NOT_RUN: "not run", "nothing_to_do": "nothing to do"}
 
 
 @dataclass(frozen=True)

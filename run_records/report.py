@@ -54,7 +54,7 @@ def _what(run: RecordedRun) -> str:
 
 def _row(step: RecordedStage) -> tuple[str, ...]:
     rows = ["–" if count is None else f"{count:,}" for count in (step.rows_in, step.rows_out)]
-    status = {"done": "", "skipped": "found done"}.get(step.status, step.status)
+    status = {"done": "", "skipped": "up to date"}.get(step.status, step.status)
     share = "" if step.progress is None else f" {step.progress:.0%}"
     how = ", ".join(part for part in (f"{status}{share}", step.doing) if part)
     return (step.label, took(step.duration_s) if step.status in ("done", "failed") else "–", *rows, how)

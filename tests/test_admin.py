@@ -298,7 +298,7 @@ class TestRuns:
         assert start(settings="rank")[0] == 409
         for day in ("tomorrow", "20260301", "2026-02-30", "2026-03-01 --workers=9"):
             status, text = start(as_of=day)
-            assert (status, "is not a day such as 2026-03-01" in text) == (409, True)
+            assert (status, "is not a date such as 2026-03-01" in text) == (409, True)
         status, text = start(settings="[paths] data_root = /")
         assert (status, "There is no setting [paths] data_root" in text) == (409, True)
         client.application.config["MAY_RUN"] = False

@@ -226,7 +226,7 @@ def test_two_runs_that_promote_the_same_version_agree(pipeline: Roots) -> None:
             assert f"Promote waits for process {os.getpid()}" in process.stdout.readline()
     said = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sum("found done" in text for text in said) == 1
+    assert sum("up to date" in text for text in said) == 1
     assert pipeline.current() == version
 
 

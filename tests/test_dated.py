@@ -25,7 +25,7 @@ from spark.ingest.data_profile import profile_interactions
 from spark.ingest.raw_to_parquet import ingest
 from workflow import Ingest, RecommendAsOf
 from workflow.__main__ import main
-from workflow.run import _runs
+from workflow.run import _sessions
 
 FIRST = date(2026, 3, 1)
 ABOUT = RATINGS | {"time_format": "iso8601"}
@@ -169,8 +169,10 @@ class TestARangeOfDays:
         assert list(made) == ["2026-03-02", "2026-03-03"]  # in this order
         assert roots.current("mine") == made["2026-03-03"]
         assert read_json(models / made["2026-03-02"] / "profile.json")["rows"]["outside"] == 60
-        begun = [run for run in _runs.values() if run.dataset.name == "mine" and run.log.parent == records]
-        assert [run.console._out.closed for run in sorted(begun, key=lambda run: run.as_of or FIRST)] == [
+        begun = [session.context for session in _sessions.values() if session.context.log.parent == records]
+        assert [
+            context.console._out.closed for context in sorted(begun, key=lambda context: context.as_of or FIRST)
+        ] == [
             True,
             True,
             False,

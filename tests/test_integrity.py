@@ -84,7 +84,7 @@ class TestDamagedOutput:
         ran = pipeline.run(Train, settings=self.ANEW, model="als")
         assert ran.succeeded
         assert ran.made == {"Split", "Train als"}
-        assert f"Split is made again: {file}" in capfd.readouterr().out
+        assert f"Split runs again: {file}" in capfd.readouterr().out
 
     @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
     def test_so_is_one_whose_marker_is(self, how: str, pipeline: Roots) -> None:
@@ -170,7 +170,7 @@ class TestFullDisk:
 
         monkeypatch.setattr(Split, "make", make)
         assert pipeline.run(Split).succeeded
-        assert capfd.readouterr().err.count("The record of the run is not whole") == 1
+        assert capfd.readouterr().err.count("The run record is incomplete") == 1
 
 
 class TestHungStage:

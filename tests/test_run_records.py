@@ -108,7 +108,7 @@ class TestARunThatGoesOn:
 
     @pytest.fixture
     def record(self, file: Path) -> RunRecorder:
-        """A run that makes Split, after Ingest was found done."""
+        """A run that makes Split, when Ingest is up to date."""
         record = RunRecorder(file, "r", "tiny", stages=PLAN)
         record.began(StageRecord("r", "Split", None, "f", "done", "2026-01-02T03:04:06Z"))
         return record
@@ -234,7 +234,7 @@ class TestCommands:
         assert main(["run", "--data", str(root.parent), "--", "20260102"]) == 0
         shown = capsys.readouterr().out
         assert "Split      1 min 15 s    1,200     1,100\n" in shown
-        assert "Ingest              –        –         –  found done\n" in shown
+        assert "Ingest              –        –         –  up to date\n" in shown
         assert "Settings other than the defaults:\n  [als] rank = 64\n" in shown
         assert "alpha" not in shown
         assert "\nError: Train als: It is broken.\n" in shown

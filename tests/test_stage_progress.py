@@ -22,8 +22,8 @@ from config.paths import PROJECT, SUCCESS
 from run_records.stage_state import StageProgress
 from workflow import Split
 from workflow.__main__ import main
-from workflow.run import RunContext
-from workflow.scheduler import FailoverScheduler, Reporter
+from workflow.failover_scheduler import FailoverScheduler
+from workflow.luigid import StatusReporter
 from workflow.stage import RowCounts
 from workflow.stage_progress import Progress
 
@@ -111,7 +111,7 @@ def test_a_run_goes_on_when_luigid_is_gone(
     luigid_process.kill()
     out, err = run.communicate(timeout=PATIENCE_S)
     assert (run.returncode, err) == (0, "")
-    assert out.count("luigid does not answer any more; the run goes on without it.") == 1
+    assert out.count("luigid does not answer any more; the run continues without it.") == 1
     assert roots.current()
 
 
@@ -155,8 +155,8 @@ def test_what_a_stage_reports_reaches_those_who_watch(pipeline: Roots, monkeypat
         return RowCounts(1, 1)
 
     monkeypatch.setattr(Split, "make", make)
-    monkeypatch.setattr(Reporter, "_tell", lambda self, text, percentage: told.append((text, percentage)))
-    monkeypatch.setattr(RunContext, "_choose_scheduler", lambda self: setattr(self, "_registered", True))
+    monkeypatch.setattr(StatusReporter, "_report", lambda self, text, percentage: told.append((text, percentage)))
+    monkeypatch.setattr("workflow.run.choose_scheduler", lambda inform: True)
     assert pipeline.run(Split).succeeded
     assert ("Split: iteration 3 of 10", 30) in told
     assert told[-1][0].startswith("Split: done after ")
@@ -182,12 +182,12 @@ class _Listener:
         self.filled.append(percentage)
 
 
-class TestReporter:
+class TestStatusReporter:
     def test_says_only_what_changed_and_not_all_the_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = [100.0]
-        monkeypatch.setattr("workflow.scheduler.time.monotonic", lambda: clock[0])
+        monkeypatch.setattr("workflow.luigid.time.monotonic", lambda: clock[0])
         listener = _Listener()
-        reporter = Reporter(listener, "Train als", "reads Split (5 rows)")  # type: ignore[arg-type]
+        reporter = StatusReporter(listener, "Train als", "reads Split (5 rows)")  # type: ignore[arg-type]
         for tasks_done in (1, 1, 2):
             reporter.show(StageProgress(tasks_done, 4))
             clock[0] += 0.4
@@ -200,16 +200,16 @@ class TestReporter:
 
     def test_writes_no_html(self) -> None:
         listener = _Listener()
-        Reporter(listener, "Train", "").show(StageProgress(note="<b>half</b>"))  # type: ignore[arg-type]
+        StatusReporter(listener, "Train", "").show(StageProgress(note="<b>half</b>"))  # type: ignore[arg-type]
         assert listener.said == ["Train: &lt;b&gt;half&lt;/b&gt;"]
 
     def test_does_not_mind_a_luigid_that_is_gone(self) -> None:
-        reporter = Reporter(_Listener(fails=True), "Train", "")  # type: ignore[arg-type]
+        reporter = StatusReporter(_Listener(fails=True), "Train", "")  # type: ignore[arg-type]
         reporter.show(StageProgress(1, 2))
-        reporter.ended("done", 100)
+        reporter.end("done", 100)
 
 
-class TestLastingScheduler:
+class TestFailoverScheduler:
     class _Remote:
         def __init__(self) -> None:
             self.gone = False
@@ -232,7 +232,7 @@ class TestLastingScheduler:
         lasting.set_task_status_message("A", "almost")
         lasting.add_task(worker="w", task_id="A", status="DONE", family="A", runnable=True)
         assert lasting.get_work(worker="w", host="h")["task_id"] == "B"
-        assert said == ["luigid does not answer any more; the run goes on without it."]
+        assert said == ["luigid does not answer any more; the run continues without it."]
 
     def test_reports_a_fault_of_its_own(self) -> None:
         remote = self._Remote()

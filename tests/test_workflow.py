@@ -492,7 +492,7 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
     other.join(30)
     said = capfd.readouterr().out
     assert f"Generate waits for process {os.getpid()}" in said
-    assert "found done" in said
+    assert "up to date" in said
     assert ran.statuses == {"Generate": "skipped"}
 
 

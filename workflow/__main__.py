@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+from common.dates import parse_date
 from common.durable import directory_size, write_atomically
 from common.errors import UserError
 from common.full_disk import os_error_message
@@ -133,7 +134,7 @@ def _backfill(asked: argparse.Namespace) -> str:
     """Ends the process with Luigi's exit code."""
     from luigi.retcodes import run_with_retcodes
 
-    first, last = _day("--from", asked.first), _day("--to", asked.last)
+    first, last = parse_date(asked.first, "--from"), parse_date(asked.last, "--to")
     if last < first:
         raise UserError(f"The last day, {last}, is before the first, {first}.")
     run_with_retcodes(range_of_days(first, last, {"dataset": asked.dataset, "raw_dir": asked.raw_dir}, asked.others))
@@ -150,15 +151,8 @@ def range_of_days(first: date, last: date, of: dict[str, str], others: Sequence[
     return ["--module", "workflow", "RangeDaily", *task, *span, *limits, *others]
 
 
-def _day(flag: str, text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"{flag}: {text!r} is not a date such as 2026-03-01.") from None
-
-
 def _luigid(asked: argparse.Namespace) -> str:
-    from workflow.scheduler import serve
+    from workflow.luigid import serve
 
     try:
         socket.create_server((asked.address, asked.port)).close()

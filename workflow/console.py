@@ -28,11 +28,11 @@ class Console:
         self._out.close()
         self._err.close()
 
-    def say(self, text: str = "") -> None:
+    def info(self, text: str = "") -> None:
         """Writes a line."""
         _write(self._out, text)
 
-    def fail(self, sentence: str) -> None:
+    def error(self, sentence: str) -> None:
         """Writes the sentence of an error."""
         _write(self._err, f"Error: {sentence}")
 

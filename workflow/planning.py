@@ -1,4 +1,4 @@
-"""Walk the task graph: the stages of a run, in the order of their dependencies."""
+"""The plan of a run: its stages in order of dependency, which results are damaged, and what is still to do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ class GraphTask(Protocol):
 
 class PlannedStage(Protocol):
     """A stage, as far as a run needs it for its plan and its record."""
-
-    is_damaged: bool
 
     @property
     def name(self) -> str:
@@ -59,13 +57,55 @@ class PlannedStage(Protocol):
         """Whether the result exists and is undamaged."""
 
     def check(self) -> str | None:
-        """What is wrong with an existing result; None if nothing is."""
+        """Compare an existing result with its checksums; return what is wrong with it."""
+
+
+class RunPlan:
+    """The stages of a run and what is left to do."""
+
+    def __init__(self, top: GraphTask, stages: list[PlannedStage]) -> None:
+        """Check the existing results, and find the stages that have to run.
+
+        Args:
+            stages: all stages at and below `top`, in order of dependency.
+        """
+        self.stages = stages
+        self.damaged = {stage: damage for stage in stages if (damage := stage.check())}
+        """What is wrong with each damaged result."""
+        self.pending = dependencies_first(top, lambda stage: not stage.complete())
+        self.total = len(self.pending)
+        """The number of stages to do when the run started."""
+
+    @property
+    def done(self) -> int:
+        """The number of stages that have ended or cannot run any more."""
+        return self.total - len(self.pending)
+
+    def end_stage(self, stage: PlannedStage, *, failed: bool) -> None:
+        """Take a stage off the list; if it failed, also those that depend on it."""
+        # Luigi does not start a stage here that another run has made in the meantime.
+        self.pending = [other for other in self.pending if other is not stage and not other.complete()]
+        if failed:
+            self.pending = [other for other in self.pending if stage not in dependencies_first(other)]
+
+    def described(self) -> list[dict[str, Any]]:
+        """The stages for the first line of the run record."""
+        return [
+            {"stage": stage.label, "requires": required_labels(stage), "to_do": stage in self.pending}
+            | ({"damaged": self.damaged[stage]} if stage in self.damaged else {})
+            for stage in self.stages
+        ]
+
+    def published_version(self) -> str | None:
+        """The version that the run has published; None if it has not published one."""
+        publish = next((stage for stage in self.stages if stage.name == "Publish"), None)
+        return publish.fingerprint if publish is not None and publish.complete() else None
 
 
 def dependencies_first(
     top: GraphTask | PlannedStage, wanted: Callable[[PlannedStage], bool] = lambda stage: True
 ) -> list[PlannedStage]:
-    """The wanted stages at and below a task, each after the stages it requires; an unwanted stage hides those below."""
+    """The wanted stages at and below a task, each after those it requires; the walk ends at an unwanted stage."""
     visited: dict[Any, None] = {}
 
     def visit(task: Any) -> None:
@@ -77,3 +117,8 @@ def dependencies_first(
 
     visit(top)
     return [task for task in visited if task.is_stage]
+
+
+def required_labels(stage: PlannedStage) -> list[str]:
+    """The labels of the stages that a stage requires."""
+    return [required.label for required in stage.requires().values()]

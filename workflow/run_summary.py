@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from common.durable import read_json
-from config.dataset import Dataset
 from config.metrics import metric_info
 from models.promotion_gate import BASELINE
 from workflow.next_steps import next_steps, shorten_path
@@ -15,9 +14,9 @@ from workflow.next_steps import next_steps, shorten_path
 _SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
 
 
-def nothing_to_do(dataset: Dataset, version: str | None) -> str:
+def nothing_to_do(dataset: str, version: str | None) -> str:
     """What a run says that found everything in place."""
-    what = f"version {version} of {dataset.name}" if version else "what was asked for"
+    what = f"version {version} of {dataset}" if version else "what was asked for"
     return f"Nothing to do: {what} is up to date."
 
 

@@ -24,8 +24,12 @@ INFRASTRUCTURE = (
     "spark/runtime/process_output.py",
     "spark/runtime/py_files.py",
     "spark/runtime/session.py",
+    "workflow/",
 )
 """Files and folders that every stage uses and that change no result: neither followed nor part of a fingerprint."""
+
+_TRACED = ("workflow/hyperparameter_search.py",)
+"""Files in those folders that do determine results."""
 
 
 class SourceTracer:
@@ -66,7 +70,7 @@ class SourceTracer:
         """The files of those modules that are the project's own."""
         for module in modules:
             for file in _candidates(module):
-                if not file.startswith(INFRASTRUCTURE) and _is_file(self._root / file):
+                if (file in _TRACED or not file.startswith(INFRASTRUCTURE)) and _is_file(self._root / file):
                     yield file
 
     def _load(self) -> dict[str, Any]:

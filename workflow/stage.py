@@ -23,9 +23,9 @@ from common.redaction import redact
 from config.paths import SUCCESS
 from run_records.reader import new_run_id
 from run_records.writer import StageRecord
-from workflow import failure_mail, fingerprint, integrity
+from workflow import failure_mail, fingerprint, integrity, run
+from workflow.context import RunRequest
 from workflow.failures import is_transient, time_limit
-from workflow.run import RunContext, RunRequest
 from workflow.source_tracing import source_with_imports
 
 if TYPE_CHECKING:
@@ -87,17 +87,14 @@ class PipelineTask(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.context: RunContext
-        RunContext.join(RunRequest(self.run_id, self.dataset, self.raw_dir, self.as_of), self._attach)
-
-    def _attach(self, context: RunContext) -> PipelineTask:
-        self.context = context
-        return self
+        self._session = run.join(RunRequest(self.run_id, self.dataset, self.raw_dir, self.as_of))
+        self.context = self._session.context
+        self._session.begin(self)
 
 
 @PipelineTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
 def _found_complete(task: PipelineTask) -> None:
-    task.context.top_is_complete(task)
+    task._session.end_if_complete(task)
 
 
 @PipelineTask.event_handler(luigi.Event.FAILURE)  # type: ignore[untyped-decorator]
@@ -105,9 +102,9 @@ def _found_complete(task: PipelineTask) -> None:
 @PipelineTask.event_handler(luigi.Event.DEPENDENCY_MISSING)  # type: ignore[untyped-decorator]
 def _mail_failure(task: PipelineTask, error: BaseException | None = None) -> None:
     """Send a mail if `run()`, `requires()` or `complete()` raised; Luigi fires the last event for `complete()`."""
-    run, label = task.context, getattr(task, "label", task.task_family)
+    context, label = task.context, getattr(task, "label", task.task_family)
     failure_mail.report_failure(
-        failure_mail.FailedStage(label, run.dataset.name, run.id, run.log, run.errors.get(label))
+        failure_mail.FailedStage(label, context.dataset.name, context.run_id, context.log, context.errors.get(label))
     )
 
 
@@ -235,7 +232,7 @@ class Stage(PipelineTask):
 
     def run(self) -> None:
         """Makes the result unless another run has just made it."""
-        with self.context.recording(self) as line:
+        with self._session.record_stage(self) as line:
             self.work(line)
 
     def work(self, line: StageRecord) -> None:
@@ -269,8 +266,8 @@ class Stage(PipelineTask):
         return redact(str(exception) if isinstance(exception, UserError) else super().on_failure(exception))
 
     def _say_waiting(self, holder: str) -> None:
-        self.context.console.say(f"  {self.label} waits for {holder}")
+        self.context.console.info(f"  {self.label} waits for {holder}")
 
     def _say_retrying(self, error: BaseException | None) -> None:
         logging.getLogger(__name__).warning("%s is tried again", self.label, exc_info=error)
-        self.context.console.say(f"  {self.label} is tried again after {type(error).__name__}")
+        self.context.console.info(f"  {self.label} is tried again after {type(error).__name__}")

@@ -38,16 +38,16 @@ from run_records.writer import StageRecord
 from workflow import fingerprint, retention
 from workflow.blocklist import read_blocklist
 from workflow.console import Console
+from workflow.failover_scheduler import enable_failover
 from workflow.hyperparameter_search import TuningContext
 from workflow.run import read_only_run
-from workflow.scheduler import enable_failover
 from workflow.stage import Dependencies, PipelineTask, RedactedParameter, RowCounts, Stage
 
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
 
 # Luigi wants a scheduler before a range of days has begun its first run, which would find out whether luigid answers.
-enable_failover(lambda sentence: Console().say(sentence))
+enable_failover(lambda sentence: Console().info(sentence))
 
 
 class Generate(Stage):
@@ -520,7 +520,7 @@ class Promote(Stage):
     def complete(self) -> bool:
         """Whether this run's version is there and served, or was refused in this run."""
         served = self.clone(Publish).complete() and self._registry.current() == self._version
-        return not self.is_damaged and (served or self.context.not_promoted is not None)
+        return not self.is_damaged and (served or self.context.refusal is not None)
 
     def check(self) -> str | None:
         """Nothing of its own could be damaged; but a version that is made again is looked at again.
@@ -539,9 +539,9 @@ class Promote(Stage):
                 line.status = "skipped"
                 return
             serving = self._registry.current()
-            compared = self.context.compared = self._compared(serving)
-            self.context.not_promoted = self._refusal(serving)
-            if self.context.not_promoted is None:
+            compared = self.context.comparison = self._compared(serving)
+            self.context.refusal = self._refusal(serving)
+            if self.context.refusal is None:
                 self._registry.promote(self._version, expected=serving, by="run", compared=compared.figures)
                 self._prune(serving)
 
@@ -552,7 +552,7 @@ class Promote(Stage):
         unused = retention.prune(self.context.paths, dataset, kept["keep_days"], kept["keep_gb"], own_run=self.run_id)
         if versions or unused:
             gone = f"{count_noun(len(versions), 'version')} and {count_noun(len(unused), 'stage output')}"
-            self.context.console.say(f"  Pruned: {gone}, as [publish] keep_… says.")
+            self.context.console.info(f"  Pruned: {gone}, as [publish] keep_… says.")
 
     def _refusal(self, serving: str | None) -> str | None:
         """Why the version may not be promoted, in a sentence; None where it may."""
@@ -628,5 +628,7 @@ class RecommendAsOf(luigi.Task):
         """Luigi's hook for ranges: those of the days that are complete. Says how many there are to do."""
         days = list(parameter_tuples)
         complete = [day for day in days if cls(day).complete()]
-        Console().say(f"{len(days) - len(complete)} of {len(days)} days to do." if days else "There are no days to do.")
+        Console().info(
+            f"{len(days) - len(complete)} of {len(days)} days to do." if days else "There are no days to do."
+        )
         return complete

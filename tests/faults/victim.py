@@ -28,8 +28,9 @@ from luigi.cmdline import luigi_run
 import models.__main__
 import workflow.__main__
 from common import durable
+from common.log_lines import NO_STAGE
 from run_records import writer
-from workflow import run, stage, tasks
+from workflow import recording, stage, tasks
 
 COMMANDS = {"luigi": luigi_run, "models": models.__main__.main, "workflow": workflow.__main__.main}
 
@@ -108,7 +109,7 @@ def main() -> None:
     """Runs the command to its end, whichever that is."""
     plan, command, *arguments = sys.argv[1:]
     steps = Steps(json.loads(plan), "the beginning" if command == "luigi" else arguments[0])
-    fsync, exchange, at = os.fsync, durable._exchanged, run.RunContext._at
+    fsync, exchange, at = os.fsync, durable._exchanged, recording.RunRecording._set_log_prefix
 
     def forced(handle: int) -> None:
         steps.take("force", Path(f"/proc/self/fd/{handle}").readlink())
@@ -118,8 +119,8 @@ def main() -> None:
         steps.take("exchange", one)
         return exchange(one, other)
 
-    def begun(this: run.RunContext, label: str) -> None:
-        steps.stage = f"after {steps.stage}" if label == run.NO_STAGE else label
+    def begun(this: recording.RunRecording, label: str) -> None:
+        steps.stage = f"after {steps.stage}" if label == NO_STAGE else label
         at(this, label)
 
     def bracketed(make: Callable[..., stage.RowCounts]) -> Callable[..., stage.RowCounts]:
@@ -133,7 +134,7 @@ def main() -> None:
         return made
 
     writer._EVERY_S = 0.0  # so that it hangs on no clock which steps there are
-    os.fsync, durable._exchanged, run.RunContext._at = forced, exchanged, begun  # type: ignore[method-assign]
+    os.fsync, durable._exchanged, recording.RunRecording._set_log_prefix = forced, exchanged, begun  # type: ignore[method-assign]
     for kind in vars(tasks).values():
         if isinstance(kind, type) and issubclass(kind, stage.Stage) and "make" in vars(kind):
             kind.make = bracketed(kind.make)  # type: ignore[method-assign]

@@ -8,9 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import date
 
+from common.dates import parse_date
 from common.errors import UserError, did_you_mean
 from common.full_disk import os_error_message
 from config.paths import PROJECT, Paths
@@ -73,8 +72,8 @@ def launch(
     Raises:
         UserError: that is no day, a run goes on already, or the process cannot be started.
     """
-    if as_of and not _is_day(as_of):
-        raise UserError(f"{as_of[:40]!r} is not a day such as 2026-03-01.")
+    if as_of:
+        parse_date(as_of, "As of")
     if other := busy(paths):
         raise UserError(f"Run {other.run} of {other.dataset} goes on: wait for its end.")
     run_id, directory = new_run_id(), paths.runs(dataset)
@@ -94,12 +93,6 @@ def launch(
     except OSError as error:
         raise UserError(f"The run cannot be started: {os_error_message(error, directory)}") from error
     return run_id, process
-
-
-def _is_day(text: str) -> bool:
-    with suppress(ValueError):
-        return date.fromisoformat(text).isoformat() == text
-    return False
 
 
 def _command(paths: Paths, dataset: str, run_id: str, settings: Mapping[str, str], as_of: str) -> list[str]:

@@ -1,0 +1,27 @@
+"""Parse a date given by a user."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from common.errors import UserError
+
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def parse_date(text: str, source: str) -> date:
+    """Parse a date in the form 2026-03-01.
+
+    Args:
+        source: the option or field that the text comes from, for the error.
+
+    Raises:
+        UserError: the text is not such a date.
+    """
+    try:
+        if _ISO_DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise UserError(f"{source}: {text[:40]!r} is not a date such as 2026-03-01.")
