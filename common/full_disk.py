@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from common.terminal import format_bytes
+from common.formatting import format_bytes
 
 FREE_SPACE_HINT = "Free some space; the same command continues from there."
 

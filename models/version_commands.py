@@ -9,7 +9,8 @@ from typing import Any
 
 from common.durable import directory_size, read_json, remove_if_unlocked, remove_leftovers
 from common.errors import StoreError, UserError
-from common.terminal import count_noun, format_bytes, format_time, text_table
+from common.formatting import count_noun, format_bytes, format_timestamp
+from common.terminal import text_table
 from config.paths import SUCCESS, Paths
 from models.audit_log import AuditEntry
 from models.manifest import MANIFEST, read_manifest, verify_version
@@ -158,7 +159,7 @@ def _table_row(registry: VersionRegistry, version: str) -> tuple[str, ...]:
     return (
         f"#{manifest.get('sequence', '–')}",
         version[:12],
-        format_time(manifest.get("created_at", "")),
+        format_timestamp(manifest.get("created_at", "")),
         str(metrics.get("champion", "–")),
         _headline_metric(metrics),
         *(f"{counts[name]:,}" if name in counts else "–" for name in ("users", "tracks", "interactions")),
@@ -178,7 +179,7 @@ def _format_entry(registry: VersionRegistry, entry: AuditEntry) -> str:
     """Return an audit entry as a line: time, action, the versions from → to, and where it was done."""
     versions = " → ".join(registry.display_name(entry[key]) for key in ("from", "to", "version") if entry.get(key))
     via = f", via {entry['via']}" if entry.get("via") else ""
-    return f"{format_time(str(entry.get('at', '')))}  {entry.get('action')}: {versions}{via}"
+    return f"{format_timestamp(str(entry.get('at', '')))}  {entry.get('action')}: {versions}{via}"
 
 
 def _read(registry: VersionRegistry, version: str) -> dict[str, Any]:

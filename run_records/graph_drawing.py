@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+from common.formatting import MISSING, format_compact, format_duration
 from run_records.reader import NOT_RUN, RUNNING, UNFINISHED, RecordedRun, RecordedStage
 
 _WIDTH, _HEIGHT = 204, 78
@@ -253,10 +254,10 @@ def _as_id(text: str) -> str:
 def _drawn(step: RecordedStage, box: _Box, critical: bool) -> str:
     kind = _CLASSES.get(step.status, "waiting") + (" critical" if critical else "")
     said = _SAID.get(step.status, "" if step.status == "done" else step.status)
-    time = _seconds(step.duration_s) if step.status in ("done", "failed") else ""
+    time = format_duration(step.duration_s) if step.status in ("done", "failed") else ""
     share = "" if step.progress is None else f"{step.progress:.0%}"
     how = " ".join(part for part in (_MARKS.get(step.status, "·"), said, time, share) if part)
-    rows = f"{_short(step.rows_in)} → {_short(step.rows_out)} rows" if step.rows_in is not None else ""
+    rows = f"{_compact_rows(step.rows_in)} → {_compact_rows(step.rows_out)} rows" if step.rows_in is not None else ""
     full = f"{step.label}: {_SAID.get(step.status, step.status)}{', on the critical path' if critical else ''}"
     hint = "\n".join(part for part in (full, step.error, step.doing) if part)
     x, y = box.x, box.y
@@ -282,25 +283,17 @@ def _cut(text: str, most: int) -> str:
 
 
 def _title(run: RecordedRun) -> str:
-    took = f" {'in' if run.status == 'done' else 'after'} {_seconds(run.duration_s)}" if run.duration_s else ""
+    took = f" {'in' if run.status == 'done' else 'after'} {format_duration(run.duration_s)}" if run.duration_s else ""
     return f"{run.dataset}: {_SAID.get(run.status, run.status)}{took}"
 
 
 def _subtitle(run: RecordedRun, path: list[str]) -> str:
     counts = [f"{count} {_SAID.get(status, status)}" for status, count in sorted(run.stages.items())]
-    took = _seconds(sum(_weight(step) for step in run.steps if step.label in path))
-    of_all = f" of {_seconds(run.duration_s)}" if run.duration_s else ""
+    took = format_duration(sum(_weight(step) for step in run.steps if step.label in path))
+    of_all = f" of {format_duration(run.duration_s)}" if run.duration_s else ""
     critical = f"critical path {took}{of_all}" if path else ""
     version = f"version {run.version}" if run.version else ""
     return " · ".join(part for part in (f"Run {run.run}", *counts, critical, version) if part)
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _text(text: str) -> str:
@@ -308,13 +301,5 @@ def _text(text: str) -> str:
     return escape("".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text))
 
 
-def _short(count: int | None) -> str:
-    """A number of rows in as little room as there is: 4,304, 12.3k, 1.5M."""
-    if count is None:
-        return "–"
-    for size, suffix in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if count >= max(size, 10_000):
-            return (
-                f"{count / size:.1f}".removesuffix(".0") + suffix if count < 100 * size else f"{count // size}{suffix}"
-            )
-    return f"{count:,}"
+def _compact_rows(count: int | None) -> str:
+    return MISSING if count is None else format_compact(count, exact_below=10_000)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.terminal import format_time, text_table
+from common.formatting import format_duration, format_timestamp
+from common.terminal import text_table
 from run_records.reader import RUNNING, RecordedRun, RecordedStage
 
 _OUTCOMES = {"nothing_to_do": "nothing to do"}
@@ -17,15 +18,17 @@ def table_of_runs(runs: Sequence[RecordedRun]) -> str:
     rows = [("run", "dataset", "started (UTC)", "took", "made", "outcome")]
     for run in runs:
         made = f"{run.stages['done']} of {len(run.steps)} stages" if run.stages["done"] else "–"
-        rows.append((run.run, _what(run), format_time(run.started), took(run.duration_s), made, _outcome(run)))
+        rows.append(
+            (run.run, _what(run), format_timestamp(run.started), format_duration(run.duration_s), made, _outcome(run))
+        )
     return text_table(rows, numbers={3})
 
 
 def show_run(run: RecordedRun, root: Path) -> str:
     """The stages of a run with times and rows, the settings that were not the default, and what went wrong."""
-    after = f" after {took(run.duration_s)}" if run.duration_s is not None else ""
+    after = f" after {format_duration(run.duration_s)}" if run.duration_s is not None else ""
     told = [
-        f"Run {run.run} of {_what(run)}, begun {format_time(run.started)} UTC: {_outcome(run)}{after}.",
+        f"Run {run.run} of {_what(run)}, begun {format_timestamp(run.started)} UTC: {_outcome(run)}{after}.",
         *([f"Version {run.version}."] if run.version else []),
         "",
         text_table([("stage", "took", "rows in", "rows out", ""), *map(_row, run.steps)], numbers={1, 2, 3}),
@@ -38,16 +41,6 @@ def show_run(run: RecordedRun, root: Path) -> str:
     return "\n".join([*told, f"What Luigi and Spark said is in {root / run.dataset / run.run}.log"])
 
 
-def took(seconds: float | None) -> str:
-    """0.4 s, 42 s, 2 min 5 s, 1 h 12 min."""
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _what(run: RecordedRun) -> str:
     return f"{run.dataset} as of {run.as_of}" if run.as_of else run.dataset
 
@@ -57,7 +50,7 @@ def _row(step: RecordedStage) -> tuple[str, ...]:
     status = {"done": "", "skipped": "up to date"}.get(step.status, step.status)
     share = "" if step.progress is None else f" {step.progress:.0%}"
     how = ", ".join(part for part in (f"{status}{share}", step.doing) if part)
-    return (step.label, took(step.duration_s) if step.status in ("done", "failed") else "–", *rows, how)
+    return (step.label, format_duration(step.duration_s) if step.status in ("done", "failed") else "–", *rows, how)
 
 
 def _outcome(run: RecordedRun) -> str:

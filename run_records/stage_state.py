@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.formatting import format_estimate
+
 
 @dataclass(frozen=True)
 class StageProgress:
@@ -24,7 +26,7 @@ class StageProgress:
     def words(self) -> str:
         """In a line: iteration 3 of 10, 12/40 Spark tasks, 25 s left."""
         tasks = f"{self.tasks_done}/{self.tasks} Spark tasks" if self.tasks else ""
-        left = "" if self.remaining_s is None else f"{_rounded(self.remaining_s)} left"
+        left = "" if self.remaining_s is None else f"{format_estimate(self.remaining_s)} left"
         return ", ".join(part for part in (self.note, tasks, left) if part)
 
     @property
@@ -37,10 +39,3 @@ class StageProgress:
     def percentage(self) -> int | None:
         """The share in hundredths."""
         return None if self.share is None else round(100 * self.share)
-
-
-def _rounded(seconds: float) -> str:
-    """As exactly as one can know it: 5 s, 40 s, 7 min."""
-    if seconds >= 100:
-        return f"{seconds / 60:.0f} min"
-    return f"{max(5, 5 * round(seconds / 5))} s"

@@ -84,7 +84,7 @@ def test_says_how_each_stage_ended_how_long_it_took_and_its_rows() -> None:
         )
     )
     text = "\n".join(ElementTree.fromstring(svg).itertext())
-    for said in ("↷ up to date", "✓ 1 min", "1,234 → 2.3M rows", "✕ failed 0.2 s", "It is broken.", "· not run"):
+    for said in ("↷ up to date", "✓ 1 min 15 s", "1,234 → 2.3M rows", "✕ failed 0.2 s", "It is broken.", "· not run"):
         assert said in text
     assert re.findall(r'<g class="([^"]+)">', svg) == ["skipped", "done critical", "failed critical", "waiting"]
     assert svg.count('class="edge far"') == 1

@@ -42,16 +42,16 @@ def test_counts_reasons_and_rows_are_shown(spark: SparkSession, tmp_path: Path) 
         "",
         "First rows kept (feedback: plays):",
         "",
-        "  user_id   track_id   value   time",
-        "  u1        t1         3       2009-05-04 23:08:57",
-        "  u2        t1         1.5     2009-05-04 23:08:58",
+        "  user_id  track_id  value  time",
+        "  u1       t1        3      2009-05-04 23:08:57",
+        "  u2       t1        1.5    2009-05-04 23:08:58",
         "",
         "  2 users, 1 tracks, values from 1.5 to 3, times from 2009-05-04 23:08:57 to 2009-05-04 23:08:58",
         "",
         "[tracks] tracks.csv: 2 of 3 rows malformed or without an id",
         "",
-        "  track_id   title             tags",
-        "  t1         Amber ?[31mDawn   folk|pop",
+        "  track_id  title            tags",
+        "  t1        Amber ?[31mDawn  folk|pop",
     ]
 
 

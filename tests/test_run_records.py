@@ -15,9 +15,9 @@ import pytest
 from support.pipeline import Ran, Roots
 
 from common.errors import UserError
+from common.formatting import format_duration
 from config.paths import PROJECT
 from run_records.reader import find_run, is_running, last_runs, read_run, run_directories
-from run_records.report import took
 from run_records.stage_state import StageProgress
 from run_records.writer import RunRecorder, StageRecord
 from workflow.__main__ import main
@@ -273,6 +273,6 @@ class TestCommands:
 
 
 def test_durations_read_well() -> None:
-    assert [took(seconds) for seconds in (None, 0.04, 9.94, 42.4, 59.6, 3599, 3700.0)] == [
+    assert [format_duration(seconds) for seconds in (None, 0.04, 9.94, 42.4, 59.6, 3599, 3700.0)] == [
         "–", "0.0 s", "9.9 s", "42 s", "1 min 0 s", "59 min 59 s", "1 h 1 min",
     ]  # fmt: skip

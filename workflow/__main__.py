@@ -14,9 +14,10 @@ from pathlib import Path
 from common.dates import parse_date
 from common.durable import directory_size, write_atomically
 from common.errors import UserError
+from common.formatting import count_noun, format_bytes
 from common.full_disk import os_error_message
 from common.redaction import redact
-from common.terminal import EXIT_REFUSED, EXIT_USAGE, CommandParser, count_noun, format_bytes
+from common.terminal import EXIT_REFUSED, EXIT_USAGE, CommandParser
 from config.paths import Paths
 from config.settings import resolve
 from models.registry import VersionRegistry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from common.errors import MissingInput, UserError
+from common.terminal import text_table
 from config.dataset import Dataset, Table, load_dataset
 from config.paths import Paths
 from spark.ingest.catalogue_details import select_track_columns, select_user_columns
@@ -107,9 +109,7 @@ def _summarize(kept: Sequence[Row]) -> str:
 def _format_table(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     """Yield the first few rows in aligned columns."""
     lines = [list(names), *([_format_cell(name, row[name]) for name in names] for row in rows[:SHOWN_ROWS])]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
-    for line in lines:
-        yield "  " + "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield from textwrap.indent(text_table(lines), "  ").splitlines()
 
 
 def _format_cell(name: str, value: Any) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.terminal import text_table
 from config.paths import PROJECT
 
 _SAMPLE_S = 0.5
@@ -82,11 +83,5 @@ def tree_bytes(root: int) -> int:
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Text to the left, figures to the right."""
-    lines = [list(heading), *map(list, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(heading))]
-    aligned = (
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        for line in lines
-    )
-    return "\n".join("  ".join(cells) for cells in aligned)
+    """Align rows in columns: text to the left, figures to the right."""
+    return text_table([heading, *rows], numbers=range(1, len(heading)))

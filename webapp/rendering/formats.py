@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from common.terminal import count_noun, format_bytes, plural
+from common.formatting import count_noun, format_bytes, format_duration, plural
 
 DASH = "—"
 
@@ -17,15 +17,6 @@ def number(value: float | None) -> str:
         return DASH
     text = f"{value:,.2f}"
     return text.rstrip("0").rstrip(".")
-
-
-def compact(value: float) -> str:
-    """Short enough for an axis: 512, 16k, 1.5M."""
-    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            scaled = value / unit
-            return f"{scaled:.1f}".removesuffix(".0") + suffix if scaled < 10 else f"{scaled:.0f}{suffix}"
-    return f"{value:.3g}"
 
 
 def metric(value: float | None) -> str:
@@ -103,15 +94,8 @@ def signed(value: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """0.4 s, 42 s, 2 min 5 s, 1 h 12 min."""
-    if seconds is None:
-        return DASH
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    return f"{minutes // 60:,} h {minutes % 60} min"
+    """0.4 s, 42 s, 2 min 5 s, 1 h 12 min; a dash for None."""
+    return DASH if seconds is None else format_duration(seconds)
 
 
 def short(version: str) -> str:
@@ -128,7 +112,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         number,
-        compact,
         metric,
         interval,
         score,

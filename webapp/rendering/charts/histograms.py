@@ -8,7 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from webapp.rendering.formats import compact, number
+from common.formatting import format_compact
+from webapp.rendering.formats import number
 
 _HISTOGRAM_WIDTH = 320
 _PLOT_HEIGHT = 120
@@ -42,7 +43,7 @@ def histogram(
             height = max(height, 1.5)  # a bin with something in it must show
         parts.append(_column(place * step, step, height, f"{_span(each, whole)}: {each['count']:,} {counted}"))
         if each["count"] and (len(filled) <= _FEW or each["count"] == tallest):
-            parts.append(_label("count", (place + 0.5) * step, _FLOOR - height - 5, compact(each["count"])))
+            parts.append(_label("count", (place + 0.5) * step, _FLOOR - height - 5, format_compact(each["count"])))
     return Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img"><title>{title}</title>{grid}{parts}{ticks}'
         '<line class="axis" x1="0" x2="{w}" y1="{floor}" y2="{floor}"/></svg>'
@@ -68,7 +69,7 @@ def _powers(tallest: int) -> Iterator[Markup]:
         y = _FLOOR - _PLOT_HEIGHT * _share(10**power, tallest, logarithmic=True)
         yield Markup('<line class="grid" x1="0" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_HISTOGRAM_WIDTH, y, y)
         yield Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
-            _HISTOGRAM_WIDTH, y - 3, compact(10.0**power)
+            _HISTOGRAM_WIDTH, y - 3, format_compact(10.0**power)
         )
 
 
@@ -88,7 +89,7 @@ def _ticks(filled: Sequence[Bin], step: float, whole: bool) -> Iterator[Markup]:
             x = (place + 0.5) * step if whole else place * step
             yield _label("tick", x, _FLOOR + 15, _tick(each, whole))
     if filled and not whole and len(filled) % every == 0:
-        yield _label("tick", _HISTOGRAM_WIDTH, _FLOOR + 15, compact(filled[-1]["to"]))
+        yield _label("tick", _HISTOGRAM_WIDTH, _FLOOR + 15, format_compact(filled[-1]["to"]))
 
 
 def with_empty_bins(bins: Sequence[Bin], *, doubling: bool) -> Iterator[Bin]:
@@ -117,4 +118,4 @@ def _span(each: Bin, whole: bool) -> str:
 
 def _tick(each: Bin, whole: bool) -> str:
     is_range = whole and each["to"] - 1 > each["from"]
-    return compact(each["from"]) + ("+" if is_range else "")
+    return format_compact(each["from"]) + ("+" if is_range else "")
