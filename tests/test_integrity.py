@@ -190,7 +190,7 @@ class TestHungStage:
         assert not ran.succeeded
         assert attempts[1:] == ["killed"]
         assert ran.record[-2]["error"] == (
-            "it took longer than [spark_session] stage_timeout = 0.2 seconds, and was ended."
+            "it took longer than [spark_session] stage_timeout = 0.2 seconds, and was stopped."
         )
 
     def test_what_is_in_time_is_let_be(self, monkeypatch: pytest.MonkeyPatch) -> None:

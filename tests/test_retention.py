@@ -74,7 +74,7 @@ def test_a_locked_output_stays(paths: Paths) -> None:
 def test_one_that_a_run_has_needed_meanwhile_stays(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     old, looked_at = output(paths, "Split/a", 31), retention.unused
 
-    def and_then_a_run_begins(*given: float) -> list[retention.Output]:
+    def and_then_a_run_begins(*given: float) -> list[retention.StageOutput]:
         found = looked_at(paths.work("songs"), 30, 50)
         retention.touch(old)
         return found
@@ -91,7 +91,7 @@ def test_none_goes_while_another_run_of_the_dataset_goes_on(paths: Paths, capsys
         assert retention.prune(paths, "songs", 30, 50) == []
         roots = [f"--data={paths.data_root}", f"--models={paths.models_root}"]
         assert main(["prune", "--dataset=songs", *roots]) == 0
-        assert "Stage outputs stay while run r1 goes on." in capsys.readouterr().out
+        assert "Stage outputs are kept while run r1 is active." in capsys.readouterr().out
         assert old.exists()
         assert retention.prune(paths, "songs", 30, 50, own_run="r1")
     assert not old.exists()

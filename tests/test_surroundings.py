@@ -93,7 +93,7 @@ class TestInterruptedRun:
             os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
             assert run.wait(END_S) != 0
             eventually(lambda: not processes_of(run, pipeline))
-        assert "Split failed: it was interrupted; the same command goes on from here." in said.read_text()
+        assert "Split failed: it was interrupted; the same command continues from here." in said.read_text()
         assert "Traceback" not in said.read_text()
         assert pipeline.current() == served
         assert pipeline.run(Split, settings={"split": {"seed": 7}}).made == {"Split"}
@@ -149,7 +149,7 @@ class TestLostProcess:
             os.kill(java, signal.SIGKILL)
             assert run.wait(END_S) == 0
             eventually(lambda: not processes_of(run, pipeline))
-        assert "  Split is tried again after " in (pipeline.root / "said").read_text()
+        assert "  Split is retried after " in (pipeline.root / "said").read_text()
 
     def test_a_killed_worker_may_be_followed_by_another(self, spark: SparkSession, tmp_path: Path) -> None:
         def dies(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -159,15 +159,13 @@ class TestLostProcess:
         with pytest.raises(Exception, match="exited unexpectedly") as caught:
             spark.range(2).mapInArrow(dies, "id long").collect()
         assert is_transient(caught.value)
-        assert failure_message(caught.value, tmp_path).startswith(
-            "a Python process of Spark was ended from outside, as where"
-        )
+        assert failure_message(caught.value, tmp_path).startswith("a Python worker of Spark was killed")
 
     def test_a_stage_that_is_late_takes_a_java_with_it_that_only_starts(self, pipeline: Roots) -> None:
         with splitting(pipeline, "--spark-session-stage-timeout=1") as run:
             assert run.wait(END_S) == TASK_FAILED
             eventually(lambda: not processes_of(run, pipeline))
-        told = "Error: Split failed: it took longer than [spark_session] stage_timeout = 1 seconds, and was ended."
+        told = "Error: Split failed: it took longer than [spark_session] stage_timeout = 1 seconds, and was stopped."
         assert told in (pipeline.root / "said").read_text()
         assert "tried again" not in (pipeline.root / "said").read_text()
 

@@ -31,7 +31,8 @@ from models.serving_store import ServingStore
 from spark.ingest.raw_to_parquet import ingest
 from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
 from workflow.failures import is_transient
-from workflow.stage import PipelineTask, RowCounts, Stage
+from workflow.pipeline_task import PipelineTask
+from workflow.stage import RowCounts, Stage
 
 STAGES = {
     "Generate", "Ingest", "Split", "Tune hybrid", "SelectModel", "Refit", "Recommend", "Publish", "Promote",

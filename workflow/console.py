@@ -1,4 +1,4 @@
-"""What a run says on the terminal: a line a stage, and a live bar where somebody watches; never a secret."""
+"""The terminal output of a run: a line per stage, a progress bar on a terminal, and no secrets."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from pathlib import Path
 from typing import TextIO
 
 from common.redaction import redact
-from workflow.stage_progress import Show
+from workflow.stage_progress import Watcher
 
 
 class Console:
-    """Writes to copies of standard output and error: sending Java's chatter elsewhere leaves them alone."""
+    """Writes to copies of standard output and error, which stay on the terminal when Java's output is redirected."""
 
     def __init__(self) -> None:
-        """Takes the copies, and gives them back when it goes."""
-        self._out, self._err = _copy_of(1), _copy_of(2)
-        for copy in (self._out, self._err):
-            weakref.finalize(self, copy.close)
-        self._live = self._out.isatty()
+        """Copy both descriptors; the copies are closed with the object."""
+        self._out, self._err = _duplicate(1), _duplicate(2)
+        for stream in (self._out, self._err):
+            weakref.finalize(self, stream.close)
+        self._is_terminal = self._out.isatty()
 
     def close(self) -> None:
-        """Gives the copies back now: nothing more is to be said."""
+        """Close the copies; nothing can be printed afterwards."""
         self._out.close()
         self._err.close()
 
     def info(self, text: str = "") -> None:
-        """Writes a line."""
+        """Print a line on standard output."""
         _write(self._out, text)
 
     def error(self, sentence: str) -> None:
-        """Writes the sentence of an error."""
+        """Print an error on standard error."""
         _write(self._err, f"Error: {sentence}")
 
     @contextmanager
-    def bar(self, label: str, done: int, total: int) -> Iterator[list[Show]]:
-        """Shows a bar while the block runs: the stages of the run. What it yields wants to know how this one gets on.
+    def bar(self, label: str, done: int, total: int) -> Iterator[list[Watcher]]:
+        """Show a progress bar over the stages of the run while the block runs, if the output is a terminal.
 
-        Where nobody watches, there is no bar and nobody who wants to know.
+        Yields:
+            the watcher that shows the progress of the current stage; none without a bar.
         """
-        if not self._live:
+        if not self._is_terminal:
             yield []
             return
         from tqdm import tqdm
@@ -57,14 +58,14 @@ class Console:
             bar.close()
 
 
-def _write(out: TextIO, text: str) -> None:
-    """Writes a line. Where nobody reads any more (`| head`, a closed terminal), the run goes on all the same."""
+def _write(stream: TextIO, text: str) -> None:
+    """Print a line. If the reader has gone (`| head`, a closed terminal), the run continues without output."""
     try:
-        print(redact(text), file=out, flush=True)
+        print(redact(text), file=stream, flush=True)
     except OSError:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), out.fileno())
+        with Path(os.devnull).open("w") as null:
+            os.dup2(null.fileno(), stream.fileno())
 
 
-def _copy_of(descriptor: int) -> TextIO:
+def _duplicate(descriptor: int) -> TextIO:
     return os.fdopen(os.dup(descriptor), "w", encoding="utf-8", errors="replace")

@@ -17,8 +17,8 @@ from config.settings import resolve
 from models.promotion_gate import ChampionComparison
 from run_records.reader import new_run_id
 from workflow.console import Console
-from workflow.fingerprint import RawFiles
 from workflow.planning import PlannedStage
+from workflow.raw_file_digests import RawFileDigests
 from workflow.source_tracing import SourceTracer
 from workflow.stage_progress import Progress
 
@@ -72,7 +72,7 @@ class RunContext:
         roots = self.settings["paths"]
         self.paths = Paths(Path(roots["data_root"]).absolute(), Path(roots["models_root"]).absolute())
         self.raw_dir = Path(request.raw_dir) if request.raw_dir else self.paths.raw(self.dataset.name)
-        self.raw_files = RawFiles(self.work / "raw-files.json")
+        self.raw_files = RawFileDigests(self.work / "raw-files.json")
         self.sources = SourceTracer(self.work / "source-files.json")
         self.log = self.paths.runs(self.dataset.name) / f"{self.run_id}.log"
         self.log_prefix = LinePrefix(self.run_id)

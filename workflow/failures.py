@@ -1,4 +1,4 @@
-"""What can go wrong with a stage: what may pass, what to say of it, and an end for what hangs."""
+"""Failures of a stage: which are transient, the sentence for the user, and the time limit."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from common.full_disk import FREE_SPACE_HINT, describe_full_disk, is_disk_full
 
 _WORKER_LOST = ("Python worker exited unexpectedly", "reading the port number from pyspark.daemon")
 _LOST = ("Answer from Java side is empty", "ExecutorLostFailure", "SparkContext was shut down", *_WORKER_LOST)
-_AGAIN_S = 5.0
+_ALARM_INTERVAL_S = 5.0
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: Java, an executor or a worker was lost, or a disk full; nothing given is wrong."""
+    """Whether a retry may help: the JVM, an executor or a worker was lost, or a disk was full."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"ConnectionError", "Py4JNetworkError"} or is_disk_full(error):
         return True
-    return "Py4JError" in kinds and any(sign in str(error) for sign in _LOST)
+    return "Py4JError" in kinds and any(text in str(error) for text in _LOST)
 
 
 def failure_message(error: BaseException, log: Path, place: Path | None = None) -> str:
     """One sentence for the error that ended a stage, or a run before its first stage.
 
     Args:
-        log: the run's log, where the traceback is.
+        log: the run's log, which has the traceback.
         place: where the stage writes its result.
     """
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "it was interrupted; the same command goes on from here."
+        return "it was interrupted; the same command continues from here."
     if is_disk_full(error):
         return f"{describe_full_disk(error, place or log)}. {FREE_SPACE_HINT}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
-    if any(sign in str(error) for sign in _WORKER_LOST):
+    if any(text in str(error) for text in _WORKER_LOST):
         return (
-            "a Python process of Spark was ended from outside, as where memory runs out: free some; "
-            f"the same command goes on from here (the traceback is in {log})."
+            "a Python worker of Spark was killed, probably because the machine ran out of memory: free some memory; "
+            f"the same command continues from here (the traceback is in {log})."
         )
     lines = [*str(error).strip().splitlines(), "no message"]
     first = lines[1].removeprefix(": ") if lines[0].startswith("An error occurred while calling") else lines[0]
@@ -53,38 +53,38 @@ def failure_message(error: BaseException, log: Path, place: Path | None = None) 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Ends what takes longer, its Java and all who work for it included. Luigi's own timeout would fork.
+    """Interrupt the block after a time, and kill the Spark session. Luigi's own timeout would fork the process.
 
     Args:
-        seconds: 0 is never. Outside of the main thread, which alone hears signals, it is never too.
+        seconds: 0 for no limit. There is none outside the main thread either, the only one to receive signals.
 
     Raises:
-        UserError: it took longer.
+        UserError: the block took longer.
     """
     if not seconds or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def late(number: int, frame: FrameType | None) -> None:
-        raise _LateError
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _TimeLimitReached
 
-    before = signal.signal(signal.SIGALRM, late)
-    # Again and again: Python drops what a signal raises in some places, such as beside a fork.
-    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    # The alarm repeats: Python drops an exception raised in some places, such as during a fork.
+    signal.setitimer(signal.ITIMER_REAL, seconds, _ALARM_INTERVAL_S)
     try:
         yield
-    except _LateError:
+    except _TimeLimitReached:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if "pyspark" in sys.modules:
             from spark.runtime.session import kill_session
 
             kill_session()
-        told = f"it took longer than [spark_session] stage_timeout = {seconds:g} seconds, and was ended."
-        raise UserError(told) from None
+        message = f"it took longer than [spark_session] stage_timeout = {seconds:g} seconds, and was stopped."
+        raise UserError(message) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous)
 
 
-class _LateError(BaseException):
-    """Not an Exception, so that nothing on the way takes it for a failure of its own."""
+class _TimeLimitReached(BaseException):
+    """Not an Exception, so that no handler on the way catches it."""

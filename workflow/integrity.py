@@ -1,8 +1,8 @@
-"""Whether what an earlier run made is still what it wrote: nothing that is damaged is read on.
+"""Check that an existing result is what its stage has written, so that no damaged file is read.
 
-Every result says of each of its files how many bytes it has, and their sha256. To hash them all in every run would
-cost more than a run with nothing to do may take, so a result that was found whole is remembered, in a file beside it,
-by what changes when a file is written or replaced: size, times and inode.
+The marker of each result holds the size and SHA-256 of its files. Hashing all of them in every run would take longer
+than a run with nothing to do may, so a file beside each verified result remembers the stamp of its files: what changes
+when a file is written or replaced.
 """
 
 from __future__ import annotations
@@ -14,49 +14,57 @@ from typing import Any
 
 from common.durable import changed_files, read_json, write_atomically
 from config.paths import SUCCESS
-from workflow import fingerprint
+from workflow.fingerprint import compute_fingerprint
 
-CHECKED = ".checked"
+VERIFIED_SUFFIX = ".checked"
 FILES = "files"
+"""The key of the checksums in a marker."""
 
 
 def expected_checksums(result: Path) -> dict[str, Any]:
-    """What `durable.describe` said when the result was made.
+    """The size and SHA-256 of each file, from the marker of the result.
 
     Raises:
-        OSError, ValueError, KeyError: its marker is damaged.
+        OSError, ValueError, KeyError: the marker is damaged.
     """
     files: dict[str, Any] = read_json(result / SUCCESS)[FILES]
     return files
 
 
-def find_corruption(result: Path, files: dict[str, Any], memory: Path) -> str | None:
-    """What is wrong with a result, in a sentence; None where every file is what it has to be."""
+def find_corruption(result: Path, files: dict[str, Any], verified: Path) -> str | None:
+    """Which file of a result is damaged, in a sentence; None if none is.
+
+    Args:
+        files: the expected checksums.
+        verified: the file that holds the stamp of the result when it was last verified.
+    """
     stamp = _stamp(result, files)
     with suppress(OSError):
-        if memory.read_text(encoding="utf-8") == stamp:
+        if verified.read_text(encoding="utf-8") == stamp:
             return None
     for name, error in changed_files(result, files):
-        return f"{result / name} " + (f"cannot be read ({error.strerror})." if error else "is not what was written.")
-    remember_verified(result, files, memory)
+        if error:
+            return f"{result / name} cannot be read ({error.strerror})."
+        return f"{result / name} has changed since it was written."
+    remember_verified(result, files, verified)
     return None
 
 
-def remember_verified(result: Path, files: dict[str, Any], memory: Path) -> None:
-    """Notes that a result is whole; where it cannot be noted, it is checked again."""
+def remember_verified(result: Path, files: dict[str, Any], verified: Path) -> None:
+    """Write the stamp of a verified result; if that fails, the next run verifies it again."""
     with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(memory, _stamp(result, files), forced=False)
+        verified.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(verified, _stamp(result, files), forced=False)
 
 
 def _stamp(result: Path, files: dict[str, Any]) -> str:
-    """Changes whenever one of the files is written or replaced, or promises something else.
+    """A digest that changes when a file is written or replaced, or when its expected checksum changes.
 
-    The marker is read anyway, and a run that uses the result gives it another time.
+    It leaves the marker out: a run that uses the result changes the marker's time.
     """
-    seen = []
+    stamps = []
     for name in files:
         with suppress(OSError):
-            status = os.stat(f"{result}/{name}")  # noqa: PTH116 - of all files in every run
-            seen.append([name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino])
-    return fingerprint.of(seen, files)
+            status = os.stat(f"{result}/{name}")  # noqa: PTH116 - called for every file in every run
+            stamps.append([name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino])
+    return compute_fingerprint(stamps, files)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end a run in order, and a second one ends it at once."""
+"""Ctrl-C and SIGTERM: the first ends a run in order, the second at once."""
 
 from __future__ import annotations
 
@@ -19,44 +19,47 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_SOON_S = 0.1
-"""After so long, an interrupt that Python dropped comes once more."""
+_REPEAT_DELAY_S = 0.1
+"""Delay before an interrupt that Python has dropped is sent again."""
 
 
 def end_in_order() -> None:
-    """From now on, both raise KeyboardInterrupt, wherever the process is. Only a process's main thread hears them."""
+    """Let both signals raise KeyboardInterrupt in the main thread, the only one to receive them."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in _SIGNALS:
-        _unless_ignored(number, _interrupt)
-    sys.excepthook = _say_accidents
-    if getattr(sys.unraisablehook, "func", None) is not _interrupt_again:
-        sys.unraisablehook = partial(_interrupt_again, os.getpid(), sys.unraisablehook)
+        _handle_unless_ignored(number, _interrupt)
+    sys.excepthook = _print_exception
+    if getattr(sys.unraisablehook, "func", None) is not _repeat_interrupt:
+        sys.unraisablehook = partial(_repeat_interrupt, os.getpid(), sys.unraisablehook)
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
-    """The next one ends the process at once; Java notices, and ends as well."""
+    """Raise KeyboardInterrupt. The next signal ends the process at once; its Java notices that and ends as well."""
     for number in _SIGNALS:
-        _unless_ignored(number, signal.SIG_DFL)
+        _handle_unless_ignored(number, signal.SIG_DFL)
     raise KeyboardInterrupt
 
 
-def _unless_ignored(number: int, handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    """Sets what a signal does, unless whoever started the process wants it ignored, as in a script's background."""
+def _handle_unless_ignored(number: int, handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
+    """Set a signal handler, unless the parent process has the signal ignored, as a script's background job."""
     if signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, handler)
 
 
-def _interrupt_again(process: int, otherwise: Callable[[UnraisableHookArgs], Any], dropped: UnraisableHookArgs) -> None:
-    """Python drops what is raised in some places, such as beside a fork: there, an interrupt comes once more."""
+def _repeat_interrupt(
+    process: int, default_hook: Callable[[UnraisableHookArgs], Any], dropped: UnraisableHookArgs
+) -> None:
+    """Send an interrupt again that Python has dropped, as it does with exceptions raised during a fork."""
     if dropped.exc_type is not KeyboardInterrupt:
-        otherwise(dropped)
-    elif os.getpid() == process:  # and no child that is about to become something else
+        default_hook(dropped)
+    elif os.getpid() == process:  # not in a child that is about to exec
         signal.signal(signal.SIGINT, _interrupt)
-        threading.Timer(_SOON_S, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        main_thread = threading.main_thread().ident
+        threading.Timer(_REPEAT_DELAY_S, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
 
 
-def _say_accidents(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What was asked for is no accident: it gets no traceback."""
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of an uncaught exception without secrets; none for an interrupt."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import html
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -14,13 +16,32 @@ import luigi
 from luigi import interface
 from luigi.configuration import get_config
 
+from common.errors import UserError
 from run_records.stage_state import StageProgress
 
 _MIN_INTERVAL_S = 1.0
 """Minimum seconds between two progress messages."""
 
 
-def serve(address: str, port: int, directory: Path) -> None:
+def run(options: argparse.Namespace) -> str:
+    """The command `luigid`: run luigid until it is interrupted.
+
+    Raises:
+        UserError: the address cannot be listened on.
+    """
+    try:
+        socket.create_server((options.address, options.port)).close()
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise UserError(f"luigid cannot listen on {options.address}, port {options.port}: {reason}.") from error
+    page = f"http://{options.address}:{options.port}/"
+    print(f"luigid shows the task graph of runs with SCHEDULER=luigid at {page}", flush=True)
+    print(f"and finished tasks at {page}history (stop it with Ctrl-C).", flush=True)
+    _serve(options.address, options.port, options.data / "luigid")
+    return ""
+
+
+def _serve(address: str, port: int, directory: Path) -> None:
     """Run luigid until it is interrupted. It keeps its state and the task history in the directory.
 
     Its page `/metrics` counts tasks for Prometheus.

@@ -56,7 +56,7 @@ class PlannedStage(Protocol):
     def complete(self) -> bool:
         """Whether the result exists and is undamaged."""
 
-    def check(self) -> str | None:
+    def check_result(self) -> str | None:
         """Compare an existing result with its checksums; return what is wrong with it."""
 
 
@@ -70,7 +70,7 @@ class RunPlan:
             stages: all stages at and below `top`, in order of dependency.
         """
         self.stages = stages
-        self.damaged = {stage: damage for stage in stages if (damage := stage.check())}
+        self.damaged = {stage: damage for stage in stages if (damage := stage.check_result())}
         """What is wrong with each damaged result."""
         self.pending = dependencies_first(top, lambda stage: not stage.complete())
         self.total = len(self.pending)

@@ -1,6 +1,6 @@
-"""Which stage outputs are kept: those that a run needed of late, as long as there is room.
+"""Which stage outputs are kept: those used recently, within a size limit.
 
-Every run touches the markers of the outputs that it looks at, whether it makes them or finds them.
+Every run touches the markers of the outputs it uses, whether it makes them or finds them.
 """
 
 from __future__ import annotations
@@ -17,74 +17,76 @@ from config.paths import SUCCESS, Paths
 from run_records.reader import active_runs
 
 _DAY_S, _GB = 86_400, 10**9
-_SAFE_DAYS = 1.0
-"""What was used within so many days is kept however little room there is."""
+_MIN_AGE_DAYS = 1.0
+"""Outputs used within this time are kept even above the size limit."""
 
 
 @dataclass(frozen=True)
-class Output:
-    """A whole stage output."""
+class StageOutput:
+    """A complete stage output."""
 
     directory: Path
-    used: float
-    """When a run last needed it, in seconds since 1970."""
+    last_used: float
+    """Seconds since 1970."""
     bytes: int
 
     @property
     def label(self) -> str:
-        """The stage, and as much of the fingerprint as tells it apart: Train/2acbe394be89."""
+        """The stage and the first digits of the fingerprint: Train/2acbe394be89."""
         return f"{self.directory.parent.name}/{self.directory.name[:12]}"
 
 
 def touch(output: Path) -> None:
-    """Says that a run needs an output, if it is there."""
-    with suppress(OSError):  # it is not, or it is another user's
+    """Mark an output as used now, if it exists."""
+    with suppress(OSError):  # it does not exist, or another user owns it
         os.utime(output / SUCCESS)
 
 
-def unused(work: Path, keep_days: float, keep_gb: float) -> list[Output]:
-    """The outputs below `data/work/<dataset>` that may go, the longest unused first.
+def unused(work: Path, keep_days: float, keep_gb: float) -> list[StageOutput]:
+    """The outputs below `data/work/<dataset>` that may be removed, the longest unused first.
 
-    Those are the ones that no run has needed for `keep_days`, and further ones until the rest has at most `keep_gb`,
-    but none that was needed within a day.
+    An output may be removed if no run has used it for `keep_days`, or if all more recent ones take more than `keep_gb`
+    and no run has used it for a day.
     """
     outputs = []
     for marker in work.glob(f"*/*/{SUCCESS}"):
         if not marker.parent.name.endswith(STAGING):
-            with suppress(FileNotFoundError):  # somebody else removes it
-                outputs.append(Output(marker.parent, _used(marker.parent), directory_size(marker.parent)))
-    outputs.sort(key=lambda output: output.used)
-    going, left = list[Output](), sum(output.bytes for output in outputs)
+            with suppress(FileNotFoundError):  # another process is removing it
+                outputs.append(StageOutput(marker.parent, _last_used(marker.parent), directory_size(marker.parent)))
+    outputs.sort(key=lambda output: output.last_used)
+    removable, remaining = list[StageOutput](), sum(output.bytes for output in outputs)
     for output in outputs:
-        days = (time.time() - output.used) / _DAY_S
-        if days > keep_days or (days > _SAFE_DAYS and left > keep_gb * _GB):
-            going.append(output)
-            left -= output.bytes
-    return going
+        days = (time.time() - output.last_used) / _DAY_S
+        if days > keep_days or (days > _MIN_AGE_DAYS and remaining > keep_gb * _GB):
+            removable.append(output)
+            remaining -= output.bytes
+    return removable
 
 
-def prune(paths: Paths, dataset: str, keep_days: float, keep_gb: float, *, own_run: str | None = None) -> list[Output]:
-    """Removes the outputs that are unused; returns those that went.
+def prune(
+    paths: Paths, dataset: str, keep_days: float, keep_gb: float, *, own_run: str | None = None
+) -> list[StageOutput]:
+    """Remove the unused outputs of a dataset; return those that were removed.
 
-    While another run of the dataset goes on, none: a run that takes days needs what it found when it began. One that is
-    locked stays, and so does one that a run has needed since it was looked at.
+    Nothing is removed while another run of the dataset is active: it needs what existed when it started. Locked
+    outputs, and those that a run has used in the meantime, stay.
     """
     if set(active_runs(paths.runs(dataset))) - {own_run}:
         return []
     return [
         output
         for output in unused(paths.work(dataset), keep_days, keep_gb)
-        if remove_if_unlocked(output.directory, partial(_is_unused, output))
+        if remove_if_unlocked(output.directory, partial(_is_still_unused, output))
     ]
 
 
-def _is_unused(output: Output) -> bool:
-    """Whether an output is there, and no run has needed it since it was looked at."""
+def _is_still_unused(output: StageOutput) -> bool:
+    """Whether an output exists and no run has used it since it was listed."""
     try:
-        return _used(output.directory) == output.used
+        return _last_used(output.directory) == output.last_used
     except FileNotFoundError:
         return False
 
 
-def _used(output: Path) -> float:
+def _last_used(output: Path) -> float:
     return (output / SUCCESS).stat().st_mtime

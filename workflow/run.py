@@ -33,7 +33,7 @@ _read_only = ContextVar("_read_only", default=False)
 class TopTask(GraphTask, Protocol):
     """The task that a run is started with."""
 
-    def refuse(self) -> None:
+    def check_parameters(self) -> None:
         """Check the task's own parameters.
 
         Raises:
@@ -82,7 +82,7 @@ class RunSession:
             return
         self._top = top
         with self._exit_on_user_error(), _explain_os_errors(self.context):
-            top.refuse()
+            top.check_parameters()
             context = self.context
             for directory in (context.work, context.log.parent, context.versions):
                 directory.mkdir(parents=True, exist_ok=True)

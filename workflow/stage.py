@@ -1,4 +1,4 @@
-"""The base of every stage: fingerprint, target, lock, staging, retries and the run record, once for all."""
+"""The base of every stage: fingerprint, target, lock, staging directory, retries and run record."""
 
 from __future__ import annotations
 
@@ -21,113 +21,57 @@ from common.durable import (
 from common.errors import UserError
 from common.redaction import redact
 from config.paths import SUCCESS
-from run_records.reader import new_run_id
 from run_records.writer import StageRecord
-from workflow import failure_mail, fingerprint, integrity, run
-from workflow.context import RunRequest
+from workflow import integrity
 from workflow.failures import is_transient, time_limit
+from workflow.fingerprint import compute_fingerprint
+from workflow.pipeline_task import PipelineTask
 from workflow.source_tracing import source_with_imports
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from tenacity import RetryCallState
 
 
 class RowCounts(NamedTuple):
-    """How many rows a stage read and wrote, as it counted them itself."""
+    """The numbers of rows that a stage has read and written."""
 
     read: int
     written: int
 
 
 class Dependencies(NamedTuple):
-    """What a stage's result depends on, beyond what comes before it."""
+    """The settings and code that a stage's result depends on, besides its inputs."""
 
     settings: tuple[type[luigi.Config], ...]
     modules: tuple[str, ...] = ()
-    """Modules that `make` loads by name; those that it imports are found by following its imports."""
-
-
-class RedactedParameter(luigi.Parameter[str]):
-    """A text that luigid shows: without secrets."""
-
-    def serialize(self, text: str) -> str:
-        """Luigi's hook for what it shows of a value."""
-        return redact(super().serialize(text))
-
-
-class PipelineTask(luigi.Task):
-    """A task of a run. Luigi tells tasks apart by `run_id`, the file system by fingerprints."""
-
-    dataset = RedactedParameter(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
-    raw_dir = RedactedParameter(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
-    as_of = luigi.Parameter(
-        default="", description="Only what happened before this day (UTC), such as 2026-03-01, counts; all if left out."
-    )
-    run_id = luigi.Parameter(
-        default="", description="Names the run, such as 20261125T101500-ab12; made up if left out."
-    )
-
-    is_stage: ClassVar[bool] = False
-    priority = 1
-    """For Luigi: above `RecommendAsOf`, so that the tasks of one day come before the next day begins."""
-
-    @classmethod
-    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> Any:
-        """Luigi's hook: a task that is constructed without a run id begins a new run."""
-        values = dict(super().get_param_values(params, args, kwargs))
-        values["run_id"] = values["run_id"] or new_run_id()
-        return [(name, values[name]) for name, _ in params]
-
-    def refuse(self) -> None:
-        """Looks at the task's own parameters, which Luigi would refuse with a traceback.
-
-        Raises:
-            UserError: one makes no sense.
-        """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._session = run.join(RunRequest(self.run_id, self.dataset, self.raw_dir, self.as_of))
-        self.context = self._session.context
-        self._session.begin(self)
-
-
-@PipelineTask.event_handler(luigi.Event.DEPENDENCY_PRESENT)  # type: ignore[untyped-decorator]
-def _found_complete(task: PipelineTask) -> None:
-    task._session.end_if_complete(task)
-
-
-@PipelineTask.event_handler(luigi.Event.FAILURE)  # type: ignore[untyped-decorator]
-@PipelineTask.event_handler(luigi.Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
-@PipelineTask.event_handler(luigi.Event.DEPENDENCY_MISSING)  # type: ignore[untyped-decorator]
-def _mail_failure(task: PipelineTask, error: BaseException | None = None) -> None:
-    """Send a mail if `run()`, `requires()` or `complete()` raised; Luigi fires the last event for `complete()`."""
-    context, label = task.context, getattr(task, "label", task.task_family)
-    failure_mail.report_failure(
-        failure_mail.FailedStage(label, context.dataset.name, context.run_id, context.log, context.errors.get(label))
-    )
+    """Modules that `make` loads by name; imported modules are found by following the imports."""
 
 
 class Stage(PipelineTask):
-    """A restartable step whose result is a directory, named by everything that determines it."""
+    """A restartable step whose result is a directory, named by a fingerprint of everything that determines it."""
 
     is_stage = True
     settings: ClassVar[tuple[type[luigi.Config], ...]] = ()
     """The sections of settings that the result depends on."""
-    described: ClassVar[list[str] | None] = None
-    """The files whose digests the result's marker says; None: of all."""
+    checksummed_files: ClassVar[list[str] | None] = None
+    """The files whose checksums are in the result's marker; None for all files."""
     is_damaged = False
-    """Whether the result is there, and not what was written."""
+    """Whether the result exists but its files have changed since they were written."""
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
-        """Writes the result into an empty directory; `inputs` are the directories of `requires()`, by name.
+        """Write the result into an empty directory.
 
-        May be called again, with another empty directory, if it failed by something that may pass.
+        It is called again, with another empty directory, after a transient error.
+
+        Args:
+            into: the empty directory.
+            inputs: the result directories of `requires()`, by name.
         """
         raise NotImplementedError
 
     def requires(self) -> Mapping[str, Stage]:
-        """What comes before, by the names that `make` knows."""
+        """The stages whose results `make` reads, by the names of its arguments."""
         return {}
 
     @property
@@ -137,16 +81,16 @@ class Stage(PipelineTask):
 
     @property
     def candidate(self) -> str | None:
-        """The candidate that the stage is about; None where it is about none."""
+        """The candidate of the stage; None if the stage is not about one."""
         return None
 
     @property
     def label(self) -> str:
-        """The stage's name on the terminal."""
+        """The name with the candidate, as it is on the terminal: Train als."""
         return f"{self.name} {self.candidate}" if self.candidate else self.name
 
     def depends_on(self) -> Dependencies:
-        """The declared settings and code; a stage that there is one of for each candidate has the candidate's."""
+        """The declared settings and code; a candidate's stage adds those of the candidate."""
         return Dependencies(self.settings)
 
     @property
@@ -162,28 +106,31 @@ class Stage(PipelineTask):
 
     @property
     def spark(self) -> SparkSession:
-        """The run's Spark session."""
+        """The run's Spark session; luigid links to its page."""
         session = self.context.spark
         if (page := session.sparkContext.uiWebUrl) is not None and self.set_tracking_url is not None:
             self.set_tracking_url(page)
         return session
 
     def report(self, text: str, fraction: float | None = None) -> None:
-        """Says how far `make` is, such as "iteration 3 of 10", and the share of the work that is done.
+        """Report the progress of `make`, to the terminal and luigid: `fit(…, report=self.report)`.
 
-        Cheap, and safe to call from anywhere at any rate: the terminal and luigid are told now and then. The text must
-        hold nothing from the data. It can be passed on as it is: `fit(…, report=self.report)`.
+        Cheap and thread-safe, so that it can be called at any rate.
+
+        Args:
+            text: such as "iteration 3 of 10"; without anything from the data.
+            fraction: the share of the work that is done, from 0 to 1.
         """
         self.context.progress.report(text, fraction)
 
     def identity(self) -> list[Any]:
-        """What else determines the result, beyond name, code, settings and what comes before."""
+        """Further values that determine the result, besides name, code, settings and inputs."""
         return []
 
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits over everything that determines the result."""
-        return fingerprint.of(
+        return compute_fingerprint(
             self.label,
             self.code_fingerprint,
             self.sections,
@@ -193,81 +140,84 @@ class Stage(PipelineTask):
 
     @cached_property
     def code_fingerprint(self) -> str:
-        """Sixteen hex digits over the text of `make` and every source file that it depends on."""
+        """Sixteen hex digits over the source of `make` and every source file it depends on."""
         source = source_with_imports(type(self).make, self.depends_on().modules)
-        return fingerprint.of(source, self.context.sources.digests(source))
+        return compute_fingerprint(source, self.context.sources.digests(source))
 
     @property
     def directory(self) -> Path:
-        """Where the result is, or will be."""
-        return self.context.paths.work(self.context.dataset.name) / self.name / self.fingerprint
+        """The directory of the result, whether it exists or not."""
+        return self.context.work / self.name / self.fingerprint
 
     def output(self) -> luigi.LocalTarget:
-        """The directory as a target."""
+        """The directory of the result as a target."""
         return luigi.LocalTarget(str(self.directory))
 
     def complete(self) -> bool:
-        """Whether the result is there; one that was found damaged is made again."""
+        """Whether the result exists and is undamaged."""
         return not self.is_damaged and (self.directory / SUCCESS).is_file()
 
     def expected_checksums(self) -> dict[str, Any]:
-        """What each file of the result has to be: see `durable.describe`."""
+        """The expected size and SHA-256 of each file of the result: see `integrity.expected_checksums`."""
         return integrity.expected_checksums(self.directory)
 
-    def check(self) -> str | None:
-        """Looks whether a result that is there is what was written; returns what is wrong with it."""
+    def check_result(self) -> str | None:
+        """Compare an existing result with its checksums, and set `is_damaged`; return what is wrong with it."""
         if not (self.directory / SUCCESS).exists():
             return None
         try:
-            found = integrity.find_corruption(self.directory, self.expected_checksums(), self._memory)
+            damage = integrity.find_corruption(self.directory, self.expected_checksums(), self._verified_file)
         except (OSError, ValueError, KeyError, TypeError):
-            found = f"{self.directory / SUCCESS} is damaged."
-        self.is_damaged = found is not None
-        return found
+            damage = f"{self.directory / SUCCESS} is damaged."
+        self.is_damaged = damage is not None
+        return damage
 
     @property
-    def _memory(self) -> Path:
-        beside = self.context.paths.work(self.context.dataset.name) / self.name
-        return beside / f"{self.fingerprint}{integrity.CHECKED}"
+    def _verified_file(self) -> Path:
+        return self.context.work / self.name / f"{self.fingerprint}{integrity.VERIFIED_SUFFIX}"
 
     def run(self) -> None:
-        """Makes the result unless another run has just made it."""
-        with self._session.record_stage(self) as line:
-            self.work(line)
+        """Make and record the result."""
+        with self._session.record_stage(self) as record:
+            self.execute(record)
 
-    def work(self, line: StageRecord) -> None:
-        """Makes the directory, under its lock, trying again what may pass."""
+    def execute(self, record: StageRecord) -> None:
+        """Make the result under its lock, unless another run has made it; retry transient errors."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
         policy, limit = self.context.settings["retry"], self.context.settings["spark_session"]["stage_timeout"]
-        with exclusive_lock(lock_path(self.directory), self._say_waiting):
-            if self.is_damaged:  # unless another run has made it again
-                self.check()
+        with exclusive_lock(lock_path(self.directory), self._print_waiting):
+            if self.is_damaged:
+                self.check_result()  # another run may have replaced the damaged result
             if self.complete():
-                line.status = "skipped"
+                record.status = "skipped"
                 return
             for attempt in Retrying(
                 stop=stop_after_attempt(policy["attempts"]),
                 wait=wait_exponential(policy["wait_s"]),
                 retry=retry_if_exception(is_transient),
-                before_sleep=lambda state: self._say_retrying(state.outcome.exception()),  # type: ignore[union-attr]
+                before_sleep=self._report_retry,
                 reraise=True,
             ):
                 with attempt, time_limit(limit), atomic_directory(self.directory) as staging:
                     rows = self.make(into=staging, **{name: stage.directory for name, stage in self.requires().items()})
-                    about = {"stage": self.label, "run": self.run_id, "at": utc_now(), **rows._asdict()}
-                    write_json(staging / SUCCESS, about | {integrity.FILES: file_checksums(staging, self.described)})
+                    self._write_marker(staging, rows)
             self.is_damaged = False
-            integrity.remember_verified(self.directory, self.expected_checksums(), self._memory)
-            line.rows_in, line.rows_out = rows
+            integrity.remember_verified(self.directory, self.expected_checksums(), self._verified_file)
+            record.rows_in, record.rows_out = rows
+
+    def _write_marker(self, staging: Path, rows: RowCounts) -> None:
+        facts = {"stage": self.label, "run": self.run_id, "at": utc_now(), **rows._asdict()}
+        write_json(staging / SUCCESS, facts | {integrity.FILES: file_checksums(staging, self.checksummed_files)})
 
     def on_failure(self, exception: BaseException) -> str:
-        """What luigid shows: the sentence alone where the user can put it right."""
+        """The text that luigid shows: one sentence for a UserError, otherwise the traceback, without secrets."""
         return redact(str(exception) if isinstance(exception, UserError) else super().on_failure(exception))
 
-    def _say_waiting(self, holder: str) -> None:
+    def _print_waiting(self, holder: str) -> None:
         self.context.console.info(f"  {self.label} waits for {holder}")
 
-    def _say_retrying(self, error: BaseException | None) -> None:
-        logging.getLogger(__name__).warning("%s is tried again", self.label, exc_info=error)
-        self.context.console.info(f"  {self.label} is tried again after {type(error).__name__}")
+    def _report_retry(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logging.getLogger(__name__).warning("%s is retried", self.label, exc_info=error)
+        self.context.console.info(f"  {self.label} is retried after {type(error).__name__}")

@@ -35,13 +35,15 @@ from models.promotion_gate import (
 )
 from models.registry import VersionRegistry
 from run_records.writer import StageRecord
-from workflow import fingerprint, retention
+from workflow import retention
 from workflow.blocklist import read_blocklist
 from workflow.console import Console
 from workflow.failover_scheduler import enable_failover
+from workflow.fingerprint import compute_fingerprint
 from workflow.hyperparameter_search import TuningContext
+from workflow.pipeline_task import PipelineTask, RedactedParameter
 from workflow.run import read_only_run
-from workflow.stage import Dependencies, PipelineTask, RedactedParameter, RowCounts, Stage
+from workflow.stage import Dependencies, RowCounts, Stage
 
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
@@ -128,7 +130,7 @@ class _CandidateStage(Stage):
 
     model = luigi.Parameter(default="als", description=f"Candidate: one of {', '.join(algorithm_names())}.")
 
-    def refuse(self) -> None:
+    def check_parameters(self) -> None:
         if self.model not in CATALOG:
             hint, known = did_you_mean(self.model, CATALOG), join_sorted(CATALOG)
             raise UserError(f"--model: there is no candidate {self.model!r}{hint}; the candidates are {known}.")
@@ -216,7 +218,7 @@ class Tune(_CandidateStage):
         """The file of trials, named by what determines a trial: not the number of trials, nor the start settings."""
         fixed = {key: value for key, value in self.configured().items() if key not in self.algorithm.search_space}
         determines = (self.candidate, fixed, self.identity(), self.clone(Split).fingerprint, self.code_fingerprint)
-        return self.directory.parent / f"{fingerprint.of(*determines)}.trials"
+        return self.directory.parent / f"{compute_fingerprint(*determines)}.trials"
 
 
 class Train(_CandidateStage):
@@ -435,7 +437,7 @@ class Recommend(_Serving):
 class Publish(Stage):
     """Assembles the version: the directory that is served, immutable from then on."""
 
-    described = [MANIFEST]
+    checksummed_files = [MANIFEST]
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -522,7 +524,7 @@ class Promote(Stage):
         served = self.clone(Publish).complete() and self._registry.current() == self._version
         return not self.is_damaged and (served or self.context.refusal is not None)
 
-    def check(self) -> str | None:
+    def check_result(self) -> str | None:
         """Nothing of its own could be damaged; but a version that is made again is looked at again.
 
         Raises:
@@ -532,11 +534,11 @@ class Promote(Stage):
         self.is_damaged = self.clone(Publish).is_damaged
         return None
 
-    def work(self, line: StageRecord) -> None:
-        with exclusive_lock(self._registry.root / "promoting.lock", self._say_waiting):
+    def execute(self, record: StageRecord) -> None:
+        with exclusive_lock(self._registry.root / "promoting.lock", self._print_waiting):
             self.is_damaged = False
             if self.complete():
-                line.status = "skipped"
+                record.status = "skipped"
                 return
             serving = self._registry.current()
             compared = self.context.comparison = self._compared(serving)

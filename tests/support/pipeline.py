@@ -18,7 +18,7 @@ from luigi.configuration import get_config
 from common.durable import read_json
 from config.paths import PROJECT
 from workflow import RecommendAll
-from workflow.stage import PipelineTask
+from workflow.pipeline_task import PipelineTask
 
 SMALL = {"num_users": 60, "num_tracks": 40, "num_interactions": 900}
 QUICK = {
