@@ -139,7 +139,7 @@ class TestAFailedStage:
         assert ran.returncode == TASK_FAILED
         assert sentence in ran.stderr
         assert "Traceback" not in ran.stdout + ran.stderr
-        assert "What was finished is kept" in ran.stderr.splitlines()[-1]
+        assert "Finished stages are kept" in ran.stderr.splitlines()[-1]
         assert pipeline.current() == served
         assert not list(pipeline.root.rglob("*.staging"))
 
