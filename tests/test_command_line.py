@@ -88,7 +88,7 @@ def test_a_run_may_be_given_its_id_but_not_twice(tmp_path: Path) -> None:
     command += [f"--paths-data-root={roots.data}", f"--paths-models-root={roots.models}"]
     first, second = (subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False) for _ in "12")
     assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout.startswith(f"Run {run_id} of synthetic: 1 stages to do.\n")
+    assert first.stdout.startswith(f"Run {run_id} of synthetic: 1 stage to do.\n")
     assert find_run(roots.data / "runs").run == run_id
     assert second.returncode == SCHEDULING_ERROR
     assert second.stderr == (

@@ -214,7 +214,7 @@ def test_what_was_tuned_is_said_and_kept(pipeline: Roots, capfd: pytest.CaptureF
     assert set(kept) == {"als", "ease", "item-knn", "hybrid"}  # the hybrid's parts are tuned too
     assert len(kept["item-knn"]["trials"]) == 8
     said = capfd.readouterr().out
-    assert f"hybrid weighs its parts als {kept['hybrid']['settings']['weights']['als']:g}, ease " in said
+    assert f"hybrid has the weights als {kept['hybrid']['settings']['weights']['als']:g}, ease " in said
     line = next(line for line in said.splitlines() if line.startswith("  item-knn, 8 trials: "))
     assert f"with similarity = {kept['item-knn']['settings']['similarity']}, neighbours = " in line
     assert line.endswith(" of the differences.") == bool(kept["item-knn"]["importance"])

@@ -311,7 +311,7 @@ class TestRules:
         assert found["metrics"]["diversity@10"] > 0
         assert found["curves"]["ndcg"][9] == found["metrics"]["ndcg@10"]
         assert set(found["to_champion"]) == {"metric", "difference", "interval"}
-        assert "With the rules of [recommend], the champion's lists have ndcg@10 " in capfd.readouterr().out
+        assert "The rules of [recommend] change the champion's lists: ndcg@10 " in capfd.readouterr().out
 
     def test_without_one_the_lists_are_the_champion_s_own(self, version: Path) -> None:
         assert "lists" not in read_json(version / "metrics.json")

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from common.durable import read_json, utc_now
+from common.formatting import count_noun, format_duration
 from common.log_lines import NO_STAGE
 from common.redaction import redact
 from config.paths import SUCCESS
@@ -59,7 +60,7 @@ class RunRecording:
         if not self._plan.pending:
             return
         context, plan = self._context, self._plan
-        context.console.info(f"Run {context.run_id} of {context.title}: {plan.total} stages to do.")
+        context.console.info(f"Run {context.run_id} of {context.title}: {count_noun(plan.total, 'stage')} to do.")
         for stage in plan.pending:
             if stage in plan.damaged:
                 context.console.info(f"  {stage.label} runs again: {plan.damaged[stage]}")
@@ -137,7 +138,7 @@ class RunRecording:
         self.is_closed = True
         if self._failed:
             context.console.error(
-                f"The run failed after {duration:.1f} s. Finished stages are kept; details: {context.log}"
+                f"The run failed after {format_duration(duration)}. Finished stages are kept; details: {context.log}"
             )
             return
         directory = context.versions / version if version else None

@@ -1,4 +1,4 @@
-"""The last lines of a run: who won, by how much, what is served, and where to look further."""
+"""The last lines of a run: the champion and its metrics, the version, warnings about the data, and next steps."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from common.durable import read_json
+from common.formatting import MISSING, format_duration, plural
+from common.terminal import text_table
 from config.metrics import metric_info
 from models.promotion_gate import BASELINE
 from workflow.next_steps import next_steps, shorten_path
 
-_SHOWN = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
+_METRICS = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
 
 
 def nothing_to_do(dataset: str, version: str | None) -> str:
-    """What a run says that found everything in place."""
-    what = f"version {version} of {dataset}" if version else "what was asked for"
-    return f"Nothing to do: {what} is up to date."
+    """The last line of a run whose results all exist."""
+    subject = f"version {version} of {dataset}" if version else "the result"
+    return f"Nothing to do: {subject} is up to date."
 
 
 @dataclass(frozen=True)
@@ -40,102 +42,113 @@ def summary(run: FinishedRun) -> str:
     """The last lines of a run that succeeded."""
     directory = run.version
     if directory is None:
-        return f"Done in {run.duration_s:.1f} s; the log is {shorten_path(run.log)}."
+        return f"Done in {format_duration(run.duration_s)}; the log is {shorten_path(run.log)}."
     metrics, manifest = read_json(directory / "metrics.json"), read_json(directory / "manifest.json")
     counts, profile = manifest["counts"], read_json(directory / "profile.json")
-    told = [
+    lines = [
         "",
-        *_against_popularity(metrics),
+        *_metrics(metrics),
         "",
-        f"Version {directory.name} of {run.dataset}, made in {run.duration_s:.1f} s: {counts['recommendations']:,} "
-        f"recommendations for {counts['users']:,} users, out of {counts['tracks']:,} {run.item_label}s.",
-        *_dated(manifest.get("as_of"), profile),
-        *_of_lists(metrics),
+        f"Version {directory.name} of {run.dataset}, published after {format_duration(run.duration_s)}: "
+        f"{counts['recommendations']:,} recommendations for {counts['users']:,} users, from {counts['tracks']:,} "
+        f"{plural(run.item_label)}.",
+        *_time_window(manifest.get("as_of"), profile),
+        *_effect_of_rules(metrics),
         *([run.comparison] if run.comparison else []),
-        f"Not promoted: {run.refusal}" if run.refusal else f"It is now what {run.dataset} serves.",
+        f"Not promoted: {run.refusal}" if run.refusal else f"Promoted: {run.dataset} now serves this version.",
         *_left_out(read_json(directory / "leaderboard.json")),
         *_tuned(read_json(directory / "tuning.json")),
-        *_worth_knowing(profile),
+        *_data_warnings(profile),
         "",
         *_next_steps(run.dataset, directory, run.log),
     ]
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
-def _against_popularity(metrics: dict[str, Any]) -> list[str]:
-    """A table of the champion's metrics beside popularity's."""
+def _metrics(metrics: dict[str, Any]) -> list[str]:
+    """A table of the metrics of the champion and of popularity."""
     champion = metrics["champion"]
-    mine, baseline = metrics["models"][champion], metrics["models"][BASELINE]
-    split = metrics["split"]
-    lines = [f"The champion is {champion}, measured on {split['test']:,} held-out interactions:", ""]
-    if champion == BASELINE:
-        return lines + [f"  {name:<14}{mine[name]:>10.4f}" for name in _SHOWN if name in mine]
-    lines.append(f"  {'':<14}{champion:>12}{BASELINE:>12}")
-    for name in (name for name in _SHOWN if name in mine):
-        other = f"{baseline[name]:>12.4f}" if name in baseline else f"{'–':>12}"
-        ratio = f"   × {mine[name] / baseline[name]:.2f}" if baseline.get(name) else ""
-        lines.append(f"  {name:<14}{mine[name]:>12.4f}{other}{ratio}")
-    return lines + _explained(metrics["select_by"])
+    scores, baseline = metrics["models"][champion], metrics["models"][BASELINE]
+    rows: list[tuple[str, ...]] = [("", champion, *(() if champion == BASELINE else (BASELINE, "")))]
+    for name in (name for name in _METRICS if name in scores):
+        row: tuple[str, ...] = (name, f"{scores[name]:.4f}")
+        if champion != BASELINE:
+            ratio = f"× {scores[name] / baseline[name]:.2f}" if baseline.get(name) else ""
+            row += (f"{baseline[name]:.4f}" if name in baseline else MISSING, ratio)
+        rows.append(row)
+    table = text_table(rows, numbers={1, 2}).splitlines()
+    held_out = metrics["split"]["test"]
+    lines = [f"The champion is {champion}, evaluated on {held_out:,} held-out interactions:", ""]
+    return [*lines, *(f"  {line}" for line in table), *_selection_metric(metrics["select_by"])]
 
 
-def _dated(as_of: str | None, profile: dict[str, Any]) -> list[str]:
-    """As of when, and how many rows do not count, where not all of them do."""
+def _selection_metric(name: str) -> list[str]:
+    """The metric that selected the champion, and what it measures."""
+    info = metric_info(name)
+    return ["", f"Selected by {name}. {info.sentence}"] if info else []
+
+
+def _time_window(as_of: str | None, profile: dict[str, Any]) -> list[str]:
+    """The date of a dated version, and the number of rows outside its window."""
     if not profile.get("window"):
         return []
     outside = profile["rows"]["outside"]
-    return [f"As of {as_of}: {outside:,} rows of another time do not count." if outside else f"As of {as_of}."]
+    return [f"As of {as_of}: {outside:,} rows are outside the time window." if outside else f"As of {as_of}."]
 
 
-def _of_lists(metrics: dict[str, Any]) -> list[str]:
-    """What rules and chain do to the champion's lists, where they do something."""
+def _effect_of_rules(metrics: dict[str, Any]) -> list[str]:
+    """How the rules of `[recommend]` change the metrics of the champion's lists; nothing without rules."""
     if "lists" not in metrics:
         return []
-    own, theirs = metrics["lists"]["metrics"], metrics["models"][metrics["champion"]]
-    shown = [name for name in ("ndcg@10", "recall@20", "diversity@20", "cold_tracks@20") if name in own]
-    told = ", ".join(f"{name} {theirs[name]:.4f} → {own[name]:.4f}" for name in shown)
-    return [f"With the rules of [recommend], the champion's lists have {told}."]
-
-
-def _explained(metric: str) -> list[str]:
-    """What the metric that named the champion says."""
-    known = metric_info(metric)
-    return ["", f"{metric} named it. {known.sentence}"] if known else []
+    with_rules, without = metrics["lists"]["metrics"], metrics["models"][metrics["champion"]]
+    names = [name for name in ("ndcg@10", "recall@20", "diversity@20", "cold_tracks@20") if name in with_rules]
+    changes = ", ".join(f"{name} {without[name]:.4f} → {with_rules[name]:.4f}" for name in names)
+    return [f"The rules of [recommend] change the champion's lists: {changes}."]
 
 
 def _left_out(leaderboard: list[dict[str, Any]]) -> list[str]:
-    """Which candidates could not learn from the data, and why."""
+    """The candidates that could not learn from the data, with the reason."""
     return [f"{line['model']} was left out: {line['reason']}." for line in leaderboard if "reason" in line]
 
 
 def _tuned(tuning: dict[str, Any]) -> list[str]:
-    """What was chosen on the validation part."""
-    told = []
-    for candidate, found in tuning.items():
-        chosen = found.get("settings", {})
-        if "weights" in chosen:
-            weights = ", ".join(f"{part} {weight:g}" for part, weight in chosen["weights"].items())
-            told.append(f"{candidate} weighs its parts {weights}.")
-        elif chosen:
-            settings = ", ".join(f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
-                                 for key, value in chosen.items())  # fmt: skip
-            matters = max(found["importance"], key=found["importance"].__getitem__, default=None)
-            most = f"; {matters} explains {found['importance'][matters]:.0%} of the differences" if matters else ""
-            first, best = found["trials"][0]["score"], found["score"]
-            told.append(
-                f"{candidate}, {len(found['trials'])} trials: {first:.4f} → {best:.4f} on the validation part, with "
-                f"{settings}{most}."
-            )
-    return ["", "Tuned:", *(f"  {line}" for line in told)] if told else []
+    """The settings that tuning has chosen on the validation part."""
+    lines = []
+    for candidate, result in tuning.items():
+        settings = result.get("settings", {})
+        if "weights" in settings:
+            weights = ", ".join(f"{part} {weight:g}" for part, weight in settings["weights"].items())
+            lines.append(f"{candidate} has the weights {weights}.")
+        elif settings:
+            lines.append(_tuned_settings(candidate, result))
+    return ["", "Tuned:", *(f"  {line}" for line in lines)] if lines else []
 
 
-def _worth_knowing(profile: dict[str, Any]) -> list[str]:
-    """What looks odd about the data."""
-    said = [check["sentence"] for check in profile["checks"] if check["verdict"] != "ok"]
-    return ["", "Worth knowing of the data:", *(f"  {sentence}" for sentence in said)] if said else []
+def _tuned_settings(candidate: str, result: dict[str, Any]) -> str:
+    settings = ", ".join(
+        f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}"
+        for key, value in result["settings"].items()
+    )
+    importance: dict[str, float] = result["importance"]
+    explained = ""
+    if importance:
+        key = max(importance, key=importance.__getitem__)
+        explained = f"; {key} explains {importance[key]:.0%} of the differences"
+    first, best = result["trials"][0]["score"], result["score"]
+    return (
+        f"{candidate}, {len(result['trials'])} trials: {first:.4f} → {best:.4f} on the validation part, with "
+        f"{settings}{explained}."
+    )
+
+
+def _data_warnings(profile: dict[str, Any]) -> list[str]:
+    """The checks of the data that did not pass."""
+    sentences = [check["sentence"] for check in profile["checks"] if check["verdict"] != "ok"]
+    return ["", "Check your data:", *(f"  {sentence}" for sentence in sentences)] if sentences else []
 
 
 def _next_steps(dataset: str, version: Path, log: Path) -> list[str]:
-    """Lines with the commands for what comes next."""
+    """Commands for the next steps, with a user of the version as the example."""
     from models.serving_store import ServingStore
 
     with ServingStore(version) as store:
