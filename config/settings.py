@@ -21,6 +21,7 @@ from config.algorithm_catalog import (
     Setting,
     algorithm_names,
 )
+from config.metrics import selectable_names
 from config.parameters import (
     BoundedNumberParameter,
     JSONChoiceListParameter,
@@ -30,9 +31,6 @@ from config.parameters import (
 )
 
 STRATEGIES = ("random", "temporal", "leave_last_n")
-CUTOFFS = (10, 20)
-METRICS = tuple(f"{name}@{k}" for k in CUTOFFS for name in ("ndcg", "recall", "precision", "map", "mrr", "hit_rate"))
-SELECTABLE = (*METRICS, "rmse", "mae")
 
 Settings = dict[str, dict[str, Any]]
 """The value of each setting, by section and key."""
@@ -89,7 +87,9 @@ class selection(luigi.Config):
         algorithm_names,
         "Algorithms that compete; those that cannot learn from the data are left out.",
     )
-    select_by = OrderedChoiceParameter("ndcg@10", SELECTABLE, "Metric that decides which candidate is the champion.")
+    select_by = OrderedChoiceParameter(
+        "ndcg@10", selectable_names(), "Metric that decides which candidate is the champion."
+    )
 
 
 class tune(luigi.Config):

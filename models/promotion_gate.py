@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.metrics import METRICS
+from config.metrics import lower_is_better
 
 BASELINE = "popularity"
 """What every champion has to match."""
 
 FALLBACK_METRIC = "ndcg@10"
 """What is compared where popularity has no value for the metric that chose the champion."""
-
-LOWER_IS_BETTER = frozenset(name for name, about in METRICS.items() if about.better == "lower")
 
 
 @dataclass(frozen=True)
@@ -135,4 +133,4 @@ def _signed(found: Mapping[str, Any]) -> str:
 
 def _loss(metric: str, mine: float, theirs: float) -> float:
     """By how much `mine` is worse."""
-    return mine - theirs if metric in LOWER_IS_BETTER else theirs - mine
+    return mine - theirs if lower_is_better(metric) else theirs - mine

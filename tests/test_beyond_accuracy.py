@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark.evaluation.beyond_accuracy import CatalogueStatistics, TrackLabels, gini, list_metrics, load_track_labels
+from spark.evaluation.beyond_accuracy import CatalogueStatistics, gini
+from spark.evaluation.metric_functions import compute_metrics
+from spark.evaluation.track_labels import TrackLabels, load_track_labels
 from spark.lists.topk import TopKLists
 
 LISTENERS = np.array([8.0, 4.0, 1.0, 0.0])
@@ -36,7 +38,7 @@ def described(directory: Path, **columns: Any) -> TrackLabels | None:
 
 def test_lists_worked_by_hand() -> None:
     # Self-information among 8 users: 0, 1, 3 bits, and 3 for the track without listeners.
-    found = list_metrics(lists([0, 1, 2, 3], [1], []), CatalogueStatistics(LISTENERS, 8, None), 4)
+    found = compute_metrics("lists", lists([0, 1, 2, 3], [1], []), CatalogueStatistics(LISTENERS, 8, None), 4)
     np.testing.assert_allclose(found["novelty"], [7 / 4, 1, np.nan])
     np.testing.assert_allclose(found["arp"], [13 / 4, 4, np.nan])
     np.testing.assert_allclose(found["cold_tracks"], [3 / 4, 1, np.nan])
@@ -44,7 +46,7 @@ def test_lists_worked_by_hand() -> None:
 
 
 def test_places_beyond_the_cutoff_do_not_count() -> None:
-    found = list_metrics(lists([0, 1, 2, 3]), CatalogueStatistics(LISTENERS, 8, None), 2)
+    found = compute_metrics("lists", lists([0, 1, 2, 3]), CatalogueStatistics(LISTENERS, 8, None), 2)
     assert (found["novelty"][0], found["arp"][0], found["cold_tracks"][0]) == (0.5, 6.0, 0.5)
 
 
@@ -57,14 +59,16 @@ def test_diversity_worked_by_hand(tmp_path: Path) -> None:
         tags=pa.array([["pop"], ["pop", "rock"], None, []], pa.list_(pa.string())),
     )
     catalogue = CatalogueStatistics(LISTENERS, 8, known)
-    found = list_metrics(lists([3, 2, 1, 0], [2, 3], [0, 1], [0]), catalogue, 4)["diversity"]
+    found = compute_metrics("lists", lists([3, 2, 1, 0], [2, 3], [0, 1], [0]), catalogue, 4)["diversity"]
     np.testing.assert_allclose(found, [1 - 2 / 9, np.nan, 1 / 3, np.nan])
-    assert list_metrics(lists([0, 1, 2]), catalogue, 2)["diversity"][0] == pytest.approx(1 / 3)
+    assert compute_metrics("lists", lists([0, 1, 2]), catalogue, 2)["diversity"][0] == pytest.approx(1 / 3)
 
 
 def test_an_artist_is_no_genre_of_the_same_name(tmp_path: Path) -> None:
     known = described(tmp_path, artist=["Soul", None], genre=[None, "Soul"])
-    assert list_metrics(lists([0, 1]), CatalogueStatistics(LISTENERS, 8, known), 4)["diversity"].tolist() == [1.0]
+    assert compute_metrics("lists", lists([0, 1]), CatalogueStatistics(LISTENERS, 8, known), 4)[
+        "diversity"
+    ].tolist() == [1.0]
 
 
 def test_a_catalogue_that_says_nothing_has_no_labels(tmp_path: Path) -> None:

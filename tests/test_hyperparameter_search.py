@@ -177,7 +177,7 @@ def test_a_blend_needs_two_parts_and_something_to_choose_by(
     parts = {"als": IMPLICIT, "ease": {"reg_param": 10.0, "min_listeners": 10**6}}
     with pytest.raises(NotApplicable, match=r"fewer than two of its parts .* \(ease: no track has"):
         learn_weights(learned, parts, validation, None, tmp_path / "few", lambda *_: None)
-    with pytest.raises(NotApplicable, match="nothing in the validation part is relevant"):
+    with pytest.raises(NotApplicable, match="no user has a relevant track in the validation part"):
         learn_weights(learned, parts | {"content": {}}, validation, 6.0, tmp_path / "none", lambda *_: None)
 
 

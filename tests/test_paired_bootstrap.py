@@ -66,15 +66,15 @@ def test_users_to_whom_nothing_is_relevant_do_not_count(measured: dict[str, Path
 
 def test_models_measured_on_other_users_are_refused(measured: dict[str, Path]) -> None:
     (measured["als"] / "part-1.parquet").unlink()
-    with pytest.raises(ValueError, match="als was not measured on the same users"):
+    with pytest.raises(ValueError, match="als was evaluated on other users"):
         PerUserMetrics(measured, "ndcg@10")
 
 
 def test_versions_are_compared_by_what_they_keep(measured: dict[str, Path], tmp_path: Path) -> None:
     per_user = PerUserMetrics(measured, "ndcg@10")
     mine, theirs = tmp_path / "mine.parquet", tmp_path / "theirs.parquet"
-    per_user.keep("als", "popularity", mine)
-    per_user.keep("twin", "popularity", theirs)
+    per_user.save("als", "popularity", mine)
+    per_user.save("twin", "popularity", theirs)
     (expected,) = per_user.differences(["als"], "popularity").values()
     assert compare_to_popularity(mine) == compare_versions(mine, theirs) == expected
     assert compare_versions(mine, mine) == {"difference": 0.0, "interval": [0.0, 0.0]}

@@ -9,14 +9,18 @@ from hypothesis import strategies as st
 from pyspark.mllib.evaluation import RankingMetrics
 from pyspark.sql import SparkSession
 
-from spark.evaluation.ranking_metrics import CURVES, METRICS, curves, metrics_at, pack_hits
+from config.metrics import METRICS
+from spark.evaluation.metric_functions import compute_metrics
+from spark.evaluation.ranking_metrics import CURVES, curves, pack_hits
 
 DEPTH = 20
+ACCURACY = {name for name, entry in METRICS.items() if entry.kind == "accuracy"}
 
 
 def of_one_user(hits: list[bool], relevant: int, k: int) -> dict[str, float]:
     """The metrics of a single list."""
-    return {name: float(values[0]) for name, values in metrics_at(np.array([hits]), np.array([relevant]), k).items()}
+    computed = compute_metrics("hits", np.array([hits]), np.array([relevant]), k)
+    return {name: float(values[0]) for name, values in computed.items()}
 
 
 def test_a_list_worked_by_hand() -> None:
@@ -38,7 +42,7 @@ def test_the_reciprocal_rank_is_that_of_the_first_hit() -> None:
 
 def test_hits_beyond_the_cutoff_do_not_count() -> None:
     found = of_one_user([False] * 10 + [True] * 10, relevant=10, k=10)
-    assert found == dict.fromkeys(METRICS, 0.0)
+    assert found == dict.fromkeys(ACCURACY, 0.0)
 
 
 @pytest.mark.filterwarnings("ignore:Deprecated in 3.0.0:FutureWarning")  # RankingMetrics opens an SQLContext itself
@@ -52,7 +56,7 @@ def test_metrics_agree_with_those_of_spark(spark: SparkSession) -> None:
     pairs = [([float(t) for t in top], [float(t) for t in those]) for top, those in zip(lists, relevant, strict=True)]
     theirs = RankingMetrics(spark.sparkContext.parallelize(pairs, 1))
     for k in (10, 20):
-        ours = {name: values.mean() for name, values in metrics_at(hits, counts, k).items()}
+        ours = {name: values.mean() for name, values in compute_metrics("hits", hits, counts, k).items()}
         assert ours["ndcg"] == pytest.approx(theirs.ndcgAt(k))
         assert ours["precision"] == pytest.approx(theirs.precisionAt(k))
         assert ours["recall"] == pytest.approx(theirs.recallAt(k))
@@ -66,7 +70,7 @@ def test_curves_are_the_means_of_the_metrics_at_each_length() -> None:
     found = curves(pack_hits(hits), relevant, DEPTH)
     assert set(found) == set(CURVES)
     for k in range(1, DEPTH + 1):
-        at_k = metrics_at(hits, relevant, k)
+        at_k = compute_metrics("hits", hits, relevant, k)
         assert {name: values[k - 1] for name, values in found.items()} == {name: at_k[name].mean() for name in CURVES}
 
 
@@ -89,7 +93,7 @@ def judged_lists(draw: st.DrawFn) -> tuple[list[bool], int, int]:
 @given(judged_lists())
 def test_every_metric_lies_between_0_and_1(judged: tuple[list[bool], int, int]) -> None:
     values = of_one_user(*judged)
-    assert set(values) == set(METRICS)
+    assert set(values) == ACCURACY
     assert all(0.0 <= value <= 1.0 + 1e-12 for value in values.values())
 
 
@@ -113,7 +117,7 @@ def test_moving_a_hit_forward_never_lowers_a_metric(judged: tuple[list[bool], in
     better[place : place + 2] = [True, False]
     relevant = max(relevant, sum(worse))
     before, after = of_one_user(worse, relevant, k), of_one_user(better, relevant, k)
-    assert all(after[name] >= before[name] - 1e-12 for name in METRICS)
+    assert all(after[name] >= before[name] - 1e-12 for name in ACCURACY)
     if place < k:
         assert after["ndcg"] > before["ndcg"]
         assert after["map"] > before["map"]

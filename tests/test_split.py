@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 from scipy import sparse
 
 from common.errors import UserError
-from spark.splitting.split import PARTS, Hashes, SplitConfig, id_hashes, is_held_out, split_interactions
+from spark.splitting.random_split import Hashes, id_hashes, is_held_out
+from spark.splitting.split import PARTS, SplitConfig, split_interactions
 from spark.splitting.temporal_split import count_since, find_cut_time, leave_last_n
 from spark.storage.interaction_matrix import TRACK, USER, load_csr
 

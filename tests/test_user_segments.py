@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from spark.evaluation.user_segments import MIN_USERS, MOST_COUNTRIES, Segments, by_activity, by_age, segment_users
+from spark.evaluation.user_segments import MAX_COUNTRIES, MIN_USERS, Segments, by_activity, by_age, segment_users
 
 
 def of(directory: Path, **known: Any) -> dict[str, Segments]:
@@ -53,10 +53,10 @@ def test_small_segments_are_left_out(tmp_path: Path) -> None:
 
 
 def test_of_many_countries_the_largest_are_shown(tmp_path: Path) -> None:
-    countries = [f"C{number:02}" for number in range(MOST_COUNTRIES + 3) for _ in range(MIN_USERS + number)]
+    countries = [f"C{number:02}" for number in range(MAX_COUNTRIES + 3) for _ in range(MIN_USERS + number)]
     found = of(tmp_path, country=countries)["country"]
-    assert found.names == [f"C{number:02}" for number in range(MOST_COUNTRIES + 2, 2, -1)]
-    assert found.sizes.tolist() == [MIN_USERS + number for number in range(MOST_COUNTRIES + 2, 2, -1)]
+    assert found.names == [f"C{number:02}" for number in range(MAX_COUNTRIES + 2, 2, -1)]
+    assert found.sizes.tolist() == [MIN_USERS + number for number in range(MAX_COUNTRIES + 2, 2, -1)]
 
 
 @pytest.mark.parametrize("known", [{"user_id": ["u"] * 90}, {"country": [None] * 90, "age": [None] * 90}])

@@ -166,7 +166,7 @@ def test_a_user_s_page_says_what_the_list_stands_on(client: FlaskClient) -> None
 
 
 def test_metrics_are_explained(client: FlaskClient) -> None:
-    assert "The share of what was held out from a user that is found in the list." in client.get("/").text
+    assert "The share of a user&#39;s held-out tracks that the list contains." in client.get("/").text
 
 
 def test_pinned_dataset_says_why_nothing_is_promoted(roots: tuple[Path, Path], client: FlaskClient) -> None:

@@ -9,11 +9,9 @@ from typing import Any
 from common.durable import read_json
 from common.formatting import MISSING, format_duration, plural
 from common.terminal import text_table
-from config.metrics import metric_info
+from config.metrics import find_metric, main_table_names
 from models.promotion_gate import BASELINE
 from workflow.next_steps import next_steps, shorten_path
-
-_METRICS = ("ndcg@10", "recall@10", "precision@10", "map@10", "mrr@10", "hit_rate@10", "coverage@10", "rmse", "mae")
 
 
 def nothing_to_do(dataset: str, version: str | None) -> str:
@@ -70,7 +68,7 @@ def _metrics(metrics: dict[str, Any]) -> list[str]:
     champion = metrics["champion"]
     scores, baseline = metrics["models"][champion], metrics["models"][BASELINE]
     rows: list[tuple[str, ...]] = [("", champion, *(() if champion == BASELINE else (BASELINE, "")))]
-    for name in (name for name in _METRICS if name in scores):
+    for name in (name for name in main_table_names() if name in scores):
         row: tuple[str, ...] = (name, f"{scores[name]:.4f}")
         if champion != BASELINE:
             ratio = f"× {scores[name] / baseline[name]:.2f}" if baseline.get(name) else ""
@@ -84,7 +82,7 @@ def _metrics(metrics: dict[str, Any]) -> list[str]:
 
 def _selection_metric(name: str) -> list[str]:
     """The metric that selected the champion, and what it measures."""
-    info = metric_info(name)
+    info = find_metric(name)
     return ["", f"Selected by {name}. {info.sentence}"] if info else []
 
 

@@ -23,11 +23,11 @@ from config import settings
 from config.algorithm_catalog import CATALOG, Algorithm, algorithm_names
 from config.dataset import find_files
 from config.fallbacks import FALLBACK_ALGORITHMS
+from config.metrics import lower_is_better
 from config.paths import EVALUATION, SUCCESS
 from models.manifest import MANIFEST, read_manifest
 from models.promotion_gate import (
     BASELINE,
-    LOWER_IS_BETTER,
     ChampionComparison,
     GateInput,
     comparison_metric,
@@ -310,7 +310,7 @@ class SelectModel(Stage):
                 f"[selection] select_by = {select_by} is not a metric of {', '.join(self.candidates())}: "
                 f"only {', '.join(name for name in CATALOG if CATALOG[name].predicts_ratings)} predicts ratings."
             )
-        board = sorted(competing, key=competing.__getitem__, reverse=select_by not in LOWER_IS_BETTER)
+        board = sorted(competing, key=competing.__getitem__, reverse=not lower_is_better(select_by))
         sizes = read_json(dealt / "sizes.json") | {"users_evaluated": measured[BASELINE]["users_evaluated"]}
         metrics: dict[str, Any] = {
             "champion": board[0],
@@ -324,7 +324,7 @@ class SelectModel(Stage):
         write_json(into / "metrics.json", metrics)
         metric = comparison_metric(metrics["models"], select_by)
         per_user = PerUserMetrics({name: inputs[name] / "per_user" for name in measured}, metric)
-        per_user.keep(board[0], BASELINE, into / EVALUATION)
+        per_user.save(board[0], BASELINE, into / EVALUATION)
         others = {"to_popularity": BASELINE, "to_champion": board[0]} if metric == select_by else {}
         differences = {key: per_user.differences(board, other) for key, other in others.items()}
         leaderboard = [

@@ -1,1 +1,1 @@
-"""Metrics of recommendation lists, their confidence intervals, and the objective of tuning."""
+"""Evaluation: metrics of lists and ratings, their intervals, user segments, and the tuning objective."""

@@ -1,6 +1,6 @@
-"""Learns the weights of a hybrid, whose parts are trained on the training part alone, on the validation part.
+"""Learn the weights of a hybrid on the validation part; its models are trained on the training part alone.
 
-All weights on a grid are tried, that add up to 1: the models are few, and the metric is no smooth function of them.
+All weights on a grid that add up to 1 are evaluated: there are few models, and NDCG is not smooth in the weights.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from spark.algorithms.saved_model import fit_model
 from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.evaluation.tuning_objective import Weights, measure_ndcg
 
-_MOST = 70
-"""Sets of weights that are tried, about."""
+_MAX_GRID_SIZE = 70
+"""Approximate number of weight vectors that are evaluated."""
 
 
 @dataclass(frozen=True)
 class BlendResult:
-    """What was found."""
+    """The best weights, and how they compare with the models alone."""
 
     weights: dict[str, float]
     ndcg: float
     """Of the best weights, on the validation part."""
     alone: dict[str, float]
-    """Of each part by itself."""
+    """NDCG of each model by itself."""
     left_out: dict[str, str]
-    """Why a part cannot learn from this data."""
+    """Why a model cannot learn from this data."""
 
 
 def learn_weights(
@@ -44,21 +44,21 @@ def learn_weights(
     into: Path,
     report: ProgressReport,
 ) -> BlendResult:
-    """Finds the weights with the highest mean NDCG.
+    """Find the weights with the highest mean NDCG.
 
     Args:
         training: the training part.
         parts: the settings of each model.
         validation: Parquet of the validation part.
-        liked_from: the rating from which a track is relevant; None: all are.
-        into: a directory that every worker can write; the parts' models will be in it.
+        liked_from: the rating from which a track is relevant; None makes all tracks relevant.
+        into: a directory that every worker can write, for the models.
 
     Raises:
-        NotApplicable: fewer than two parts can learn from this data, or nothing in the validation part is relevant.
+        NotApplicable: fewer than two models can learn from this data, or no user has a relevant validation track.
     """
     left_out: dict[str, str] = {}
-    for place, (name, settings) in enumerate(parts.items()):
-        report(f"training {name}", place / (len(parts) + 1))
+    for position, (name, settings) in enumerate(parts.items()):
+        report(f"training {name}", position / (len(parts) + 1))
         try:
             fit_model(name, training, settings, into / name)
         except NotApplicable as reason:
@@ -71,13 +71,15 @@ def learn_weights(
     grid = weight_grid(len(models))
     ndcg = measure_ndcg(training, list(models.values()), grid, validation, liked_from)
     best = int(np.argmax(ndcg))
-    found = dict(zip(models, np.round(grid[best].astype(float), 3).tolist(), strict=True))
-    alone = {name: float(ndcg[np.argmax(grid[:, place])]) for place, name in enumerate(models)}
-    return BlendResult(found, float(ndcg[best]), alone, left_out)
+    weights = dict(zip(models, np.round(grid[best].astype(float), 3).tolist(), strict=True))
+    alone = {name: float(ndcg[np.argmax(grid[:, column])]) for column, name in enumerate(models)}
+    return BlendResult(weights, float(ndcg[best]), alone, left_out)
 
 
-def weight_grid(parts: int) -> Weights:
-    """All weights of so many parts that add up to 1, in equal steps, about `_MOST` at most; shape (sets, parts)."""
-    steps = max(steps for steps in range(1, 21) if steps == 1 or math.comb(steps + parts - 1, parts - 1) <= _MOST)
-    sets = [each for each in itertools.product(range(steps + 1), repeat=parts) if sum(each) == steps]
-    return np.array(sets, np.float32) / np.float32(steps)
+def weight_grid(models: int) -> Weights:
+    """Return all weight vectors in equal steps that add up to 1, about `_MAX_GRID_SIZE` of them."""
+    steps = max(
+        steps for steps in range(1, 21) if steps == 1 or math.comb(steps + models - 1, models - 1) <= _MAX_GRID_SIZE
+    )
+    vectors = [vector for vector in itertools.product(range(steps + 1), repeat=models) if sum(vector) == steps]
+    return np.array(vectors, np.float32) / np.float32(steps)

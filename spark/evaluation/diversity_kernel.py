@@ -1,4 +1,4 @@
-"""The compiled part of diversity: how much the tracks of a list have in common."""
+"""Compiled kernel of the diversity metric."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def similarities(lists, sizes, starts, labels, sums, pairs):  # type: ignore[no-untyped-def]
-    """For each list the sum of the Jaccard similarities of its pairs of tracks, and how many pairs they are.
+    """Sum the Jaccard similarities of all pairs of tracks in each list, and count the pairs.
 
-    Pairs in which a track has no label are left out.
+    Pairs with a track that has no labels are left out.
 
     Args:
         lists: tracks, shape (lists, k).
-        sizes: how many places of each list are taken.
+        sizes: number of tracks in each list.
         starts, labels: the labels of track t, ascending, are `labels[starts[t]:starts[t + 1]]`.
-        sums, pairs: shape (lists,), what is found.
+        sums, pairs: outputs of shape (lists,), initially 0.
     """
     for row in range(lists.shape[0]):
         for i in range(min(sizes[row], lists.shape[1])):

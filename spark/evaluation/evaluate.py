@@ -1,4 +1,4 @@
-"""Measures a model on the test part: how good its lists are, and its predicted ratings where it has some."""
+"""Evaluate a model on the test part: its lists, and its predicted ratings if it predicts any."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from config.metrics import CUTOFFS
 from spark.algorithms.saved_model import load_popularity, load_scorer
 from spark.algorithms.scorer import IndexArray, Scorer
-from spark.evaluation.beyond_accuracy import CatalogueStatistics, list_metrics, load_track_labels
-from spark.evaluation.metric_summary import MetricSummary, summarize_metrics
-from spark.evaluation.ranking_metrics import CUTOFFS, find_hits, metrics_at, pack_hits
+from spark.evaluation.beyond_accuracy import CatalogueStatistics
+from spark.evaluation.metric_functions import compute_metrics, functions_of
+from spark.evaluation.metric_summary import MetricSummary, loss_column, summarize_metrics
+from spark.evaluation.ranking_metrics import find_hits, pack_hits
+from spark.evaluation.track_labels import load_track_labels
 from spark.lists.topk import TopKLists, top_k
 from spark.runtime.worker_tasks import run_tasks
-from spark.splitting.split import TEST, HeldOut, part_sizes
+from spark.splitting.split import MATRIX, TEST, HeldOut, part_directory, part_sizes
 from spark.storage.interaction_matrix import USER, CSRMatrix, load_csr
-from spark.storage.tables import Columns, write_atomically
+from spark.storage.tables import write_atomically
 
 _DEPTH = max(CUTOFFS)
 
 ListProvider = Callable[[IndexArray, CSRMatrix, int], TopKLists]
-"""Given users, what all users heard, and a length: makes lists."""
+"""Makes lists for some users, given the training interactions of all users and a list length."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found."""
+    """The figures of a model, and the users and interactions that they are based on."""
 
     summary: MetricSummary
     users: int
-    """Users who have something in the test part."""
+    """Users with interactions in the test part."""
     users_ranked: int
-    """Those among them to whom something there is relevant: the ranking metrics are means over these."""
+    """Those of them with a relevant track there; metrics of lists are means over these."""
     held_out: int
     """Interactions in the test part."""
 
@@ -55,91 +58,82 @@ def evaluate(
     into: Path,
     served: ListProvider | None = None,
 ) -> EvaluationResult:
-    """Measures a saved model and writes the metrics of each user as Parquet.
+    """Evaluate a saved model and write the metrics of each user as Parquet.
 
     Args:
-        ingested: the directory that Ingest wrote.
-        split: the directory that Split wrote.
+        ingested: the output of Ingest.
+        split: the output of Split.
         model: a saved model, at a path that every worker can read.
         liked_from: see `HeldOut.read`.
-        into: where the Parquet goes.
-        served: makes the lists, instead of the model alone.
+        into: the directory to create for the Parquet.
+        served: makes the lists; by default the model alone does.
     """
     into.mkdir()
-    files = sorted((split / "parts" / f"{Columns.PART}={TEST}").glob("*.parquet"))
 
-    def measure(file: Path) -> None:
+    def evaluate_file(file: Path) -> None:
         held_out = HeldOut.read(file, liked_from)
-        heard = load_csr(split / "matrix", USER)
-        listeners, learned_from = load_popularity(model).astype(np.float64), np.count_nonzero(np.diff(heard.indptr))
-        catalogue = CatalogueStatistics(listeners, int(learned_from), load_track_labels(ingested / "tracks"))
+        training = load_csr(split / MATRIX, USER)
+        listeners = load_popularity(model).astype(np.float64)
+        training_users = int(np.count_nonzero(np.diff(training.indptr)))
+        catalogue = CatalogueStatistics(listeners, training_users, load_track_labels(ingested / "tracks"))
         scorer = load_scorer(model)
-        table = per_user(scorer, held_out, heard, catalogue, served or partial(top_k, scorer))
+        table = evaluate_users(scorer, held_out, training, catalogue, served or partial(top_k, scorer))
         write_atomically(into / file.name, partial(pq.write_table, table))
 
-    run_tasks(spark, measure, files)
-    measured = ds.dataset(into)
+    run_tasks(spark, evaluate_file, sorted(part_directory(split, TEST).glob("*.parquet")))
     return EvaluationResult(
         summarize_metrics(into, ingested / "users", ds.dataset(ingested / "tracks").count_rows()),
-        users=measured.count_rows(),
-        users_ranked=users_ranked(into),
-        held_out=part_sizes(split / "parts")[TEST],
+        users=ds.dataset(into).count_rows(),
+        users_ranked=count_ranked_users(into),
+        held_out=part_sizes(split)[TEST],
     )
 
 
-def per_user(
-    scorer: Scorer, held_out: HeldOut, heard: CSRMatrix, catalogue: CatalogueStatistics, listed: ListProvider
+def evaluate_users(
+    scorer: Scorer, held_out: HeldOut, training: CSRMatrix, catalogue: CatalogueStatistics, make_lists: ListProvider
 ) -> pa.Table:
-    """Every metric of every user who has something held out, one row each.
+    """Return the metrics of every user with held-out interactions, one row each.
 
-    The list is drawn from the whole catalogue without what the user heard in training. Where nothing held out is
-    relevant to a user, the metrics of the list are null.
+    Lists are drawn from the whole catalogue without the user's training tracks. Metrics of lists are null for a user
+    without a relevant held-out track.
 
     Args:
-        heard: what each user heard in training.
-        catalogue: what else is known of the tracks.
-        listed: makes the lists of some users, of a length.
+        training: the training interactions of each user.
     """
     users, rows = np.unique(held_out.users, return_inverse=True)
-    lists = listed(users.astype(np.int32), heard, min(_DEPTH, scorer.num_tracks))
-    wanted = held_out.relevant
-    hits, counts = find_hits(
-        lists.tracks, lists.taken, rows[wanted], held_out.tracks[wanted], scorer.num_tracks, _DEPTH
+    lists = make_lists(users.astype(np.int32), training, min(_DEPTH, scorer.num_tracks))
+    is_relevant = held_out.relevant
+    hits, relevant = find_hits(
+        lists.tracks, lists.taken, rows[is_relevant], held_out.tracks[is_relevant], scorer.num_tracks, _DEPTH
     )
-    ends = np.concatenate([[0], np.cumsum(lists.sizes)]).astype(np.int32)
+    list_ends = np.concatenate([[0], np.cumsum(lists.sizes)]).astype(np.int32)
     columns: dict[str, Any] = {
         "user": users.astype(np.int32),
-        "relevant": counts.astype(np.int32),
-        "heard": np.diff(heard.indptr)[users],
+        "relevant": relevant.astype(np.int32),
+        "heard": np.diff(training.indptr)[users],
         "hits": pack_hits(hits),
-        "top": pa.ListArray.from_arrays(ends, lists.tracks[lists.taken]),
-        **_rating_errors(scorer, held_out, rows, len(users)),
+        "top": pa.ListArray.from_arrays(list_ends, lists.tracks[lists.taken]),
+        **_rating_losses(scorer, held_out, rows, len(users)),
     }
     for k in CUTOFFS:
-        of_lists = metrics_at(hits, np.maximum(counts, 1), k) | list_metrics(lists, catalogue, k)
-        for name, values in of_lists.items():
-            columns[f"{name}@{k}"] = pa.array(np.where(counts > 0, values, np.nan), from_pandas=True)
+        at_k = compute_metrics("hits", hits, np.maximum(relevant, 1), k) | compute_metrics("lists", lists, catalogue, k)
+        for name, values in at_k.items():
+            columns[f"{name}@{k}"] = pa.array(np.where(relevant > 0, values, np.nan), from_pandas=True)
     return pa.table(columns)
 
 
-def users_ranked(measured: Path) -> int:
-    """How many users the metrics of lists are a mean over."""
-    return int(ds.dataset(measured).count_rows(filter=pc.field("relevant") > 0))
+def count_ranked_users(evaluated: Path) -> int:
+    """Return the number of users with a relevant track, over whom metrics of lists are averaged."""
+    return int(ds.dataset(evaluated).count_rows(filter=pc.field("relevant") > 0))
 
 
-def _rating_errors(
+def _rating_losses(
     scorer: Scorer, held_out: HeldOut, rows: NDArray[np.int64], users: int
 ) -> dict[str, NDArray[np.generic]]:
-    """Sums of squared and absolute errors over each user's held-out ratings, and their number."""
+    """Return the sum of each loss over each user's held-out ratings, and their number; all 0 without predictions."""
+    metrics = functions_of("ratings")
     if not scorer.predicts_ratings:
-        return {
-            "squared_error": np.zeros(users),
-            "absolute_error": np.zeros(users),
-            "rated": np.zeros(users, np.int32),
-        }
+        return {**{loss_column(name): np.zeros(users) for name in metrics}, "rated": np.zeros(users, np.int32)}
     errors = scorer.ratings(held_out.users, held_out.tracks) - held_out.values
-    return {
-        "squared_error": np.bincount(rows, errors**2, users),
-        "absolute_error": np.bincount(rows, np.abs(errors), users),
-        "rated": np.bincount(rows, minlength=users).astype(np.int32),
-    }
+    losses = {loss_column(name): np.bincount(rows, error.loss(errors), users) for name, error in metrics.items()}
+    return {**losses, "rated": np.bincount(rows, minlength=users).astype(np.int32)}

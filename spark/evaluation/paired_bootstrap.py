@@ -1,7 +1,7 @@
-"""Differences between models that were measured on the same users, and how sure they are: a paired bootstrap.
+"""Paired bootstrap: differences between models that were evaluated on the same users, with intervals.
 
-What one user finds easy, every model finds easy; the difference within each user varies much less than either value,
-so its interval is much narrower than those of the two means suggest.
+Models agree on which users are easy, so differences within users vary much less than the metrics themselves. The
+interval of a difference is therefore much narrower than those of the two means suggest.
 """
 
 from __future__ import annotations
@@ -22,65 +22,65 @@ _USER, _CHAMPION, _BASELINE = "user", "champion", "popularity"
 
 
 class Difference(TypedDict):
-    """The mean over users of one model's value less another's."""
+    """The mean over users of one model's metric minus another's."""
 
     difference: float
     interval: Interval
 
 
 class PerUserMetrics:
-    """The values of a metric that each user has, by model."""
+    """One metric of each user, by model."""
 
-    def __init__(self, measured: dict[str, Path], metric: str) -> None:
-        """Reads it.
+    def __init__(self, evaluated: dict[str, Path], metric: str) -> None:
+        """Read the metric.
 
         Args:
-            measured: of each model, the Parquet that its evaluation wrote.
+            evaluated: the Parquet that the evaluation of each model wrote.
 
         Raises:
-            ValueError: two were not measured on the same users.
+            ValueError: two models were evaluated on different users.
         """
-        tables = {name: _ranked(directory, metric) for name, directory in measured.items()}
+        tables = {name: _read_ranked_users(directory, metric) for name, directory in evaluated.items()}
         self.users: NDArray[np.int32] = next(iter(tables.values()))[_USER].to_numpy()
         self.values: dict[str, Values] = {name: table[metric].to_numpy() for name, table in tables.items()}
         for name, table in tables.items():
             if not np.array_equal(table[_USER].to_numpy(), self.users):
-                raise ValueError(f"{name} was not measured on the same users as the other candidates.")
+                raise ValueError(f"{name} was evaluated on other users than the first candidate.")
 
     def differences(self, models: list[str], to: str) -> dict[str, Difference]:
-        """Of each of the models to another one."""
+        """Return the difference of each of the models to another one."""
         return dict(zip(models, differences([self.values[name] for name in models], self.values[to]), strict=True))
 
-    def keep(self, champion: str, baseline: str, file: Path) -> None:
-        """Writes what a later version can be compared by: `user`, the champion's value and popularity's."""
+    def save(self, champion: str, baseline: str, file: Path) -> None:
+        """Write `user`, the champion's metric and the baseline's, for comparison with later versions."""
         values = {_CHAMPION: self.values[champion], _BASELINE: self.values[baseline]}
         pq.write_table(pa.table({_USER: self.users, **values}), file)
 
 
-def differences(values: list[Values], to: Values) -> list[Difference]:
-    """Of each model's values to another's, user by user; exactly 0 where they are the same."""
-    found = np.column_stack([each - to for each in values])
+def differences(models: list[Values], to: Values) -> list[Difference]:
+    """Return the difference of each model's values to another's, user by user; exactly 0 for equal values."""
+    per_user = np.column_stack([values - to for values in models])
     return [
         Difference(difference=float(mean), interval=interval)
-        for mean, interval in zip(found.mean(axis=0), mean_intervals(found), strict=True)
+        for mean, interval in zip(per_user.mean(axis=0), mean_intervals(per_user), strict=True)
     ]
 
 
-def compare_to_popularity(kept: Path) -> Difference:
-    """Of the champion to popularity, from what `keep` wrote."""
-    table = pq.read_table(kept)
+def compare_to_popularity(evaluation: Path) -> Difference:
+    """Return the difference of a version's champion to popularity, from the file that `PerUserMetrics.save` wrote."""
+    table = pq.read_table(evaluation)
     return differences([table[_CHAMPION].to_numpy()], table[_BASELINE].to_numpy())[0]
 
 
-def compare_versions(kept: Path, other: Path) -> Difference | None:
-    """Of one version's champion to another's, by what `keep` wrote; None if their users are not the same."""
-    mine, theirs = pq.read_table(kept), pq.read_table(other)
-    if not mine[_USER].equals(theirs[_USER]):
+def compare_versions(evaluation: Path, other: Path) -> Difference | None:
+    """Return the difference of a version's champion to another version's; None if their users differ."""
+    ours, theirs = pq.read_table(evaluation), pq.read_table(other)
+    if not ours[_USER].equals(theirs[_USER]):
         return None
-    return differences([mine[_CHAMPION].to_numpy()], theirs[_CHAMPION].to_numpy())[0]
+    return differences([ours[_CHAMPION].to_numpy()], theirs[_CHAMPION].to_numpy())[0]
 
 
-def _ranked(measured: Path, metric: str) -> pa.Table:
-    """`user` and the metric, of the users to whom something is relevant, by user."""
-    table = ds.dataset(measured).to_table(columns=[_USER, metric], filter=pc.field("relevant") > 0)
+def _read_ranked_users(evaluated: Path, metric: str) -> pa.Table:
+    """Return `user` and the metric of the users with a relevant track, sorted by user."""
+    table = ds.dataset(evaluated).to_table(columns=[_USER, metric], filter=pc.field("relevant") > 0)
     return table.sort_by(_USER)

@@ -1,9 +1,13 @@
-"""Ranking metrics of top-k lists, one value a user.
+"""Ranking metrics of top-k lists with binary relevance, one value for each user.
 
-Binary relevance. `hits` says for each place of each user's list whether the track there is relevant, `relevant`
-how many tracks are relevant to each user in all. Definitions: Järvelin and Kekäläinen (2002) for NDCG, Manning,
-Raghavan and Schütze (2008), chapter 8, for the others; average precision is normalised by min(k, relevant), so
-that a perfect list scores 1. The reciprocal rank is that of the first hit among the first k, and 0 without one.
+Definitions: Järvelin and Kekäläinen (2002) for NDCG; Manning, Raghavan and Schütze (2008), chapter 8, for the others.
+Average precision is normalised by min(k, relevant), so that a perfect list scores 1.
+
+Arguments of all metrics:
+
+    hits      shape (users, at least k): whether the track at each position is relevant; False beyond a list's end
+    relevant  shape (users,): the number of relevant tracks of each user, at least 1
+    k         the list length
 """
 
 from __future__ import annotations
@@ -11,84 +15,102 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CUTOFFS = (10, 20)
-"""The lengths of list at which metrics are reported."""
-
-METRICS = ("ndcg", "recall", "precision", "map", "mrr", "hit_rate")
+from spark.evaluation.metric_registry import Values, metric
 
 CURVES = ("ndcg", "recall", "precision")
-"""The metrics that are reported at every length of list up to the longest."""
+"""Metrics that are reported at every list length up to the longest."""
 
 Indexes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int64]
-Values = NDArray[np.float64]
 
 
 def find_hits(
     lists: Indexes, taken: Bools, rows: Counts, tracks: Indexes, num_tracks: int, depth: int
 ) -> tuple[Bools, Counts]:
-    """Which places of the lists have a relevant track, shape (users, depth), and how many tracks are relevant to each.
+    """Return `hits`, shape (users, depth), and `relevant`, shape (users,).
 
     Args:
         lists: tracks, shape (users, at most depth).
-        taken: which places of the lists hold one.
-        rows, tracks: the relevant tracks, and the row of the user whom each is relevant to.
+        taken: which positions of the lists hold a track.
+        rows, tracks: pairs of a user's row and a relevant track.
     """
     hits = np.zeros((len(lists), depth), bool)
-    places = np.arange(len(lists))[:, None] * num_tracks + lists
-    hits[:, : lists.shape[1]] = np.isin(places, rows * num_tracks + tracks) & taken
+    listed = np.arange(len(lists))[:, None] * num_tracks + lists
+    hits[:, : lists.shape[1]] = np.isin(listed, rows * num_tracks + tracks) & taken
     return hits, np.bincount(rows, minlength=len(lists))
 
 
-def metrics_at(hits: Bools, relevant: Counts, k: int) -> dict[str, Values]:
-    """Every metric at `k`, by its plain name.
+@metric("ndcg")
+def ndcg(hits: Bools, relevant: Counts, k: int) -> Values:
+    """Return the discounted cumulative gain, divided by that of a perfect list."""
+    discounts, ideal_gains = _gains(k)
+    # A cumulative sum adds position by position, as `curves` does; a plain sum would round differently.
+    gains: Values = np.cumsum(hits[:, :k] * discounts, axis=1)[:, -1]
+    return np.asarray(gains / ideal_gains[np.minimum(relevant, k)])
 
-    Args:
-        hits: shape (users, at least k); places beyond the end of a shorter list are False.
-        relevant: shape (users,), at least 1 each.
-    """
+
+@metric("recall")
+def recall(hits: Bools, relevant: Counts, k: int) -> Values:
+    """Return the share of the relevant tracks that are in the list."""
+    return np.asarray(hits[:, :k].sum(axis=1) / relevant)
+
+
+@metric("precision")
+def precision(hits: Bools, relevant: Counts, k: int) -> Values:
+    """Return the share of k that is relevant."""
+    return np.asarray(hits[:, :k].sum(axis=1) / k)
+
+
+@metric("map")
+def average_precision(hits: Bools, relevant: Counts, k: int) -> Values:
+    """Return the precision at each hit, summed and divided by min(k, relevant)."""
     top = hits[:, :k]
-    found = top.sum(axis=1)
-    ideal = np.minimum(relevant, k)
-    discounts, best = _gains(k)
     precision_at_hits = np.cumsum(top, axis=1) / np.arange(1, k + 1) * top
-    return {
-        "ndcg": np.cumsum(top * discounts, axis=1)[:, -1] / best[ideal],  # place by place, as `curves` adds
-        "recall": found / relevant,
-        "precision": found / k,
-        "map": precision_at_hits.sum(axis=1) / ideal,
-        "mrr": (found > 0) / (top.argmax(axis=1) + 1),
-        "hit_rate": (found > 0).astype(np.float64),
-    }
+    return np.asarray(precision_at_hits.sum(axis=1) / np.minimum(relevant, k))
+
+
+@metric("mrr")
+def reciprocal_rank(hits: Bools, relevant: Counts, k: int) -> Values:
+    """Return one divided by the position of the first hit, 0 without a hit."""
+    top = hits[:, :k]
+    return np.asarray((top.sum(axis=1) > 0) / (top.argmax(axis=1) + 1))
+
+
+@metric("hit_rate")
+def hit_rate(hits: Bools, relevant: Counts, k: int) -> Values:
+    """Return 1 if the list has a hit, else 0."""
+    return np.asarray(hits[:, :k].sum(axis=1) > 0, np.float64)
 
 
 def pack_hits(hits: Bools) -> Indexes:
-    """Each user's hits in one number: the first place is its lowest bit. For up to 31 places."""
+    """Return the hits of each user as one number whose lowest bit is the first position; for up to 31 positions."""
     return (hits @ (1 << np.arange(hits.shape[1]))).astype(np.int32)
 
 
-def curves(hits: Indexes, relevant: Counts, depth: int) -> dict[str, list[float]]:
-    """Means over users of `CURVES` at 1, 2, … `depth` places: exactly those of `metrics_at`, in one pass over places.
+def curves(packed_hits: Indexes, relevant: Counts, depth: int) -> dict[str, list[float]]:
+    """Return the means over users of `CURVES` at list lengths 1, 2, … `depth`, in one pass over the positions.
 
-    Args:
-        hits: as `packed` made them.
-        relevant: shape (users,), at least 1 each.
+    The values are exactly those of the metrics' own functions.
     """
-    discounts, best = _gains(depth)
-    found, gained = np.zeros(len(hits), np.int64), np.zeros(len(hits))
+    discounts, ideal_gains = _gains(depth)
+    hit_counts, gains = np.zeros(len(packed_hits), np.int64), np.zeros(len(packed_hits))
     means: dict[str, list[float]] = {name: [] for name in CURVES}
-    for place in range(depth):
-        hit, k = (hits >> place) & 1, place + 1
-        found += hit
-        gained += hit * discounts[place]
-        at_k = {"ndcg": gained / best[np.minimum(relevant, k)], "recall": found / relevant, "precision": found / k}
+    for position in range(depth):
+        hit, k = (packed_hits >> position) & 1, position + 1
+        hit_counts += hit
+        gains += hit * discounts[position]
+        at_k = {
+            "ndcg": gains / ideal_gains[np.minimum(relevant, k)],
+            "recall": hit_counts / relevant,
+            "precision": hit_counts / k,
+        }
         for name, values in at_k.items():
             means[name].append(float(np.mean(values)))
     return means
 
 
 def _gains(depth: int) -> tuple[Values, Values]:
-    """What a hit at each place counts, and the most that 0, 1, … `depth` hits can."""
+    """Return the gain of a hit at each position, and the largest gain of 0, 1, … `depth` hits."""
     discounts = 1.0 / np.log2(np.arange(2, depth + 2))
     return discounts, np.concatenate([[0.0], np.cumsum(discounts)])

@@ -1,1 +1,1 @@
-"""Training, validation and test parts."""
+"""Split interactions into training, validation and test parts."""

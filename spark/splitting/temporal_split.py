@@ -1,4 +1,4 @@
-"""Parts by time: the latest interactions of all, or the last of each user, are held back."""
+"""Parts by time: hold out the latest of all interactions, or the latest of each user."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from spark.storage.tables import Columns, write_atomically
 
 Times = NDArray[np.int64]
 PartCodes = NDArray[np.int8]
-"""A part of each row: 0 training, 1 validation, 2 test."""
+"""The part of each row: 0 training, 1 validation, 2 test."""
 
-_NEVER = np.iinfo(np.int64).min
-"""Stands for the time that a row does not have: before all others."""
+_NO_TIME = np.iinfo(np.int64).min
+"""Replaces a missing time; it sorts before all others."""
 
 
 def cut_times(
     spark: SparkSession, files: Sequence[Path], validation_fraction: float, test_fraction: float, scratch: Path
 ) -> tuple[int, int]:
-    """The times at which the validation part and the test part begin, exactly.
+    """Return the exact times at which the validation part and the test part begin.
 
-    Each file's times are sorted by a task of its own, into a flat file that is mapped here: nothing large is in memory.
+    One task per file sorts its times into a flat file, which is then mapped: memory does not grow with the data.
 
     Args:
-        files: Parquet with times, a time in at least one of them.
+        files: Parquet with times; at least one row has a time.
         validation_fraction, test_fraction: shares of the interactions that have a time.
-        scratch: a directory to be made, at a path that every worker can write; it is removed again.
+        scratch: a temporary directory to create, at a path that every worker can write.
     """
     scratch.mkdir()
 
@@ -51,54 +51,54 @@ def cut_times(
     return validation_from, test_from
 
 
-def find_cut_time(times: Sequence[Times], wanted: int) -> int:
-    """The latest time from which on there are at least `wanted`, or else the first of all; by bisection.
+def find_cut_time(sorted_times: Sequence[Times], wanted: int) -> int:
+    """Return the latest time since which there are at least `wanted` interactions, by bisection; else the first time.
 
-    All of one time come after the cut together, so there may be more.
+    Interactions with the same time stay together, so there may be more.
 
     Args:
-        times: in ascending order, several times over; not all empty.
+        sorted_times: arrays in ascending order, not all empty.
     """
-    low = min(int(some[0]) for some in times if len(some))
-    high = max(int(some[-1]) for some in times if len(some))
+    low = min(int(times[0]) for times in sorted_times if len(times))
+    high = max(int(times[-1]) for times in sorted_times if len(times))
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if count_since(times, middle) >= wanted else (low, middle - 1)
+        low, high = (middle, high) if count_since(sorted_times, middle) >= wanted else (low, middle - 1)
     return low
 
 
-def count_since(times: Sequence[Times], start: int) -> int:
-    """How many there are from a time on, in arrays in ascending order."""
-    return sum(len(some) - int(np.searchsorted(some, start)) for some in times)
+def count_since(sorted_times: Sequence[Times], start: int) -> int:
+    """Return the number of times that are not before `start`, in arrays in ascending order."""
+    return sum(len(times) - int(np.searchsorted(times, start)) for times in sorted_times)
 
 
 def split_at_times(validation_from: int, test_from: int, interactions: pa.Table) -> PartCodes:
-    """The part of each row by its time; those without one are in training."""
+    """Return the part of each row by its time; rows without a time are in training."""
     times = _times(interactions)
     return np.add(times >= validation_from, times >= test_from, dtype=np.int8)
 
 
 def leave_last_n(last_n: int, interactions: pa.Table) -> PartCodes:
-    """The part of each row: a user's last n are in the test part, the n before in the validation part.
+    """Return the part of each row: a user's last n are in the test part, the n before them in the validation part.
 
-    A user's first interaction is in training whatever n is. So who has two, with n = 1, has one in training and one in
-    the test part. Of one time, the larger track is the later. Rows without a time are in training.
+    A user's first interaction is always in training, so with n = 1 a user with two interactions has none for
+    validation. Of equal times, the larger track index is the later. Rows without a time are in training.
 
     Args:
-        interactions: sorted by user and track, all of a user.
+        interactions: all interactions of each user, sorted by user and track.
     """
     users, times = interactions[Columns.USER].to_numpy(), _times(interactions)
-    order = np.lexsort((times, users))  # stable: at one time, by track as before
+    order = np.lexsort((times, users))  # stable: equal times stay sorted by track
     starts = np.flatnonzero(np.diff(users, prepend=-1))
     sizes = np.diff(starts, append=len(users))
-    later = np.repeat(starts + sizes, sizes) - 1 - np.arange(len(users))
-    in_order = np.add(later < last_n, later < 2 * last_n, dtype=np.int8)
-    in_order[starts] = 0
-    parts = np.empty_like(in_order)
-    parts[order] = in_order
-    parts[times == _NEVER] = 0
+    newer = np.repeat(starts + sizes, sizes) - 1 - np.arange(len(users))  # newer interactions of the same user
+    sorted_parts = np.add(newer < last_n, newer < 2 * last_n, dtype=np.int8)
+    sorted_parts[starts] = 0
+    parts = np.empty_like(sorted_parts)
+    parts[order] = sorted_parts
+    parts[times == _NO_TIME] = 0
     return parts
 
 
 def _times(interactions: pa.Table) -> Times:
-    return np.asarray(interactions[Columns.TIME].fill_null(_NEVER).to_numpy(), np.int64)
+    return np.asarray(interactions[Columns.TIME].fill_null(_NO_TIME).to_numpy(), np.int64)

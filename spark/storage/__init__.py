@@ -1,1 +1,1 @@
-"""Tables and matrices that Spark's tasks read and write."""
+"""Files that stages exchange: Parquet tables, Arrow files, and the interaction matrix."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from config.metrics import METRICS, metric_info
-from models.promotion_gate import BASELINE, FALLBACK_METRIC, LOWER_IS_BETTER
+from config.metrics import CUTOFFS, METRICS, find_metric, lower_is_better
+from models.promotion_gate import BASELINE, FALLBACK_METRIC
 
 HEADLINE = FALLBACK_METRIC
 
-_LIST_LENGTH = 10
-_BEYOND = ("novelty", "diversity", "arp", "gini", "cold_tracks", "cold_users")
+_LIST_LENGTH = CUTOFFS[0]
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,19 @@ class MetricColumn:
     @property
     def meaning(self) -> str:
         """One sentence; empty for a metric that this page does not know."""
-        known = metric_info(self.name)
+        known = find_metric(self.name)
         return known.sentence if known else ""
 
     @property
     def lower_is_better(self) -> bool:
         """Whether the metric is an error."""
-        return self.name in LOWER_IS_BETTER
+        return lower_is_better(self.name)
 
     @property
     def is_beyond(self) -> bool:
         """Whether it says what lists are like, and not how good they are."""
-        return self.name.partition("@")[0] in _BEYOND
+        known = find_metric(self.name)
+        return known is not None and not known.in_main_table
 
     @property
     def is_long(self) -> bool:

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from spark.algorithms.als.training import Objective, factors, train
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.training_data import ProgressReport, TrainingData
-from spark.evaluation.ranking_metrics import find_hits, metrics_at
+from spark.evaluation.ranking_metrics import find_hits, ndcg
 from spark.lists.topk import top_k
 from spark.runtime.worker_tasks import run_tasks
-from spark.splitting.split import is_held_out
+from spark.splitting.random_split import is_held_out
 from spark.storage.interaction_matrix import (
     TRACK,
     USER,
@@ -96,4 +96,4 @@ def _ndcg(blocks: Path, width: int, users: Path, tracks: Path, file: Path) -> np
     hits, relevant = find_hits(
         lists.tracks, lists.taken, rows, table[Columns.TRACK].to_numpy(), len(listeners), _CUTOFF
     )
-    return np.array([metrics_at(hits, relevant, _CUTOFF)["ndcg"].sum(), len(watched)])
+    return np.array([ndcg(hits, relevant, _CUTOFF).sum(), len(watched)])
