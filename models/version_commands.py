@@ -16,7 +16,7 @@ from models.audit_log import AuditEntry
 from models.manifest import MANIFEST, read_manifest, verify_version
 from models.promotion_gate import FALLBACK_METRIC
 from models.registry import VersionRegistry, served_datasets
-from run_records.reader import active_runs
+from run_records.record_files import active_runs
 
 _AUDIT_LINES = 10
 _VIA = "the command line"

@@ -1,8 +1,7 @@
-"""The run record: one JSON line per event, forced to the disk as it happens, without secrets.
+"""Write a run record: one JSON line per event, forced to the disk as it happens, without secrets.
 
-A lock on the record says that the run goes on. The system releases it when the process ends, in whatever way, and no
-child of it has the lock: Python's files are not inherited. Beside the record, `<run id>.now` says how far the stage is
-that is being made.
+The process holds a lock on the record while the run is active. The system releases it when the process ends; child
+processes do not inherit it. Beside the record, `<run id>.now` holds the progress of the current stage.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from typing import Any, Literal
 from common.durable import append_line, utc_now, write_atomically
 from common.errors import UserError
 from common.redaction import redact_values
-from run_records.reader import PROGRESS_SUFFIX, is_running
+from run_records.record_files import PROGRESS_SUFFIX, is_running
 from run_records.stage_state import StageProgress
 
 Status = Literal["done", "failed", "skipped"]
 
-_EVERY_S = 1.0
-"""How far a stage is, is written at most so often."""
+_MIN_INTERVAL_S = 1.0
+"""Minimum seconds between two writes of the progress."""
 
 
 @dataclass
@@ -36,6 +35,7 @@ class StageRecord:
     run: str
     stage: str
     model: str | None
+    """The candidate; None if the stage is not about one."""
     fingerprint: str
     status: Status
     started: str
@@ -44,65 +44,71 @@ class StageRecord:
     rows_out: int | None = None
     error: str | None = None
     requires: tuple[str, ...] = ()
-    """The labels of the stages before it."""
+    """The labels of the stages it requires."""
 
 
 class RunRecorder:
     """Writes `data/runs/<dataset>/<run id>.jsonl`."""
 
     def __init__(
-        self, path: Path, run: str, dataset: str, lost: Callable[[OSError], None] = lambda error: None, **facts: Any
+        self, path: Path, run: str, dataset: str, on_lost: Callable[[OSError], None] = lambda error: None, **facts: Any
     ) -> None:
-        """Opens the record with its first line; `facts` are what else it says.
+        """Open the record and write its first line.
 
         Args:
-            lost: is told, once, that a later line could not be written. The run goes on: what it makes is worth more
-                than what is said of it.
+            on_lost: called once if a later line cannot be written. The run continues: its results matter more than
+                its record.
+            facts: further keys of the first line.
 
         Raises:
-            UserError: there is a record of that run already.
+            UserError: a record of this run exists.
+            OSError: the first line cannot be written.
         """
-        self._path, self._run, self._since = path, run, time.monotonic()
-        self._now, self._next = path.with_suffix(PROGRESS_SUFFIX), 0.0
+        self._path, self._run, self._start = path, run, time.monotonic()
+        self._progress_file, self._next_progress = path.with_suffix(PROGRESS_SUFFIX), 0.0
         try:
             self._lock = path.open("x")
         except FileExistsError:
-            told = f"Run {run} of {dataset} is recorded already: leave --run-id out, or name another."
-            raise UserError(told) from None
+            message = f"Run {run} of {dataset} is already recorded: leave --run-id out, or give another id."
+            raise UserError(message) from None
         weakref.finalize(self, self._lock.close)
-        self._lost, self._is_open, self._is_lost = lost, False, False
-        fcntl.flock(self._lock, fcntl.LOCK_EX)  # waits at most for somebody who looks whether it is locked
-        _sweep(path.parent)
+        self._on_lost, self._is_open, self._is_lost = on_lost, False, False
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # waits at most for a process that checks the lock
+        _remove_stale_progress(path.parent)
         self._append("run_started", at=utc_now(), dataset=dataset, **facts)
         self._is_open = True
 
-    def began(self, line: StageRecord) -> None:
-        """A stage has begun. Not forced to the disk, which would cost a run of many short stages some time."""
-        event = {"event": "stage_started", "run": self._run, "stage": line.stage, "model": line.model}
-        self._write(event | {"at": line.started}, forced=False)
+    def start_stage(self, record: StageRecord) -> None:
+        """Record that a stage has started. Not forced to the disk, which would slow down many short stages."""
+        event = {"event": "stage_started", "run": self._run, "stage": record.stage, "model": record.model}
+        self._write(event | {"at": record.started}, forced=False)
 
-    def doing(self, label: str, state: StageProgress) -> None:
-        """Says how far a stage is, unless that was done a moment ago."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _EVERY_S
+    def write_progress(self, label: str, state: StageProgress) -> None:
+        """Write the progress of the current stage, unless the last write was less than a second ago."""
+        if time.monotonic() >= self._next_progress:
+            self._next_progress = time.monotonic() + _MIN_INTERVAL_S
             share = None if state.share is None else round(state.share, 3)
-            told = {"stage": label, "progress": share, "doing": state.words or None}
+            progress = {"stage": label, "progress": share, "doing": state.words or None}
             with suppress(OSError):
-                write_atomically(self._now, json.dumps(redact_values(told)) + "\n", forced=False)
+                write_atomically(self._progress_file, json.dumps(redact_values(progress)) + "\n", forced=False)
 
-    def stage(self, line: StageRecord) -> None:
-        """A stage has ended."""
-        self._now.unlink(missing_ok=True)
-        self._write({"event": "stage", **asdict(line)})
+    def end_stage(self, record: StageRecord) -> None:
+        """Record how a stage has ended."""
+        self._progress_file.unlink(missing_ok=True)
+        self._write({"event": "stage", **asdict(record)})
 
-    def finished(
+    def finish(
         self, status: Literal["done", "failed", "nothing_to_do"], version: str | None, **facts: str | None
     ) -> float:
-        """The run has ended; returns the seconds it took. `facts` are what else is known of it."""
-        duration = time.monotonic() - self._since
-        told = {name: fact for name, fact in facts.items() if fact is not None}
+        """Write the last line and release the lock; return the duration of the run in seconds.
+
+        Args:
+            facts: further keys of the line; those that are None are left out.
+        """
+        duration = time.monotonic() - self._start
+        known = {name: fact for name, fact in facts.items() if fact is not None}
         self._append(
-            "run_finished", at=utc_now(), status=status, duration_s=round(duration, 3), version=version, **told
+            "run_finished", at=utc_now(), status=status, duration_s=round(duration, 3), version=version, **known
         )
         self._lock.close()
         return duration
@@ -118,11 +124,11 @@ class RunRecorder:
                 raise
             if not self._is_lost:
                 self._is_lost = True
-                self._lost(error)
+                self._on_lost(error)
 
 
-def _sweep(directory: Path) -> None:
-    """Removes what runs that were killed have left beside their records."""
-    for left in directory.glob(f"*{PROGRESS_SUFFIX}*"):
-        if not is_running(left.with_name(left.name.partition(PROGRESS_SUFFIX)[0] + ".jsonl")):
-            left.unlink(missing_ok=True)
+def _remove_stale_progress(directory: Path) -> None:
+    """Remove the progress files of runs that were killed."""
+    for file in directory.glob(f"*{PROGRESS_SUFFIX}*"):
+        if not is_running(file.with_name(file.name.partition(PROGRESS_SUFFIX)[0] + ".jsonl")):
+            file.unlink(missing_ok=True)

@@ -72,11 +72,11 @@ def _pictures(chromium: Browser, home: str, paths: Paths, dataset: str) -> list[
 
         user = max(answer("users", 100), key=lambda user: user["heard"])
         tracks = answer("tracks", 6)
-    run = max(last_runs(paths.runs(dataset)), key=lambda run: run.stages["done"])
+    run = max(last_runs(paths.runs(dataset)), key=lambda run: run.status_counts["done"])
     picked = "&".join(f"t={track['track_id']}" for track in tracks[::2])
     return [
         Picture("overview", "/"),
-        Picture("run", f"/runs/{run.run}", scale=0.9, begins=(".run-graph g:has-text('Split')", "#graph")),
+        Picture("run", f"/runs/{run.id}", scale=0.9, begins=(".run-graph g:has-text('Split')", "#graph")),
         Picture("leaderboard", "/leaderboard", is_dark=True),
         Picture("models", "/models"),
         Picture("user", f"/users/{user['user_id']}"),

@@ -89,7 +89,7 @@ def test_a_run_may_be_given_its_id_but_not_twice(tmp_path: Path) -> None:
     first, second = (subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False) for _ in "12")
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.startswith(f"Run {run_id} of synthetic: 1 stage to do.\n")
-    assert find_run(roots.data / "runs").run == run_id
+    assert find_run(roots.data / "runs").id == run_id
     assert second.returncode == SCHEDULING_ERROR
     assert second.stderr == (
         f"Error: Run {run_id} of synthetic is recorded already: leave --run-id out, or name another.\n"
@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, 
         process.wait()
     killed = find_run(roots.data / "runs")
     assert (going_on.status, killed.status) == ("running", "unfinished")
-    assert going_on.stages["running"] == killed.stages["unfinished"] == 1
+    assert going_on.status_counts["running"] == killed.status_counts["unfinished"] == 1
     assert not (roots.models / "synthetic" / "current").exists()
     before = {path: path.stat().st_ino for path in work.glob("*/*/" + SUCCESS)}
     ran = roots.run()

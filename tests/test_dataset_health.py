@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from run_records.reader import RecordedRun
+from run_records.recorded_run import RecordedRun
 from webapp.serving.dataset_health import STALE_DAYS, dataset_health
 from webapp.serving.version_cache import ServedVersion
 
@@ -59,7 +59,7 @@ def test_a_run_that_did_not_end_well_is_to_be_looked_at(status: str) -> None:
 def test_a_newer_version_that_is_not_served_is_to_be_looked_at() -> None:
     assert GATE in said(published(), ended("done", "v2"), newest="v2")[1]
     assert GATE not in said(published(), ended("done", "v2"), newest="v2", pinned=True)[1]
-    refused = replace(ended("done", "v2"), not_promoted="it has 20 users.")
+    refused = replace(ended("done", "v2"), refusal="it has 20 users.")
     assert said(published(), refused, newest="v2")[1].endswith("and is not served: it has 20 users.")
     assert GATE in said(published(), refused, newest="v3")[1]
 

@@ -9,8 +9,11 @@ from xml.etree import ElementTree
 
 from support.pipeline import Ran, Roots
 
-from run_records.graph_drawing import STYLE, critical_path, draw_graph
-from run_records.reader import RecordedRun, RecordedStage, find_run
+from run_records.critical_path import critical_path
+from run_records.graph_drawing import draw_graph
+from run_records.graph_style import STYLE
+from run_records.reader import find_run
+from run_records.recorded_run import RecordedRun, RecordedStage
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -52,8 +55,8 @@ def points(svg: str) -> list[list[tuple[float, float]]]:
 def test_stages_stand_behind_those_they_require_and_apart(finished: tuple[Roots, Ran]) -> None:
     run = find_run(finished[0].data / "runs")
     placed = boxes(draw_graph(run))
-    assert len(placed) == len(run.steps) == 25
-    for step in run.steps:
+    assert len(placed) == len(run.stages) == 25
+    for step in run.stages:
         for name in step.requires:
             assert placed[name][2] < placed[step.label][0]
     for one, other in itertools.combinations(placed.values(), 2):
@@ -64,7 +67,7 @@ def test_arrows_cross_no_box(finished: tuple[Roots, Ran]) -> None:
     run = find_run(finished[0].data / "runs")
     svg = draw_graph(run)
     arrows = points(svg)
-    assert len(arrows) == sum(len(step.requires) for step in run.steps)
+    assert len(arrows) == sum(len(step.requires) for step in run.stages)
     for left, top, right, bottom in boxes(svg).values():
         inside = [(x, y) for way in arrows for x, y in way if left < x < right and top < y < bottom]
         assert inside == []
@@ -136,10 +139,10 @@ class TestCriticalPath:
         )
 
     def test_of_a_run_of_the_pipeline_goes_all_the_way(self, finished: tuple[Roots, Ran]) -> None:
-        run = find_run(finished[0].data / "runs", wanted=finished[1].record[0]["run"])
+        run = find_run(finished[0].data / "runs", id_prefix=finished[1].record[0]["run"])
         path = critical_path(run)
         assert (path[0], path[-1]) == ("Generate", "Promote")
-        requires = {step.label: step.requires for step in run.steps}
+        requires = {step.label: step.requires for step in run.stages}
         assert all(before in requires[after] for before, after in itertools.pairwise(path))
 
     def test_is_drawn_and_said(self) -> None:
@@ -165,7 +168,7 @@ class TestInAPage:
         assert 'class="run-graph"' in draw_graph(run_of())
 
     def test_two_runs_share_no_id(self) -> None:
-        one, other = (draw_graph(replace(run_of(*TestCriticalPath.STEPS), run=name)) for name in ('r "1"', "r2"))
+        one, other = (draw_graph(replace(run_of(*TestCriticalPath.STEPS), id=name)) for name in ('r "1"', "r2"))
         ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (one, other)]
         assert len(ids[0]) == len(ids[1]) == 3
         assert not ids[0] & ids[1]

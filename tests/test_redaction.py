@@ -70,10 +70,10 @@ def test_of_what_json_can_hold_every_text_is_redacted() -> None:
 def test_a_run_record_holds_none(tmp_path: Path) -> None:
     record = RunRecorder(tmp_path / "r.jsonl", "r", "d", settings={"paths": {"data_root": f"/{SECRET}"}})
     line = StageRecord("r", "Split", None, "f", "failed", "now", error=f"{SECRET} is wrong.")
-    record.doing("Split", StageProgress(note=f"reads {SECRET}"))
+    record.write_progress("Split", StageProgress(note=f"reads {SECRET}"))
     assert json.loads((tmp_path / "r.now").read_text())["doing"] == "reads ***"
-    record.stage(line)
-    record.finished("failed", None)
+    record.end_stage(line)
+    record.finish("failed", None)
     first, stage, _ = (json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines())
     assert first["settings"] == {"paths": {"data_root": "/***"}}
     assert stage["error"] == "*** is wrong."
@@ -81,8 +81,8 @@ def test_a_run_record_holds_none(tmp_path: Path) -> None:
 
 def test_the_terminal_shows_none(capfd: pytest.CaptureFixture[str]) -> None:
     console = Console()
-    console.say(f"in /{SECRET}")
-    console.fail(f"{SECRET} is wrong.")
+    console.info(f"in /{SECRET}")
+    console.error(f"{SECRET} is wrong.")
     said = capfd.readouterr()
     assert (said.out, said.err) == ("in /***\n", "Error: *** is wrong.\n")
 

@@ -17,7 +17,8 @@ from support.pipeline import Ran, Roots
 from common.errors import UserError
 from common.formatting import format_duration
 from config.paths import PROJECT
-from run_records.reader import find_run, is_running, last_runs, read_run, run_directories
+from run_records.reader import find_run, last_runs, read_run, run_directories
+from run_records.record_files import is_running
 from run_records.stage_state import StageProgress
 from run_records.writer import RunRecorder, StageRecord
 from workflow.__main__ import main
@@ -67,33 +68,33 @@ def root(tmp_path: Path) -> Path:
 class TestReading:
     def test_a_stage_is_done_failed_skipped_or_not_run(self, root: Path) -> None:
         run = read_run(root / "tiny" / "20260102-ab.jsonl")
-        assert [(step.label, step.status) for step in run.steps] == [
+        assert [(step.label, step.status) for step in run.stages] == [
             ("Ingest", "skipped"), ("Split", "done"), ("Train als", "failed"),
         ]  # fmt: skip
-        assert run.steps[2].requires == ("Ingest", "Split")
+        assert run.stages[2].requires == ("Ingest", "Split")
         assert run.error == "Train of als: It is broken."
-        assert (run.settings["als"]["rank"], run.changed) == (64, {"als": ["rank"]})
+        assert (run.settings["als"]["rank"], run.changed_settings) == (64, {"als": ["rank"]})
 
     def test_a_line_that_was_cut_off_is_as_good_as_not_written(self, root: Path) -> None:
         run = read_run(root / "other" / "20260103-ac.jsonl")
         assert run.status == "unfinished"
-        assert [step.status for step in run.steps] == ["skipped", "not run", "not run"]
+        assert [step.status for step in run.stages] == ["skipped", "not run", "not run"]
 
     def test_records_from_before_there_was_a_plan_can_be_read(self, tmp_path: Path) -> None:
         run = read_run(write(tmp_path, "r", begun("2026"), ended("Split", "done"), ended("Split", "failed")))
-        assert [(step.label, step.status) for step in run.steps] == [("Split", "failed")]
-        assert (run.settings, run.changed) == ({}, {})
+        assert [(step.label, step.status) for step in run.stages] == [("Split", "failed")]
+        assert (run.settings, run.changed_settings) == ({}, {})
 
     def test_the_newest_come_first(self, root: Path) -> None:
-        assert [run.run for run in last_runs(root / "tiny")] == ["20260102-ab", "20260101-aa"]
+        assert [run.id for run in last_runs(root / "tiny")] == ["20260102-ab", "20260101-aa"]
 
     def test_a_run_of_the_pipeline_says_all_of_it(self, finished: tuple[Roots, Ran]) -> None:
         run = find_run(finished[0].data / "runs", "synthetic", finished[1].record[0]["run"])
-        assert run.stages == {"done": 25}
-        assert all(step.requires for step in run.steps[1:])
+        assert run.status_counts == {"done": 25}
+        assert all(step.requires for step in run.stages[1:])
         assert run.settings["synthetic"]["num_users"] == 60
-        assert run.changed["als"] == ["rank", "max_iter"]
-        assert "split" not in run.changed
+        assert run.changed_settings["als"] == ["rank", "max_iter"]
+        assert "split" not in run.changed_settings
         closing = [line for line in finished[1].record if line["event"] == "stage"]
         assert {line["stage"]: line["requires"] for line in closing}["Split"] == ["Ingest"]
 
@@ -110,45 +111,45 @@ class TestARunThatGoesOn:
     def record(self, file: Path) -> RunRecorder:
         """A run that makes Split, when Ingest is up to date."""
         record = RunRecorder(file, "r", "tiny", stages=PLAN)
-        record.began(StageRecord("r", "Split", None, "f", "done", "2026-01-02T03:04:06Z"))
+        record.start_stage(StageRecord("r", "Split", None, "f", "done", "2026-01-02T03:04:06Z"))
         return record
 
     def test_says_what_it_makes_and_how_far_it_is(self, file: Path, record: RunRecorder) -> None:
         run = read_run(file)
-        assert (run.status, [step.status for step in run.steps]) == ("running", ["skipped", "running", "not run"])
-        split = run.steps[1]
+        assert (run.status, [step.status for step in run.stages]) == ("running", ["skipped", "running", "not run"])
+        split = run.stages[1]
         assert (split.started, split.duration_s) == ("2026-01-02T03:04:06Z", None)
         assert (split.progress, split.doing) == (None, None)
-        record.doing("Split", StageProgress(3, 8, "deals"))
-        record.doing("Split", StageProgress(8, 8, "deals"))  # too soon after the other
-        split = read_run(file).steps[1]
+        record.write_progress("Split", StageProgress(3, 8, "deals"))
+        record.write_progress("Split", StageProgress(8, 8, "deals"))  # too soon after the other
+        split = read_run(file).stages[1]
         assert (split.progress, split.doing) == (0.375, "deals, 3/8 Spark tasks")
 
     def test_what_was_said_of_a_stage_is_not_taken_for_the_next_one_s(self, file: Path, record: RunRecorder) -> None:
-        record.doing("Ingest", StageProgress(3, 8))
-        assert read_run(file).steps[1].progress is None
+        record.write_progress("Ingest", StageProgress(3, 8))
+        assert read_run(file).stages[1].progress is None
 
     def test_ends_when_it_says_so_and_leaves_nothing_beside_its_record(self, file: Path, record: RunRecorder) -> None:
-        record.doing("Split", StageProgress(3, 8))
-        record.stage(StageRecord("r", "Split", None, "f", "done", "2026", 1.5))
-        assert [step.status for step in read_run(file).steps] == ["skipped", "done", "not run"]
-        record.finished("done", None)
+        record.write_progress("Split", StageProgress(3, 8))
+        record.end_stage(StageRecord("r", "Split", None, "f", "done", "2026", 1.5))
+        assert [step.status for step in read_run(file).stages] == ["skipped", "done", "not run"]
+        record.finish("done", None)
         assert read_run(file).status == "done"
         assert list(file.parent.iterdir()) == [file]
 
     def test_a_stage_that_is_tried_again_runs_again(self, file: Path, record: RunRecorder) -> None:
         line = StageRecord("r", "Split", None, "f", "failed", "2026")
-        record.stage(line)
-        record.began(line)
-        assert read_run(file).steps[1].status == "running"
+        record.end_stage(line)
+        record.start_stage(line)
+        assert read_run(file).stages[1].status == "running"
 
     def test_is_unfinished_when_its_process_has_gone_though_a_child_is_left(self, tmp_path: Path) -> None:
         script = (
             "import os, pathlib, signal, subprocess, sys, run_records.writer as log\n"
             "import run_records.stage_state as progress\n"
             "record = log.RunRecorder(pathlib.Path(sys.argv[1]), 'r', 'tiny')\n"
-            "record.began(log.StageRecord('r', 'Split', None, 'f', 'done', '2026'))\n"
-            "record.doing('Split', progress.StageProgress(1, 2))\n"
+            "record.start_stage(log.StageRecord('r', 'Split', None, 'f', 'done', '2026'))\n"
+            "record.write_progress('Split', progress.StageProgress(1, 2))\n"
             "quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
             "child = subprocess.Popen(['sleep', '60'], close_fds=False, **quiet)\n"
             "print(child.pid, flush=True)\n"
@@ -160,15 +161,15 @@ class TestARunThatGoesOn:
         )
         os.kill(int(killed.stdout), signal.SIGTERM)  # raises unless it was still there
         run = read_run(file)
-        assert (run.status, run.steps[0].status, run.steps[0].progress) == ("unfinished", "unfinished", None)
+        assert (run.status, run.stages[0].status, run.stages[0].progress) == ("unfinished", "unfinished", None)
         assert file.with_suffix(".now").exists()
         RunRecorder(tmp_path / "next.jsonl", "next", "tiny")
         assert not file.with_suffix(".now").exists()
 
     def test_the_next_run_leaves_alone_what_it_says(self, file: Path, record: RunRecorder) -> None:
-        record.doing("Split", StageProgress(3, 8))
-        RunRecorder(file.with_name("next.jsonl"), "next", "tiny").finished("done", None)
-        assert read_run(file).steps[1].progress == 0.375
+        record.write_progress("Split", StageProgress(3, 8))
+        RunRecorder(file.with_name("next.jsonl"), "next", "tiny").finish("done", None)
+        assert read_run(file).stages[1].progress == 0.375
 
     def test_two_who_look_at_once_do_not_see_each_other(self, root: Path) -> None:
         record = root / "tiny" / "20260101-aa.jsonl"
@@ -178,7 +179,7 @@ class TestARunThatGoesOn:
         assert not is_running(root / "tiny" / "none.jsonl")
 
     def test_is_shown(self, file: Path, record: RunRecorder, capsys: pytest.CaptureFixture[str]) -> None:
-        record.doing("Split", StageProgress(3, 8, "deals"))
+        record.write_progress("Split", StageProgress(3, 8, "deals"))
         asked = ["--data", str(file.parents[2]), "--dataset", "tiny"]
         assert main(["runs", *asked]) == 0
         assert capsys.readouterr().out.endswith("running (Split)\n")
@@ -190,20 +191,20 @@ class TestARunThatGoesOn:
 
 class TestFinding:
     def test_by_what_its_id_begins_with(self, root: Path) -> None:
-        assert find_run(root, None, "20260103").run == "20260103-ac"
-        assert find_run(root, "tiny").run == "20260102-ab"
-        assert find_run(root).run == "20260103-ac"
+        assert find_run(root, None, "20260103").id == "20260103-ac"
+        assert find_run(root, "tiny").id == "20260102-ab"
+        assert find_run(root).id == "20260103-ac"
 
     def test_a_whole_id_is_enough_though_another_begins_so(self, root: Path) -> None:
         write(root, "20260102-abc", begun("2026"))
-        assert find_run(root, None, "20260102-ab").run == "20260102-ab"
+        assert find_run(root, None, "20260102-ab").id == "20260102-ab"
 
     @pytest.mark.parametrize(
         ("dataset", "wanted", "sentence"),
         [
-            (None, "2027", "No run's id begins with '2027'"),
-            (None, "2026", r"3 runs' ids begin with '2026' \(20260103-ac, 20260101-aa, 20260102-ab\)"),
-            (None, "../tiny/20260101-aa", "No run's id begins with"),
+            (None, "2027", "No run has an id that starts with '2027'"),
+            (None, "2026", r"3 runs have an id that starts with '2026' \(20260103-ac, 20260101-aa, 20260102-ab\)"),
+            (None, "../tiny/20260101-aa", "No run has an id that starts with"),
             ("tniy", "", r"No run of 'tniy' .* \(did you mean 'tiny'\?\); there are runs of other, tiny"),
             ("..", "", r"No run of '\.\.'"),
         ],
@@ -214,7 +215,7 @@ class TestFinding:
 
     def test_where_nothing_ran(self, tmp_path: Path) -> None:
         assert run_directories(tmp_path / "nowhere") == []
-        with pytest.raises(UserError, match=r"No run is recorded in .*: make pipeline makes one"):
+        with pytest.raises(UserError, match=r"No run is recorded in .*: start one with make pipeline"):
             find_run(tmp_path / "nowhere")
 
 
@@ -235,7 +236,7 @@ class TestCommands:
         shown = capsys.readouterr().out
         assert "Split      1 min 15 s    1,200     1,100\n" in shown
         assert "Ingest              –        –         –  up to date\n" in shown
-        assert "Settings other than the defaults:\n  [als] rank = 64\n" in shown
+        assert "Changed settings:\n  [als] rank = 64\n" in shown
         assert "alpha" not in shown
         assert "\nError: Train als: It is broken.\n" in shown
         assert shown.endswith(f"{root}/tiny/20260102-ab.log\n")
@@ -249,7 +250,7 @@ class TestCommands:
     @pytest.mark.parametrize("verb", ["run", "graph"])
     def test_an_unknown_id_is_one_sentence(self, verb: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([verb, "--data", str(root.parent), "--", "-x"]) == 2
-        assert capsys.readouterr().err == "Error: No run's id begins with '-x': make runs lists them.\n"
+        assert capsys.readouterr().err == "Error: No run has an id that starts with '-x': list them with make runs.\n"
 
     def test_make_takes_an_id_and_a_dataset(self, root: Path) -> None:
         def make(*words: str) -> subprocess.CompletedProcess[str]:
@@ -264,7 +265,7 @@ class TestCommands:
         assert make("run", "ID=20260101").stdout.startswith("Run 20260101-aa of tiny")
         refused = make("run", "ID='; x")
         assert refused.returncode == 2
-        assert refused.stderr.startswith("Error: No run's id begins with")
+        assert refused.stderr.startswith("Error: No run has an id that starts with")
 
     def test_no_spark_is_loaded(self) -> None:
         script = "import sys, workflow.__main__; print({'pyspark', 'pandas', 'numpy', 'sqlalchemy'} & set(sys.modules))"

@@ -15,7 +15,7 @@ from config.dataset import find_files, load_dataset
 from config.paths import Paths
 from config.settings import resolve
 from models.promotion_gate import ChampionComparison
-from run_records.reader import new_run_id
+from run_records.record_files import new_run_id
 from workflow.console import Console
 from workflow.planning import PlannedStage
 from workflow.raw_file_digests import RawFileDigests

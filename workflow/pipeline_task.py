@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import luigi
 
 from common.redaction import redact
-from run_records.reader import new_run_id
+from run_records.record_files import new_run_id
 from workflow import failure_mail, run
 from workflow.context import RunRequest
 

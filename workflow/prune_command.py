@@ -10,7 +10,7 @@ from common.formatting import count_noun, format_bytes
 from config.paths import Paths
 from config.settings import resolve
 from models.registry import VersionRegistry
-from run_records.reader import active_runs
+from run_records.record_files import active_runs
 from workflow import retention
 
 

@@ -68,9 +68,9 @@ class RunRecording:
     def nothing_to_do(self) -> None:
         """Record a run whose results all exist."""
         for stage in self._plan.stages:
-            self._recorder.stage(self._record(stage, "skipped"))
+            self._recorder.end_stage(self._record(stage, "skipped"))
         version = self._plan.published_version()
-        self._recorder.finished("nothing_to_do", version)
+        self._recorder.finish("nothing_to_do", version)
         self.is_closed = True
         self._context.console.info(nothing_to_do(self._context.dataset.name, version))
 
@@ -81,11 +81,11 @@ class RunRecording:
         reporter = StatusReporter(cast("Task", stage), stage.label, _describe_inputs(stage))
         self._set_log_prefix(stage.label)
         try:
-            self._recorder.began(record)
+            self._recorder.start_stage(record)
             with self._context.console.bar(stage.label, self._plan.done, self._plan.total) as watchers:
                 if self._context.uses_luigid:
                     watchers.append(reporter.show)
-                watchers.append(partial(self._recorder.doing, stage.label))
+                watchers.append(partial(self._recorder.write_progress, stage.label))
                 with self._context.progress.shown_to(watchers):
                     yield record
         except BaseException as error:
@@ -95,7 +95,7 @@ class RunRecording:
             raise
         finally:
             record.duration_s = round(time.monotonic() - started, 3)
-            self._recorder.stage(record)
+            self._recorder.end_stage(record)
             self._print(stage, record)
             if self._context.uses_luigid:
                 reporter.end(_describe_result(record), None if record.status == "failed" else 100)
@@ -132,7 +132,7 @@ class RunRecording:
     def _close(self) -> None:
         context, version = self._context, self._plan.published_version()
         comparison = context.comparison.sentences if context.comparison else None
-        duration = self._recorder.finished(
+        duration = self._recorder.finish(
             "failed" if self._failed else "done", version, compared=comparison, not_promoted=context.refusal
         )
         self.is_closed = True

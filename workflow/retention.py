@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common.durable import STAGING, directory_size, remove_if_unlocked
 from config.paths import SUCCESS, Paths
-from run_records.reader import active_runs
+from run_records.record_files import active_runs
 
 _DAY_S, _GB = 86_400, 10**9
 _MIN_AGE_DAYS = 1.0

@@ -28,6 +28,6 @@ def draw(options: argparse.Namespace) -> str:
     from run_records.graph_drawing import draw_graph
 
     run = find_run(options.data / "runs", options.dataset, options.id)
-    file: Path = options.data / "runs" / run.dataset / f"{run.run}.svg"
+    file: Path = options.data / "runs" / run.dataset / f"{run.id}.svg"
     write_atomically(file, draw_graph(run))
     return str(file)

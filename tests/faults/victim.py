@@ -133,7 +133,7 @@ def main() -> None:
 
         return made
 
-    writer._EVERY_S = 0.0  # so that it hangs on no clock which steps there are
+    writer._MIN_INTERVAL_S = 0.0  # so that it hangs on no clock which steps there are
     os.fsync, durable._exchanged, recording.RunRecording._set_log_prefix = forced, exchanged, begun  # type: ignore[method-assign]
     for kind in vars(tasks).values():
         if isinstance(kind, type) and issubclass(kind, stage.Stage) and "make" in vars(kind):

@@ -16,7 +16,7 @@ from common.redaction import redact
 from models.serving_records import ScoredTrack as StoredLine
 from models.serving_records import StoredTrack as StoredTrack
 from models.serving_records import StoredUser as StoredUser
-from run_records import reader
+from run_records.recorded_run import RecordedRun
 from webapp.serving import track_fragments
 from webapp.serving.version_comparison import VersionFacts as StoredVersion
 
@@ -307,10 +307,10 @@ def version(stored: StoredVersion, *, served: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(stored: reader.RecordedRun) -> dict[str, Any]:
+def run(stored: RecordedRun) -> dict[str, Any]:
     """See Run."""
     return {
-        "run": stored.run, "status": stored.status, "started": stored.started, "duration_s": stored.duration_s,
-        "version": stored.version, "stages": dict(stored.stages),
+        "run": stored.id, "status": stored.status, "started": stored.started, "duration_s": stored.duration_s,
+        "version": stored.version, "stages": dict(stored.status_counts),
         "error": None if stored.error is None else redact(stored.error),
     }  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from run_records.reader import RecordedRun
+from run_records.recorded_run import RecordedRun
 from webapp.serving.version_cache import ServedVersion
 
 STALE_DAYS = 7
@@ -47,7 +47,7 @@ def dataset_health(here: ServedVersion, last: RecordedRun | None, *, pinned: boo
     if pinned:
         watch.append("A rollback pinned this version: runs publish, and none is promoted until somebody promotes one.")
     elif newest != here.version and not here.instead_of and (last is None or last.version != here.version):
-        why = last.not_promoted if last is not None and last.version == newest else None
+        why = last.refusal if last is not None and last.version == newest else None
         why = why or "it did not pass the gate, or was rolled back."
         watch.append(f"A newer version was published and is not served: {why}")
     if (age := _days_since(here.manifest.get("ingested_at") or here.manifest["created_at"])) >= STALE_DAYS:

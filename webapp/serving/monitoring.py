@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from common.errors import StoreError
 from config.paths import Paths
 from run_records import reader
+from run_records.recorded_run import RUNNING
 from webapp.serving.request_context import version_cache
 from webapp.serving.version_cache import ServedVersion, VersionCache
 
@@ -132,7 +133,7 @@ class _Datasets(Collector):
     def _of_runs(self, dataset: str) -> dict[str, float]:
         """What the records say; one that goes on has not ended well or badly."""
         directory = self._paths.runs(dataset)
-        last = next((run for run in reader.last_runs(directory, _LOOKED_AT) if run.status != reader.RUNNING), None)
+        last = next((run for run in reader.last_runs(directory, _LOOKED_AT) if run.status != RUNNING), None)
         good = last if last is None or last.succeeded else reader.last_success(directory)
         figures: dict[str, float] = {}
         if last is not None:

@@ -14,7 +14,8 @@ from common.errors import UserError, did_you_mean
 from common.full_disk import os_error_message
 from config.paths import PROJECT, Paths
 from run_records import reader
-from run_records.reader import new_run_id
+from run_records.record_files import is_running, new_run_id
+from run_records.recorded_run import RecordedRun
 from webapp.security.secret_files import TOKEN_VARIABLE
 from webapp.serving.version_comparison import flat
 
@@ -53,10 +54,10 @@ def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def busy(paths: Paths) -> reader.RecordedRun | None:
+def busy(paths: Paths) -> RecordedRun | None:
     """A run that goes on, of whatever dataset, wherever it was started."""
     records = paths.runs("").glob("*/*.jsonl")
-    return next((reader.read_run(record) for record in records if reader.is_running(record)), None)
+    return next((reader.read_run(record) for record in records if is_running(record)), None)
 
 
 def launch(
@@ -75,7 +76,7 @@ def launch(
     if as_of:
         parse_date(as_of, "As of")
     if other := busy(paths):
-        raise UserError(f"Run {other.run} of {other.dataset} goes on: wait for its end.")
+        raise UserError(f"Run {other.id} of {other.dataset} goes on: wait for its end.")
     run_id, directory = new_run_id(), paths.runs(dataset)
     try:
         directory.mkdir(parents=True, exist_ok=True)

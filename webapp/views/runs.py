@@ -10,8 +10,10 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from common.redaction import redact
-from run_records import graph_drawing
 from run_records import reader as records
+from run_records.critical_path import critical_path
+from run_records.graph_drawing import draw_graph
+from run_records.graph_style import STYLE
 from webapp.serving.query_args import get_int
 from webapp.serving.request_context import datasets, for_the_header, of_runs, paths
 from webapp.serving.version_comparison import differing, flat
@@ -52,17 +54,15 @@ def run(run_id: str) -> ResponseReturnValue:
     earlier = [file for file in record.parent.glob("*.jsonl") if file.stem < run_id]  # an id begins with its time
     before = records.read_run(max(earlier)) if earlier else None
     settings = flat(this.settings)
-    names = [f"[{section}] {key}" for section, keys in this.changed.items() for key in keys]
+    names = [f"[{section}] {key}" for section, keys in this.changed_settings.items() for key in keys]
     return render_template(
         "run.html",
         run=this,
         before=before,
         differences=differing(flat(before.settings), settings) if before and before.settings and settings else [],
         changed=[(name, settings[name]) for name in names if name in settings],
-        critical=graph_drawing.critical_path(this),
-        picture=Markup(graph_drawing.draw_graph(this, styled=False))
-        if this.steps
-        else None,  # draw() escapes what it writes
+        critical=critical_path(this),
+        picture=Markup(draw_graph(this, styled=False)) if this.stages else None,  # draw() escapes what it writes
         tail=_tail(record.with_suffix(".log")),
         luigid=_luigid(),
     )
@@ -70,7 +70,7 @@ def run(run_id: str) -> ResponseReturnValue:
 
 def graph_style() -> ResponseReturnValue:
     """How the picture of a run looks."""
-    return Response(graph_drawing.STYLE, mimetype="text/css", headers={"Cache-Control": "max-age=3600"})
+    return Response(STYLE, mimetype="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
 def _tail(log: Path) -> str:
