@@ -1,4 +1,4 @@
-"""Trained models on disk: publishing, promoting, and answering from a published version without a JVM.
+"""Published versions: writing, registering, promoting and reading them, without a JVM.
 
-The versions themselves lie beside this code, in `models/<dataset>/<version>/`, ignored by git.
+The versions themselves are beside this code, in `models/<dataset>/<version>/`, ignored by git.
 """

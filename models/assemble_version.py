@@ -1,4 +1,4 @@
-"""Assembles a version: everything that is served, in one directory that never changes again."""
+"""Assembles a version: the directory of everything that is served."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TRACKS = pa.schema(
 
 @dataclass(frozen=True)
 class VersionInputs:
-    """What a version is assembled from: directories of Parquet, and a saved model."""
+    """The stage outputs that a version is assembled from: directories of Parquet files, and a saved model."""
 
     users: Path
     tracks: Path
@@ -50,22 +50,22 @@ class VersionInputs:
     recommendations: Path
     similar: Path
     tiers: Path
-    """Parquet: what each user's list stands on, by index."""
+    """Parquet file: the tier of each user's list, in the order of the users' indexes."""
     evaluation: Path
-    """Parquet: what of the champion's evaluation a later version can be compared by."""
+    """Parquet file: the champion's metrics per user, for comparisons with later versions."""
 
 
 def assemble_version(
     into: Path, root: Path, parts: VersionInputs, documents: dict[str, Any], facts: dict[str, Any]
 ) -> dict[str, int]:
-    """Fills the empty directory `into`; the caller renames it into `root`, `models/<dataset>`.
+    """Fill the empty directory `into`; the caller renames it into `root`, `models/<dataset>`.
 
     Args:
-        documents: JSON files by their names without the ending.
-        facts: what the manifest says besides its number, the counts and every file's digest.
+        documents: contents of JSON files by name, without the suffix.
+        facts: the manifest's entries, except sequence number, counts and checksums.
 
     Returns:
-        The counts of users, tracks, interactions and recommendations.
+        The numbers of users, tracks, interactions and recommendations.
     """
     users = pq.read_table(parts.users).append_column("tier", pq.read_table(parts.tiers)["tier"])
     users, tracks = _table(users, _USERS), _table(pq.read_table(parts.tracks), _TRACKS)
@@ -89,10 +89,9 @@ def assemble_version(
 
 
 def _table(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows, with every column of the schema: null where the dataset does not know it."""
-    known = set(table.column_names)
+    """Return the table with the columns of the schema; columns that the dataset lacks are null."""
     columns = [
-        table[field.name].cast(field.type) if field.name in known else pa.nulls(len(table), field.type)
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)

@@ -1,7 +1,14 @@
-"""Delete one user from Parquet files and model directories; each changed file is replaced by a rewritten copy."""
+"""Delete one user from Parquet files, model directories and the serving store.
+
+Each changed file is replaced by a rewritten copy, because it may be a hard link to a file of another version.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +55,38 @@ def delete_rows(file: Path, column: str, value: str | int) -> int:
     return int(count)
 
 
+def delete_from_store(file: Path, user_id: str, index: int) -> None:
+    """Delete the user from a serving store, so that no byte of their data is left in the file."""
+    shutil.copyfile(file, _copy_of(file))
+    with closing(sqlite3.connect(_copy_of(file), isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = MEMORY")
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("BEGIN")
+        _delete_from_audiences(db, index)
+        db.execute("DELETE FROM user_lists WHERE idx = ?", (index,))
+        db.execute("DELETE FROM users WHERE user_id = ?", (user_id,))
+        db.execute("COMMIT")
+        db.execute("VACUUM")
+    _copy_of(file).replace(file)
+
+
+def _delete_from_audiences(db: sqlite3.Connection, index: int) -> None:
+    """Delete the user from the audiences of the tracks in their list."""
+    ((packed,),) = db.execute("SELECT recommendations FROM user_lists WHERE idx = ?", (index,)).fetchall()
+    ranks = json.dumps(np.frombuffer(packed, "<i4").tolist())
+    rows = db.execute(
+        "SELECT idx, audience, audience_ranks, audience_scores FROM tracks JOIN track_lists USING (idx) "
+        "WHERE tracks.popularity_rank IN (SELECT value FROM json_each(?))", (ranks,),
+    ).fetchall()  # fmt: skip
+    for track, *columns in rows:
+        others = np.frombuffer(columns[0], "<i4") != index
+        kept = [np.frombuffer(column, "<i4")[others].tobytes() for column in columns]
+        db.execute(
+            "UPDATE track_lists SET audience_size = audience_size - 1, audience = ?, audience_ranks = ?, "
+            "audience_scores = ? WHERE idx = ?", (*kept, track),
+        )  # fmt: skip
+
+
 def _overwrite_element(file: Path, index: int, value: float) -> None:
     array = np.load(file)
     array[index] = value
@@ -57,5 +96,5 @@ def _overwrite_element(file: Path, index: int, value: float) -> None:
 
 
 def _copy_of(file: Path) -> Path:
-    """Path of the rewritten copy. The original may be a hard link to a file of another version."""
+    """Return the path of a file's rewritten copy."""
     return file.with_name(file.name + STAGING)

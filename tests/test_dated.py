@@ -185,7 +185,7 @@ class TestARangeOfDays:
         assert self.fill(roots, dated, FIRST + timedelta(days=1), 2) == 0
         said = capfd.readouterr()
         assert "1 of 2 days to do." in said.out
-        assert "Not promoted: it is as of 2026-03-02, and the serving version as of 2026-03-03." in said.out
+        assert "Not promoted: it is as of 2026-03-02, older than the serving version (as of 2026-03-03)." in said.out
         assert roots.current("mine") == made["2026-03-03"]
         assert len(list(records.glob("*.jsonl"))) == 4
 

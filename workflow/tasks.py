@@ -580,7 +580,7 @@ class Promote(Stage):
         theirs = self._registry.root / serving / EVALUATION
         alike = new.measured_like(self._candidate(serving)) and theirs.is_file()
         found = compare_versions(own, theirs) if alike else None
-        return ChampionComparison(new.champion, new.compared_by, popularity, found, there_is_serving=True)
+        return ChampionComparison(new.champion, new.compared_by, popularity, found, has_serving_version=True)
 
     def _candidate(self, version: str) -> GateInput:
         directory = self._registry.root / version
