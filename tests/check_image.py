@@ -88,6 +88,8 @@ def wait_until_healthy(container: str) -> None:
 def build() -> None:
     """The image builds."""
     docker("build", "--tag", IMAGE, *sys.argv[1:], ".")
+    size = int(docker("image", "inspect", "--format", "{{.Size}}", IMAGE))
+    print(f"    size: {size / 1e9:.2f} GB")
 
 
 def print_usage() -> None:

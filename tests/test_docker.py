@@ -369,3 +369,33 @@ def test_page_ends_on_sigterm(tmp_path: Path, free_port: int) -> None:
         eventually(lambda: is_healthy(tmp_path, "serve", free_port))
         page.terminate()
         assert page.wait(timeout=2) == 0
+
+
+# -- make test-image -----------------------------------------------------------------------------------------------
+
+
+def check_image(programs: Path) -> subprocess.CompletedProcess[str]:
+    """Run the image check where only the given programs are installed."""
+    command = [sys.executable, str(PROJECT / "tests" / "check_image.py")]
+    return subprocess.run(command, env={"PATH": str(programs)}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("script", [None, "exit 1", '[ "$1" = info ]'])
+def test_image_check_is_skipped_without_an_engine(tmp_path: Path, script: str | None) -> None:
+    if script is not None:
+        write_program(tmp_path, "docker", script)
+    skipped = check_image(tmp_path)
+    assert skipped.returncode == 0
+    assert re.fullmatch(r"Skipped the image check: [^\n]+\.\n", skipped.stdout)
+
+
+def test_image_check_fails_with_the_output_of_the_build(tmp_path: Path) -> None:
+    write_program(
+        tmp_path, "docker", f'echo "$@" >> {tmp_path}/calls\n[ "$1" != build ] || {{ echo no module; exit 1; }}'
+    )
+    failed = check_image(tmp_path)
+    assert failed.returncode == 1
+    assert "build" in failed.stderr
+    assert "no module" in failed.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[0] for call in calls] == ["info", "compose", "build", "rm", "compose", "image"]
