@@ -1,1 +1,1 @@
-"""What every package uses: durable files, locks, errors, redaction, log lines and the terminal."""
+"""Shared by all packages: durable files and directories, locks, errors, redaction, formats and the terminal."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from common.durable import write_json
+from common.files import write_json
 from config.paths import EVALUATION
 from models.registry import VersionRegistry
 from models.serving_store_writer import build_store

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.durable import append_line, utc_now
+from common.dates import utc_now
+from common.files import append_line
 
 AUDIT = "audit.jsonl"
 ROLLED_BACK = "rolled back"

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from common.durable import STAGING
+from common.files import STAGING
 from config.algorithm_catalog import UserArray, UserRows
 from models.model_directory import saved_algorithms
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from common.durable import read_json
 from common.errors import StoreError
+from common.files import read_json
 
 _BUFFER, _BATCH = 1 << 16, 4096
 

@@ -19,18 +19,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from common.durable import (
-    STAGING,
-    exclusive_lock,
-    lock_path,
-    remove_leftovers,
-    sha256,
-    swap_directory,
-    utc_now,
-    write_json,
-)
+from common.checksums import sha256
+from common.dates import utc_now
+from common.directories import remove_leftovers, swap_directory
 from common.errors import StoreError
+from common.files import STAGING, write_json
 from common.full_disk import FREE_SPACE_HINT, describe_full_disk, is_disk_full
+from common.locks import exclusive_lock, lock_path
 from config.paths import EVALUATION
 from models.delete_user_data import delete_from_model, delete_from_store, delete_rows
 from models.manifest import MANIFEST, read_manifest, update_marker, verify_version

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.durable import changed_files, file_checksums, read_json, write_json
+from common.checksums import changed_files, file_checksums
+from common.files import read_json, write_json
 from config.paths import SUCCESS
 
 MANIFEST = "manifest.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.durable import read_json
 from common.errors import StoreError
+from common.files import read_json
 from config.algorithm_catalog import CATALOG, MODEL_INFO, Algorithm
 
 

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.durable import fsync, write_atomically
 from common.errors import StoreError
+from common.files import fsync, write_atomically
 
 PINNED = "pinned"
 

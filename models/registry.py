@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.durable import REPLACED, STAGING, exclusive_lock, file_checksums, remove_directory, utc_now, write_json
+from common.checksums import file_checksums
+from common.dates import utc_now
+from common.directories import REPLACED, remove_directory
 from common.errors import StoreError, UserError
+from common.files import STAGING, write_json
+from common.locks import exclusive_lock
 from config.paths import CURRENT, SUCCESS
 from models.audit_log import AUDIT, ROLLED_BACK, AuditEntry, AuditLog, completed_entries, rollback_targets
 from models.manifest import MANIFEST, creation_order, verify_version

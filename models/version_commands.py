@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common.durable import directory_size, read_json, remove_if_unlocked, remove_leftovers
+from common.directories import directory_size, remove_if_unlocked, remove_leftovers
 from common.errors import StoreError, UserError
+from common.files import read_json
 from common.formatting import count_noun, format_bytes, format_timestamp
 from common.terminal import text_table
 from config.paths import SUCCESS, Paths

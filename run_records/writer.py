@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.durable import append_line, utc_now, write_atomically
+from common.dates import utc_now
 from common.errors import UserError
+from common.files import append_line, write_atomically
 from common.redaction import redact_values
 from run_records.record_files import PROGRESS_SUFFIX, is_running
 from run_records.stage_state import StageProgress

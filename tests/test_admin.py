@@ -17,9 +17,9 @@ import pytest
 from flask.testing import FlaskClient
 from support.published import CURVES, HOSTILE, TOKEN, publish, record, stage, started
 
-from common import durable
-from common.durable import read_json
+from common import files
 from common.errors import UserError
+from common.files import read_json
 from config.paths import PROJECT, Paths
 from models.registry import VersionRegistry
 from models.serving_store import FILE
@@ -177,7 +177,7 @@ class TestVersions:
         def full(*paths: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(durable, "fsync", full)
+        monkeypatch.setattr(files, "fsync", full)
         answer = client.post("/models/v1/promote", data={"expected": "v2"}, headers=BEARER)
         assert (answer.status_code, f"the disk of {roots[0]} is full: " in answer.text) == (507, True)
         assert VersionRegistry(roots[0] / "tiny").current() == "v2"

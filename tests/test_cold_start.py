@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.versions import write_version
 
-from common.durable import write_json
+from common.files import write_json
 from config.paths import PROJECT
 from models.cold_start import ColdStartResult, recommend_for_new_user
 from models.fold_in import FoldIn

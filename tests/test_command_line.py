@@ -16,7 +16,7 @@ import pytest
 from support.pipeline import Ran, Roots
 from support.processes import PATIENCE_S, eventually
 
-from common.durable import exclusive_lock
+from common.locks import exclusive_lock
 from config.paths import PROJECT, SUCCESS
 from run_records.reader import find_run
 from spark.runtime.session import active_tasks

@@ -15,8 +15,8 @@ from support.datasets import RATINGS, Ingested, dataset_of, write_csv
 from support.pipeline import QUICK, Roots, configured
 from support.processes import unused_port
 
-from common.durable import read_json
 from common.errors import UserError
+from common.files import read_json
 from config.paths import PROJECT, SUCCESS
 from models.manifest import read_manifest
 from models.registry import VersionRegistry

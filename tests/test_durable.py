@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 from support.processes import held_by_another_process
 
-from common import durable
+from common import directories, files, locks, scratch
 
 
 def test_write_atomically_replaces_the_text_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     cell = tmp_path / "current"
-    durable.write_atomically(cell, "one\n")
-    durable.write_atomically(cell, "two\n")
+    files.write_atomically(cell, "one\n")
+    files.write_atomically(cell, "two\n")
     assert cell.read_text() == "two\n"
     assert [file.name for file in tmp_path.iterdir()] == ["current"]
 
 
 def test_a_crash_before_the_rename_leaves_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = tmp_path / "current"
-    durable.write_atomically(cell, "old\n")
+    files.write_atomically(cell, "old\n")
 
     def crash(self: Path, target: Path) -> Path:
         raise OSError("power failed")
@@ -32,15 +32,15 @@ def test_a_crash_before_the_rename_leaves_the_old_text(tmp_path: Path, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", crash)
         with pytest.raises(OSError, match="power failed"):
-            durable.write_atomically(cell, "new\n")
+            files.write_atomically(cell, "new\n")
     assert cell.read_text() == "old\n"
-    durable.write_atomically(cell, "new\n")
+    files.write_atomically(cell, "new\n")
     assert cell.read_text() == "new\n"
 
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "output"
-    with durable.atomic_directory(final) as staging:
+    with directories.atomic_directory(final) as staging:
         (staging / "part").write_text("rows")
         assert not final.exists()
     assert (final / "part").read_text() == "rows"
@@ -49,33 +49,33 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_failure_while_making_leaves_neither_output_nor_staging(tmp_path: Path) -> None:
     final = tmp_path / "output"
-    with pytest.raises(KeyboardInterrupt), durable.atomic_directory(final) as staging:
+    with pytest.raises(KeyboardInterrupt), directories.atomic_directory(final) as staging:
         (staging / "part").write_text("half of it")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 
 def test_making_starts_from_an_empty_directory(tmp_path: Path) -> None:
-    debris = tmp_path / f"output{durable.STAGING}"
+    debris = tmp_path / f"output{files.STAGING}"
     debris.mkdir()
     (debris / "part").write_text("of a killed run")
-    with durable.atomic_directory(tmp_path / "output") as staging:
+    with directories.atomic_directory(tmp_path / "output") as staging:
         assert list(staging.iterdir()) == []
     assert list((tmp_path / "output").iterdir()) == []
 
 
 def test_json_refuses_a_number_that_json_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        durable.write_json(tmp_path / "metrics.json", {"ndcg@10": float("nan")})
+        files.write_json(tmp_path / "metrics.json", {"ndcg@10": float("nan")})
     with pytest.raises(ValueError, match="JSON"):
-        durable.append_line(tmp_path / "run.jsonl", {"rows": float("inf")})
+        files.append_line(tmp_path / "run.jsonl", {"rows": float("inf")})
 
 
 def test_appended_records_are_one_line_each(tmp_path: Path) -> None:
     log = tmp_path / "run.jsonl"
     records = [{"error": "two\nlines"}, {"title": "Björk"}]
     for record in records:
-        durable.append_line(log, record)
+        files.append_line(log, record)
     assert [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] == records
 
 
@@ -89,7 +89,7 @@ def test_a_lock_excludes_another_process_and_names_its_holder(tmp_path: Path) ->
             told.append(who)
             print(file=holder.stdin, flush=True)
 
-        with durable.exclusive_lock(lock, waiting_for=let_go):
+        with locks.exclusive_lock(lock, waiting_for=let_go):
             assert holder.wait(timeout=10) == 0
     assert len(told) == 1
     assert told[0].startswith(f"process {holder.pid} on ")
@@ -97,7 +97,7 @@ def test_a_lock_excludes_another_process_and_names_its_holder(tmp_path: Path) ->
 
 
 def test_a_free_lock_is_taken_without_waiting(tmp_path: Path) -> None:
-    with durable.exclusive_lock(
+    with locks.exclusive_lock(
         tmp_path / "deep" / "output.lock", waiting_for=lambda who: pytest.fail(f"waited for {who}")
     ):
         assert (tmp_path / "deep" / "output.lock").exists()
@@ -108,38 +108,38 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     with held_by_another_process(lock) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait(timeout=10)
-        with durable.exclusive_lock(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+        with locks.exclusive_lock(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
             pass
 
 
 def test_a_lock_is_released_when_its_block_raises(tmp_path: Path) -> None:
     lock = tmp_path / "output.lock"
-    with pytest.raises(RuntimeError), durable.exclusive_lock(lock):
+    with pytest.raises(RuntimeError), locks.exclusive_lock(lock):
         raise RuntimeError
-    with durable.exclusive_lock(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
+    with locks.exclusive_lock(lock, waiting_for=lambda who: pytest.fail(f"waited for {who}")):
         pass
 
 
 def test_sweep_removes_only_staging_that_no_lock_protects(tmp_path: Path) -> None:
-    for name in ("finished", f"making{durable.STAGING}", f"debris{durable.STAGING}"):
+    for name in ("finished", f"making{files.STAGING}", f"debris{files.STAGING}"):
         (tmp_path / "train" / name).mkdir(parents=True)
-    with held_by_another_process(durable.lock_path(tmp_path / "train" / "making")):
-        swept = durable.remove_leftovers(tmp_path, "*/*")
-    assert swept == [tmp_path / "train" / f"debris{durable.STAGING}"]
+    with held_by_another_process(locks.lock_path(tmp_path / "train" / "making")):
+        swept = directories.remove_leftovers(tmp_path, "*/*")
+    assert swept == [tmp_path / "train" / f"debris{files.STAGING}"]
     left = {path.name for path in (tmp_path / "train").iterdir() if path.is_dir()}
-    assert left == {"finished", f"making{durable.STAGING}"}
+    assert left == {"finished", f"making{files.STAGING}"}
 
 
 def test_sweep_is_not_stopped_by_the_file_that_a_crashed_write_left(tmp_path: Path) -> None:
-    (tmp_path / f"current{durable.STAGING}").write_text("half a ver")
-    (tmp_path / f"version{durable.STAGING}").mkdir()
-    durable.remove_leftovers(tmp_path, "*")
-    assert not (tmp_path / f"version{durable.STAGING}").exists()
+    (tmp_path / f"current{files.STAGING}").write_text("half a ver")
+    (tmp_path / f"version{files.STAGING}").mkdir()
+    directories.remove_leftovers(tmp_path, "*")
+    assert not (tmp_path / f"version{files.STAGING}").exists()
 
 
 def two_directories(root: Path) -> tuple[Path, Path]:
     """What is there, and the staging that is to take its place."""
-    final, staging = root / "version", root / f"version{durable.STAGING}"
+    final, staging = root / "version", root / f"version{files.STAGING}"
     for directory, text in ((final, "old"), (staging, "new")):
         directory.mkdir()
         (directory / "file").write_text(text)
@@ -150,8 +150,8 @@ def two_directories(root: Path) -> tuple[Path, Path]:
 def test_a_directory_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool) -> None:
     final, staging = two_directories(tmp_path)
     if not able:
-        monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
-    durable.swap_directory(final, staging)
+        monkeypatch.setattr(directories, "_exchange", lambda one, other: False)
+    directories.swap_directory(final, staging)
     assert (final / "file").read_text() == "new"
     assert list(tmp_path.iterdir()) == [final]
 
@@ -159,7 +159,7 @@ def test_a_directory_takes_the_place_of_another(tmp_path: Path, monkeypatch: pyt
 def test_names_that_cannot_be_exchanged_are_an_error(tmp_path: Path) -> None:
     _, staging = two_directories(tmp_path)
     with pytest.raises(FileNotFoundError):
-        durable.swap_directory(tmp_path / "missing", staging)
+        directories.swap_directory(tmp_path / "missing", staging)
     assert (staging / "file").read_text() == "new"
 
 
@@ -172,23 +172,23 @@ def test_a_replacement_that_fails_leaves_what_was_there(tmp_path: Path, monkeypa
             raise OSError("no")
         return rename(self, target)
 
-    monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(directories, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OSError, match="no"):
-        durable.swap_directory(final, staging)
+        directories.swap_directory(final, staging)
     assert (final / "file").read_text() == "old"
 
 
 @pytest.mark.parametrize("dies", ["between", "after"])
 def test_sweep_gives_a_directory_its_name_back(tmp_path: Path, dies: str) -> None:
     final, staging = two_directories(tmp_path)
-    final.rename(tmp_path / f"version{durable.REPLACED}")
+    final.rename(tmp_path / f"version{directories.REPLACED}")
     if dies == "after":
         staging.rename(final)
-    with held_by_another_process(durable.lock_path(final)):
-        durable.remove_leftovers(tmp_path, "*")
-        assert (tmp_path / f"version{durable.REPLACED}").exists()
-    durable.remove_leftovers(tmp_path, "*")
+    with held_by_another_process(locks.lock_path(final)):
+        directories.remove_leftovers(tmp_path, "*")
+        assert (tmp_path / f"version{directories.REPLACED}").exists()
+    directories.remove_leftovers(tmp_path, "*")
     assert (final / "file").read_text() == {"between": "old", "after": "new"}[dies]
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["version"]
 
@@ -196,11 +196,11 @@ def test_sweep_gives_a_directory_its_name_back(tmp_path: Path, dies: str) -> Non
 def test_a_locked_output_is_not_discarded(tmp_path: Path) -> None:
     final = tmp_path / "output"
     final.mkdir()
-    with held_by_another_process(durable.lock_path(final)):
-        assert not durable.remove_if_unlocked(final)
-    assert not durable.remove_if_unlocked(final, lambda: False)
+    with held_by_another_process(locks.lock_path(final)):
+        assert not directories.remove_if_unlocked(final)
+    assert not directories.remove_if_unlocked(final, lambda: False)
     assert final.exists()
-    assert durable.remove_if_unlocked(final)
+    assert directories.remove_if_unlocked(final)
     assert not final.exists()
 
 
@@ -208,30 +208,30 @@ def test_a_removal_that_is_cut_short_leaves_staging(tmp_path: Path, monkeypatch:
     final = tmp_path / "output"
     final.mkdir()
     (final / "_SUCCESS").touch()
-    monkeypatch.setattr(durable.shutil, "rmtree", lambda path, ignore_errors=False: None)
-    durable.remove_directory(final)
-    assert [path.name for path in tmp_path.iterdir()] == [f"output{durable.STAGING}"]
+    monkeypatch.setattr(directories.shutil, "rmtree", lambda path, ignore_errors=False: None)
+    directories.remove_directory(final)
+    assert [path.name for path in tmp_path.iterdir()] == [f"output{files.STAGING}"]
 
 
 def test_scratch_goes_when_its_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import sys; from pathlib import Path; from common.durable import scratch_directory\n"
+    code = "import sys; from pathlib import Path; from common.scratch import scratch_directory\n"
     code += "print(scratch_directory(Path(sys.argv[1])), flush=True); sys.stdin.read()"
-    monkeypatch.setattr(durable, "_NEW_S", 0.0)
+    monkeypatch.setattr(scratch, "_GRACE_PERIOD_S", 0.0)
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
     made = Path(process.stdout.readline().strip())
     (made / "left").write_text("over")
-    durable.remove_stale_scratch(tmp_path)
+    scratch.remove_stale_scratch(tmp_path)
     assert (made / "left").exists()
     process.kill()
     process.communicate()
-    durable.remove_stale_scratch(tmp_path)
+    scratch.remove_stale_scratch(tmp_path)
     assert not made.exists()
 
 
 def test_scratch_of_which_the_lock_may_be_still_to_come_is_left(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    durable.remove_stale_scratch(tmp_path)
+    scratch.remove_stale_scratch(tmp_path)
     assert (tmp_path / "new").exists()

@@ -19,8 +19,10 @@ from support.processes import held_by_another_process
 from support.published import publish
 from support.versions import HEARD, TRACKS, write_version
 
-from common import durable
-from common.durable import STAGING, lock_path, remove_leftovers, write_json
+from common import directories
+from common.directories import remove_leftovers
+from common.files import STAGING, write_json
+from common.locks import lock_path
 from config.algorithm_catalog import MODEL_INFO
 from config.paths import EVALUATION, PROJECT, SUCCESS
 from models.__main__ import main
@@ -216,15 +218,15 @@ class TestACrash:
     SCRIPT = """
 import os, sys
 from pathlib import Path
-from common import durable
+from common import directories
 from models.forget import remove_user
 from models.registry import VersionRegistry
-exchanged = durable._exchanged
+exchanged = directories._exchange
 def die(*directories):
     if sys.argv[2] == "after":
         assert exchanged(*directories)
     os._exit(9)
-durable._exchanged = die
+directories._exchange = die
 remove_user(VersionRegistry(Path(sys.argv[1])), "v2", "alice")
 """
 
@@ -245,9 +247,9 @@ remove_user(VersionRegistry(Path(sys.argv[1])), "v2", "alice")
     def test_without_an_exchange_of_names_is_repaired(
         self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (registry.root / "v2").rename(registry.root / f"v2{durable.REPLACED}")
+        (registry.root / "v2").rename(registry.root / f"v2{directories.REPLACED}")
         assert registry.versions() == ["v1"]
-        monkeypatch.setattr(durable, "_exchanged", lambda one, other: False)
+        monkeypatch.setattr(directories, "_exchange", lambda one, other: False)
         assert command(registry, ALICE) == 0
         assert registry.versions() == ["v1", "v2"]
         assert versions_with_user(registry, ALICE) == []
@@ -256,7 +258,7 @@ remove_user(VersionRegistry(Path(sys.argv[1])), "v2", "alice")
         def fail(*given: object) -> None:
             raise OSError(28, "No space left on device", "somewhere")
 
-        monkeypatch.setattr(durable, "_exchanged", fail)
+        monkeypatch.setattr(directories, "_exchange", fail)
         assert command(registry, ALICE) == 1
         assert not list(registry.root.glob(f"*{STAGING}"))
         assert versions_with_user(registry, ALICE) == ["v1", "v2"]

@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 from support.pipeline import Roots
 from support.training import IMPLICIT, NUM_TRACKS, NUM_USERS, RATINGS, write_ratings
 
-from common.durable import read_json
 from common.errors import NotApplicable
+from common.files import read_json
 from config.algorithm_catalog import CATALOG, SearchRange
 from config.settings import ALGORITHM_SECTIONS
 from spark.algorithms.training_data import TrainingData

@@ -16,8 +16,10 @@ import pytest
 from faults.matrix import damage
 from support.pipeline import Roots
 
-from common.durable import append_line, atomic_directory, file_checksums
+from common.checksums import file_checksums
+from common.directories import atomic_directory
 from common.errors import UserError
+from common.files import append_line
 from common.full_disk import describe_full_disk, is_disk_full
 from config.paths import SUCCESS
 from models.manifest import verify_version
@@ -61,7 +63,7 @@ class TestFault:
         result, memory = tmp_path / "result", tmp_path / "memory"
         files = made(result)
         assert integrity.find_corruption(result, files, memory) is None
-        monkeypatch.setattr("common.durable.sha256", lambda file: pytest.fail(f"{file} was read"))
+        monkeypatch.setattr("common.checksums.sha256", lambda file: pytest.fail(f"{file} was read"))
         assert integrity.find_corruption(result, files, memory) is None
 
     def test_a_copy_with_other_times_is_read_and_found_whole(self, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from support.versions import write_version
 
-from common.durable import STAGING, sha256, write_atomically
+from common.checksums import sha256
 from common.errors import StoreError
+from common.files import STAGING, write_atomically
 from config.paths import CURRENT
 from models import pointer
 from models.audit_log import AUDIT

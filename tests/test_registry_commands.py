@@ -11,8 +11,8 @@ import pytest
 from support.published import publish
 from support.versions import write_version
 
-from common.durable import STAGING
 from common.errors import UserError
+from common.files import STAGING
 from config.paths import PROJECT
 from models.__main__ import main
 from models.manifest import creation_order, read_manifest

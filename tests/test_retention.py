@@ -10,7 +10,7 @@ import pytest
 from support.pipeline import Roots
 from support.processes import held_by_another_process
 
-from common.durable import lock_path
+from common.locks import lock_path
 from config.paths import SUCCESS, Paths
 from models.registry import VersionRegistry
 from workflow import retention

@@ -19,8 +19,9 @@ from pyspark.sql import SparkSession
 from support.pipeline import QUICK, SMALL, Ran, Roots, configured
 from support.processes import PATIENCE_S
 
-from common.durable import exclusive_lock, lock_path, read_json, write_json
 from common.errors import UserError
+from common.files import read_json, write_json
+from common.locks import exclusive_lock, lock_path
 from config.algorithm_catalog import CATALOG
 from config.paths import PROJECT, SUCCESS
 from models.audit_log import AUDIT

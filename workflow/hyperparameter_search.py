@@ -20,7 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from common.durable import append_line, exclusive_lock
+from common.files import append_line
+from common.locks import exclusive_lock
 from config.algorithm_catalog import Algorithm, SearchRange
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from common.durable import changed_files, read_json, write_atomically
+from common.checksums import changed_files
+from common.files import read_json, write_atomically
 from config.paths import SUCCESS
 from workflow.fingerprint import compute_fingerprint
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from common.durable import directory_size
+from common.directories import directory_size
 from common.errors import UserError
 from common.formatting import count_noun, format_bytes
 from config.paths import Paths

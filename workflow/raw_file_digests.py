@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common.durable import exclusive_lock, lock_path, read_json, sha256, write_atomically
+from common.checksums import sha256
 from common.errors import MissingInput
+from common.files import read_json, write_atomically
+from common.locks import exclusive_lock, lock_path
 
 
 class RawFileDigests:

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from common.durable import read_json, utc_now
+from common.dates import utc_now
+from common.files import read_json
 from common.formatting import count_noun, format_duration
 from common.log_lines import NO_STAGE
 from common.redaction import redact

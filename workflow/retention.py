@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from common.durable import STAGING, directory_size, remove_if_unlocked
+from common.directories import directory_size, remove_if_unlocked
+from common.files import STAGING
 from config.paths import SUCCESS, Paths
 from run_records.record_files import active_runs
 

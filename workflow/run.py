@@ -11,9 +11,10 @@ from luigi.interface import core
 from luigi.retcodes import retcode
 from luigi.worker import worker
 
-from common.durable import remove_leftovers, remove_stale_scratch
+from common.directories import remove_leftovers
 from common.errors import MissingInput, UserError
 from common.full_disk import is_disk_full
+from common.scratch import remove_stale_scratch
 from run_records.writer import StageRecord
 from workflow import failure_mail, interrupts
 from workflow.console import Console

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common.durable import write_atomically
+from common.files import write_atomically
 from run_records.reader import find_run, last_runs, newest_first, run_directories
 from run_records.report import show_run, table_of_runs
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.durable import read_json
+from common.files import read_json
 from common.formatting import MISSING, format_duration, plural
 from common.terminal import text_table
 from config.metrics import find_metric, main_table_names

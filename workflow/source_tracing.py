@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common.durable import read_json, sha256, write_atomically
+from common.checksums import sha256
+from common.files import read_json, write_atomically
 from config.paths import PROJECT
 
 INFRASTRUCTURE = (

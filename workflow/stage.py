@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import luigi
 
-from common.durable import (
-    atomic_directory,
-    exclusive_lock,
-    file_checksums,
-    lock_path,
-    utc_now,
-    write_json,
-)
+from common.checksums import file_checksums
+from common.dates import utc_now
+from common.directories import atomic_directory
 from common.errors import UserError
+from common.files import write_json
+from common.locks import exclusive_lock, lock_path
 from common.redaction import redact
 from config.paths import SUCCESS
 from run_records.writer import StageRecord

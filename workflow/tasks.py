@@ -16,9 +16,10 @@ from typing import Any
 
 import luigi
 
-from common.durable import exclusive_lock, read_json, write_json
 from common.errors import NotApplicable, UserError, did_you_mean, join_sorted
+from common.files import read_json, write_json
 from common.formatting import count_noun
+from common.locks import exclusive_lock
 from config import settings
 from config.algorithm_catalog import CATALOG, Algorithm, algorithm_names
 from config.dataset import find_files

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.durable import read_json, write_json
+from common.files import read_json, write_json
 from spark.algorithms.saved_model import fit_model, load_scorer
 from spark.algorithms.scorer import FloatArray, IndexArray, Scorer, standardize_scores
 from spark.algorithms.training_data import ProgressReport, TrainingData

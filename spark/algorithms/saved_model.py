@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from common.durable import read_json, write_json
+from common.files import read_json, write_json
 from config.algorithm_catalog import CATALOG, MODEL_INFO
 from spark.algorithms.scorer import FloatArray, Scorer
 from spark.algorithms.training_data import ProgressReport, TrainingData

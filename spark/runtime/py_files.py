@@ -6,7 +6,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from common.durable import atomic_directory, exclusive_lock, lock_path
+from common.directories import atomic_directory
+from common.locks import exclusive_lock, lock_path
 from config.paths import PROJECT
 
 _PACKAGES = ("common", "config", "spark")

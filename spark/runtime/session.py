@@ -17,9 +17,9 @@ from pyspark import SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
-from common.durable import scratch_directory
 from common.errors import UserError
 from common.redaction import NAMES, secrets_of
+from common.scratch import scratch_directory
 from spark.runtime.process_output import finish_output, redirect_output
 from spark.runtime.py_files import build_py_files
 

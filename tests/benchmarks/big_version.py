@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from common.durable import write_json
+from common.files import write_json
 from models.registry import VersionRegistry
 from models.serving_store_writer import build_store
 

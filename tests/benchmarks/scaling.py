@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from measure import measured, table
 
-from common.durable import directory_size
+from common.directories import directory_size
 from spark.runtime.local_cluster import run_cluster
 
 SIZES = {1: (50_000, 20_000), 5: (100_000, 30_000), 20: (1_000_000, 100_000)}

@@ -29,7 +29,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from common.durable import STAGING, changed_files, read_json
+from common.checksums import changed_files
+from common.files import STAGING, read_json
 from config.paths import PROJECT, SUCCESS
 from models.forget import versions_with_user
 from models.manifest import MANIFEST, verify_version

@@ -27,7 +27,7 @@ from luigi.cmdline import luigi_run
 
 import models.__main__
 import workflow.__main__
-from common import durable
+from common import directories
 from common.log_lines import NO_STAGE
 from run_records import writer
 from workflow import recording, stage, tasks
@@ -109,7 +109,7 @@ def main() -> None:
     """Runs the command to its end, whichever that is."""
     plan, command, *arguments = sys.argv[1:]
     steps = Steps(json.loads(plan), "the beginning" if command == "luigi" else arguments[0])
-    fsync, exchange, at = os.fsync, durable._exchanged, recording.RunRecording._set_log_prefix
+    fsync, exchange, at = os.fsync, directories._exchange, recording.RunRecording._set_log_prefix
 
     def forced(handle: int) -> None:
         steps.take("force", Path(f"/proc/self/fd/{handle}").readlink())
@@ -134,7 +134,7 @@ def main() -> None:
         return made
 
     writer._MIN_INTERVAL_S = 0.0  # so that it hangs on no clock which steps there are
-    os.fsync, durable._exchanged, recording.RunRecording._set_log_prefix = forced, exchanged, begun  # type: ignore[method-assign]
+    os.fsync, directories._exchange, recording.RunRecording._set_log_prefix = forced, exchanged, begun  # type: ignore[method-assign]
     for kind in vars(tasks).values():
         if isinstance(kind, type) and issubclass(kind, stage.Stage) and "make" in vars(kind):
             kind.make = bracketed(kind.make)  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from typing import Any
 import luigi
 from luigi.configuration import get_config
 
-from common.durable import read_json
+from common.files import read_json
 from config.paths import PROJECT
 from workflow import RecommendAll
 from workflow.pipeline_task import PipelineTask

@@ -18,7 +18,7 @@ PATIENCE_S = 120
 LOCK_HOLDER = """
 import sys, time
 from pathlib import Path
-from common.durable import exclusive_lock
+from common.locks import exclusive_lock
 with exclusive_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

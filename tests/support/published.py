@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.durable import write_json
+from common.files import write_json
 from models.registry import VersionRegistry
 from support.versions import write_tables
 

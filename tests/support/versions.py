@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.durable import write_json
+from common.files import write_json
 from config.paths import SUCCESS
 from models.registry import VersionRegistry
 from models.serving_store_writer import build_store

@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from werkzeug.http import quote_etag
 
-from common.durable import changed_files, read_json
+from common.checksums import changed_files
 from common.errors import StoreError
+from common.files import read_json
 from config.paths import CURRENT
 from models.manifest import ManifestStamp, manifest_stamp, read_manifest, verify_version
 from models.registry import VersionRegistry, served_datasets, sort_by_promotion

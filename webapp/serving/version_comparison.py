@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from common.durable import read_json
+from common.files import read_json
 from models.manifest import ManifestStamp, manifest_stamp, read_manifest
 from models.promotion_gate import GateInput, comparison_metric
 from models.registry import VersionRegistry
