@@ -20,12 +20,14 @@ SCHEDULER_ARG  = $(if $(filter luigid,$(SCHEDULER)),--scheduler-port "$$LUIGID_P
 DATASET_FILTER = $(if $(findstring command,$(origin DATASET)),--dataset "$$DATASET")
 # Ignore a VERSION from the environment.
 VERSION_ARG    = $(if $(findstring command,$(origin VERSION)),"$$VERSION")
+# Two workers: each has its own Spark session.
+PYTEST         = $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help pipeline backfill preview serve luigid cluster \
     recommend runs run graph \
     versions promote rollback verify prune forget \
-    test test-image lint format bench bench-engine bench-quality bench-web bench-scaling faults screenshots audit licences clean
+    test test-all test-image lint format bench bench-engine bench-quality bench-web bench-scaling faults screenshots audit licences clean
 
 help:
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -89,8 +91,11 @@ forget: .venv/.installed  ## Erase a user from all versions: ID [DATASET MODELS 
 
 ##@ Develop
 
-test: .venv/.installed-dev  ## Run the tests: [ARGS="-k split"]
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.installed-dev  ## Run the fast tests, two at a time: [ARGS="-k split"]
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: .venv/.installed-dev  ## Run all tests, with clusters, browsers, killed runs and full disks: [ARGS="-k split"]
+	$(PYTEST) $(ARGS)
 
 test-image:  ## Build the image and test it with Docker Engine and Compose: [ARGS="--network host"]
 	@$(PYTHON) tests/check_image.py $(ARGS)

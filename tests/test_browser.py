@@ -21,7 +21,7 @@ from support.published import HOSTILE, METRICS, TOKEN, publish, record, stage, s
 from models.registry import VersionRegistry
 from webapp import create_app
 
-pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.NO_CHROMIUM)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.NO_CHROMIUM)]
 expect.set_options(timeout=15_000)
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}

@@ -25,6 +25,8 @@ from spark.algorithms.als import training
 from spark.runtime.local_cluster import run_cluster
 from spark.storage.interaction_matrix import build_interaction_matrix
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -173,6 +173,7 @@ class TestAFailedStage:
         assert pipeline.current() == served
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     work = roots.data / "work" / "synthetic"
@@ -200,6 +201,7 @@ def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, 
     assert not list(roots.root.rglob("*.now*"))
 
 
+@pytest.mark.slow
 def test_sigterm_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     process = subprocess.Popen(
@@ -214,6 +216,7 @@ def test_sigterm_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert not list(roots.root.rglob("*.staging"))
 
 
+@pytest.mark.slow
 def test_two_runs_that_promote_the_same_version_agree(pipeline: Roots) -> None:
     version = pipeline.current()
     assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded

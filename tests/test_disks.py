@@ -24,7 +24,10 @@ def _can_mount() -> bool:
     return mounted.returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not _can_mount(), reason="this user may not mount, not even in a namespace of its own")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not _can_mount(), reason="this user cannot mount file systems in a namespace"),
+]
 
 
 def apart(script: str, *arguments: object) -> list[str]:

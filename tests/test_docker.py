@@ -338,6 +338,7 @@ def test_health_check_of_the_page(tmp_path: Path, free_port: int) -> None:
         eventually(lambda: not is_healthy(tmp_path, "serve", free_port))
 
 
+@pytest.mark.slow
 def test_health_check_of_master_and_worker(tmp_path: Path) -> None:
     port, *pages = unused_port(), unused_port(), unused_port()
     master = ["master", "--host", "127.0.0.1", "--port", str(port), "--page", str(pages[0])]

@@ -11,6 +11,8 @@ import workflow
 from config.paths import SUCCESS
 from workflow.stage import Stage
 
+pytestmark = pytest.mark.slow
+
 WORK = "data/work/synthetic"
 SAMPLE = (
     Cell("the beginning", "append data/runs/synthetic/RUN.jsonl", FULL),

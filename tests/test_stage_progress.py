@@ -50,6 +50,7 @@ def begin(roots: Roots, port: int, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.slow
 def test_luigid_shows_the_graph_the_progress_and_the_history(luigid: int, tmp_path: Path) -> None:
     run = begin(Roots(tmp_path), luigid)
     seen: dict[str, list[dict[str, Any]]] = {}
@@ -102,6 +103,7 @@ def test_a_port_that_is_taken_is_named(luigid: int, tmp_path: Path, capsys: pyte
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_luigid_is_gone(
     luigid: int, luigid_process: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def splitting(roots: Roots, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 class TestInterruptedRun:
     @pytest.mark.parametrize(
         ("at", "number"),
@@ -141,6 +142,7 @@ def test_an_interrupt_that_python_drops_comes_once_more(pipeline: Roots, monkeyp
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 class TestLostProcess:
     def test_a_killed_java_is_followed_by_another(self, pipeline: Roots) -> None:
         with splitting(pipeline) as run:
@@ -189,6 +191,7 @@ def test_a_clock_that_was_set_back_stops_neither_runs_nor_pages(pipeline: Roots,
         assert client.get(page).status_code == 200
 
 
+@pytest.mark.slow
 def test_where_and_when_a_run_is_made_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
     # The times include half past two on 8 March, which there is not in New York: clocks go forward.
     here = tmp_path / "Ümläute und Leerzeichen"
@@ -295,6 +298,7 @@ class TestRawFile:
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become a user without a name"
 )
+@pytest.mark.slow
 def test_a_user_without_a_name_and_a_home_can_run(pipeline: Roots) -> None:
     nobody = 54321
     shutil.copytree(Paths().compiled, pipeline.data / "numba", dirs_exist_ok=True)

@@ -498,6 +498,7 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
     assert ran.statuses == {"Generate": "skipped"}
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_what_they_have_in_common(pipeline: Roots) -> None:
     directory, root, first = pipeline.data / "runs" / "synthetic", pipeline.models / "synthetic", pipeline.current()
     before = {*directory.glob("*.jsonl")}
@@ -554,6 +555,7 @@ def test_more_than_one_worker_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not LASTFM.is_dir(), reason="the Last.fm files are not here")
+@pytest.mark.slow
 def test_real_listeners_get_lists_that_beat_popularity(spark: SparkSession, tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     settings = {"als": {"rank": 16, "max_iter": 5}}
