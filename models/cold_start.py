@@ -1,7 +1,7 @@
-"""Recommendations at once, for somebody whom no model knows: from the tracks that they name, without a JVM.
+"""Recommendations for a new user, from the tracks they name, without a JVM.
 
-Where the served model has factors, the newcomer is folded in; else what is similar to the named tracks is added up.
-What folding in needs, numpy and Arrow, is loaded when somebody asks for it.
+The user is folded into the served model if it is a factor model. Otherwise the stored similarities of the named tracks
+are summed. numpy and Arrow, which only folding in needs, are imported on first use.
 """
 
 from __future__ import annotations
@@ -25,80 +25,81 @@ if TYPE_CHECKING:
     from models.fold_in import FoldIn
 
 _THREADS = "OPENBLAS_NUM_THREADS"
-_opening = threading.Lock()
+_open_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class ColdStartResult:
-    """What a newcomer is recommended."""
+    """Recommendations for a new user."""
 
     lines: list[ScoredTrack]
+    """The recommended tracks, best first."""
     unknown: list[str]
-    """Ids that the version has no track of."""
+    """The given ids that are not tracks of the version."""
     folded_in: bool
-    """Whether by fold-in; else by what is similar."""
+    """Whether the scores come from folding in; otherwise they are summed similarities."""
 
 
 def recommend_for_new_user(store: ServingStore, heard: Mapping[str, float], k: int) -> ColdStartResult:
-    """The best `k` tracks for somebody who heard some tracks, these left out.
+    """Return the best `k` tracks for a user with the given history, without the tracks in it.
 
     Args:
-        store: a published version's.
-        heard: by the track's own id, how often it was heard, or its rating; above 0.
-        k: how many; there may be fewer.
+        store: the store of a published version.
+        heard: plays or rating by track id; above 0.
+        k: maximum number of tracks.
 
     Raises:
-        ValueError: the version has none of the tracks.
+        ValueError: the version contains none of the tracks.
     """
     known = store.track_indexes(list(heard))
     unknown = [track for track in heard if track not in known]
     if not known:
         raise ValueError(f"None of {', '.join(map(repr, unknown[:5]))} is a track of version {store.version.name}.")
     values = {index: heard[track] for track, index in known.items()}
-    folding = _folding(store.version / "model", store.num_tracks)
-    most = k + len(values)
-    best = _by_similar(store, values) if folding is None else folding.best(values, most)
-    top = [(index, score) for index, score in best[:most] if index not in values][:k]
+    model = _fold_in(store.version / "model", store.num_tracks)
+    limit = k + len(values)
+    best = _most_similar(store, values) if model is None else model.best(values, limit)
+    top = [(index, score) for index, score in best[:limit] if index not in values][:k]
     tracks = store.tracks_by_index([index for index, _ in top])
-    return ColdStartResult([ScoredTrack(tracks[index], score) for index, score in top], unknown, folding is not None)
+    return ColdStartResult([ScoredTrack(tracks[index], score) for index, score in top], unknown, model is not None)
 
 
-def _folding(model: Path, num_tracks: int) -> FoldIn | None:
-    """The model's factors, if it has some that take users in: opened once, as a version never changes."""
-    with _opening:  # who comes meanwhile waits, and does not open them again
-        return _opened(model, num_tracks)
+def _fold_in(model: Path, num_tracks: int) -> FoldIn | None:
+    """Return the model or part of a blend into which users can be folded, if any. A version never changes: cached."""
+    with _open_lock:  # concurrent first requests wait instead of opening the model again
+        return _open_fold_in(model, num_tracks)
 
 
 @lru_cache(maxsize=4)
-def _opened(model: Path, num_tracks: int) -> FoldIn | None:
+def _open_fold_in(model: Path, num_tracks: int) -> FoldIn | None:
     with suppress(StoreError):  # a model that cannot fold users in, or of an unknown algorithm
         for directory, algorithm in saved_algorithms(model):
             if algorithm.can_fold_in:
-                with _numpy_in_one_thread():
+                with _single_threaded_numpy():
                     from models.fold_in import FoldIn
                 return FoldIn.open(directory, num_tracks)
     return None
 
 
 @contextmanager
-def _numpy_in_one_thread() -> Iterator[None]:
-    """Where numpy is first imported in here, its products stay in the thread that asks for them.
+def _single_threaded_numpy() -> Iterator[None]:
+    """Make numpy compute matrix products in the calling thread, if it is first imported in this context.
 
-    A server has threads of its own; beside those of OpenBLAS, which spin while they wait, eight requests at a time took
-    four times as long as a median, and up to two seconds. Processes that are started later are not concerned.
+    A server already has threads. Together with those of OpenBLAS, which spin while they wait, eight concurrent requests
+    had four times the median latency, and up to two seconds. The environment is restored for child processes.
     """
-    given = os.environ.get(_THREADS)
+    before = os.environ.get(_THREADS)
     os.environ.setdefault(_THREADS, "1")
     try:
         yield
     finally:
-        if given is None:
+        if before is None:
             del os.environ[_THREADS]
 
 
-def _by_similar(store: ServingStore, values: Mapping[int, float]) -> list[tuple[int, float]]:
-    """The tracks that are similar to what was heard, each with the sum of how much."""
+def _most_similar(store: ServingStore, values: Mapping[int, float]) -> list[tuple[int, float]]:
+    """Return tracks and the sums of their similarities to those heard, best first."""
     sums: Counter[int] = Counter()
     for index in values:
         sums.update(store.similarities(index))
-    return sorted(sums.items(), key=lambda each: (-each[1], each[0]))
+    return sorted(sums.items(), key=lambda entry: (-entry[1], entry[0]))

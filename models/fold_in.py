@@ -1,7 +1,7 @@
-"""Factors of a user whom a model does not know yet, from what they heard: numpy alone, about a millisecond.
+"""Folding in: the factors of a new user from their history, in about a millisecond, with numpy only.
 
-What training would give for that user with the tracks' factors as they are: the minimum of the objective that the model
-was trained for (see docs/architecture.md), found exactly.
+The factors minimise the objective that the model was trained for (see docs/architecture.md), with the track factors
+fixed. They are the exact solution of a linear system: one half-step of ALS (Hu, Koren and Volinsky 2008).
 """
 
 from __future__ import annotations
@@ -25,86 +25,89 @@ _BUFFER, _BATCH = 1 << 16, 4096
 
 @dataclass(frozen=True)
 class FoldIn:
-    """The tracks of a factor model, ready to take users in."""
+    """The track factors of a model, into which users can be folded."""
 
     tracks: NDArray[np.float32]
-    """Factors by index, shape (num_tracks, width); zeros where the model does not know a track."""
+    """Track factors, shape (num_tracks, width); zeros for tracks that the model does not have."""
     objective: dict[str, Any]
+    """The training objective, from `algorithm.json`."""
 
     @classmethod
     def open(cls, model: Path, num_tracks: int) -> FoldIn:
-        """Opens a saved model, the directory `model` of a version.
+        """Open the directory of a saved model.
 
         Raises:
-            StoreError: it is no factor model of the project's own engine.
+            StoreError: it is not a factor model of the native engine.
         """
         objective = read_json(model / "algorithm.json").get("objective")
         if objective is None:
-            raise StoreError(f"{model} takes no users in: it is not a factor model of our own engine.")
+            raise StoreError(f"Users cannot be folded into {model}: it is not a factor model of the native engine.")
         tracks = np.zeros((num_tracks, 0), np.float32)
-        for ids, features in _factors(model / "itemFactors"):
+        for ids, features in _read_factors(model / "itemFactors"):
             if not tracks.size:
                 tracks = np.zeros((num_tracks, features.shape[1]), np.float32)
             tracks[ids] = features
-        opened = cls(tracks, objective)
-        opened._gram, opened._unknown  # noqa: B018 - now, or the first requests would all do it
-        return opened
+        fold_in = cls(tracks, objective)
+        fold_in._gram, fold_in._unknown  # noqa: B018 - computed here, so that the first requests do not all do it
+        return fold_in
 
     @cached_property
     def _gram(self) -> NDArray[np.float64]:
+        """The Gram matrix of the track factors, shape (width, width)."""
         gram: NDArray[np.float64] = (self.tracks.T @ self.tracks).astype(np.float64)
         return gram
 
     @cached_property
     def _unknown(self) -> NDArray[np.intp]:
+        """Indexes of the tracks without factors."""
         return np.flatnonzero(~self.tracks.any(axis=1))
 
-    def best(self, heard: Mapping[int, float], most: int) -> list[tuple[int, float]]:
-        """So many tracks with the highest scores for somebody, and these, in order; tracks without factors have none.
+    def best(self, heard: Mapping[int, float], limit: int) -> list[tuple[int, float]]:
+        """Return the `limit` best tracks for a user and their scores, in order, without tracks that have no factors.
 
         Args:
-            heard: plays, or ratings, by the index of the track; at least one.
+            heard: plays or rating by track index; not empty.
         """
-        scores = self.tracks @ self.user(np.array(list(heard)), np.array(list(heard.values())))
+        scores = self.tracks @ self.user_factors(np.array(list(heard)), np.array(list(heard.values())))
         scores[self._unknown] = -np.inf
-        most = min(most, len(scores) - len(self._unknown))
-        top = np.flatnonzero(scores >= np.partition(scores, -most)[-most])  # all that tie with the last one
-        order = top[np.argsort(-scores[top], kind="stable")][:most]
+        limit = min(limit, len(scores) - len(self._unknown))
+        top = np.flatnonzero(scores >= np.partition(scores, -limit)[-limit])  # including all ties with the last one
+        order = top[np.argsort(-scores[top], kind="stable")][:limit]
         return list(zip(order.tolist(), scores[order].tolist(), strict=True))
 
-    def user(self, tracks: NDArray[np.integer[Any]], values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """The user's factors, shape (width,): their product with a track's is the score, or the predicted rating.
+    def user_factors(self, tracks: NDArray[np.integer[Any]], values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return a user's factors, shape (width,). Their product with a track's is the score or predicted rating.
 
         Args:
-            tracks: indexes of what the user heard, each once; at least one.
-            values: plays, or ratings.
+            tracks: distinct indexes of the tracks heard; not empty.
+            values: plays or ratings of the tracks.
         """
-        wanted, rank = self.objective, self.objective["rank"]
+        objective, rank = self.objective, self.objective["rank"]
         y = self.tracks[tracks].astype(np.float64)
-        penalty = wanted["reg_param"] * len(tracks) ** wanted["reg_exponent"]
-        if wanted["value"] == "rating":
+        penalty = objective["reg_param"] * len(tracks) ** objective["reg_exponent"]
+        if objective["value"] == "rating":
             features, bias = y[:, :rank], np.zeros(len(tracks))
-            if wanted["biases"]:
-                features, bias = y[:, : rank + 1], y[:, rank + 1]  # factors and a 1; the track's own bias
+            if objective["biases"]:
+                features, bias = y[:, : rank + 1], y[:, rank + 1]  # the factors and a 1; the track's bias
             matrix = features.T @ features
-            right = features.T @ (values - wanted["mean"] - bias)
+            target = features.T @ (values - objective["mean"] - bias)
         else:
-            strength = {"binary": np.ones(len(values)), "linear": values, "log": np.log1p(values)}[wanted["value"]]
-            weight = wanted["alpha"] * strength
+            strength = {"binary": np.ones(len(values)), "linear": values, "log": np.log1p(values)}[objective["value"]]
+            weight = objective["alpha"] * strength
             features, matrix = y, self._gram + (y * weight[:, None]).T @ y
-            right = y.T @ (1.0 + weight)
+            target = y.T @ (1.0 + weight)
         matrix[np.diag_indices_from(matrix)] += penalty
-        solved = np.linalg.solve(matrix, right)
-        if wanted["value"] == "rating" and wanted["biases"]:
-            solved = np.concatenate([solved[:rank], [solved[rank] + wanted["mean"], 1.0]])
+        solved = np.linalg.solve(matrix, target)
+        if objective["value"] == "rating" and objective["biases"]:
+            solved = np.concatenate([solved[:rank], [solved[rank] + objective["mean"], 1.0]])
         return solved.astype(np.float32)
 
 
-def _factors(directory: Path) -> Iterator[tuple[NDArray[np.integer[Any]], NDArray[np.float32]]]:
-    """Indexes and their factors, a batch at a time: read at once, they would be in memory three times."""
+def _read_factors(directory: Path) -> Iterator[tuple[NDArray[np.integer[Any]], NDArray[np.float32]]]:
+    """Yield track indexes and factors in batches: reading all at once would hold three copies in memory."""
     for file in sorted(directory.glob("*.parquet")):
-        with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as opened:
-            for batch in opened.iter_batches(_BATCH, columns=["id", "features"], use_threads=False):
+        with pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as parquet:
+            for batch in parquet.iter_batches(_BATCH, columns=["id", "features"], use_threads=False):
                 features = batch["features"].flatten().to_numpy().reshape(len(batch), -1)
                 yield batch["id"].to_numpy(), features
     pa.default_memory_pool().release_unused()

@@ -327,7 +327,7 @@ def test_a_user_who_is_taken_in_gets_what_training_gives(
     if wanted.biases:
         expected[:, 5:] += (wanted.mean, 1.0)
     for user in (0, 3, NUM_USERS - 1):
-        found = taken_in.user(MATRIX[user].indices, MATRIX[user].data)
+        found = taken_in.user_factors(MATRIX[user].indices, MATRIX[user].data)
         np.testing.assert_allclose(found, expected[user], atol=1e-4)
 
 
@@ -335,5 +335,5 @@ def test_a_model_that_takes_no_users_in_says_so(spark: SparkSession, blocks: Pat
     fit_model(
         "popularity", TrainingData(spark, (tmp_path,), blocks, NUM_USERS, NUM_TRACKS, None), {}, tmp_path / "model"
     )
-    with pytest.raises(StoreError, match="takes no users in"):
+    with pytest.raises(StoreError, match="cannot be folded into"):
         FoldIn.open(tmp_path / "model", NUM_TRACKS)
