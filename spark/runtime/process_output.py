@@ -1,7 +1,7 @@
-"""What Java and Spark print: into the run's log, each line with its prefix, and without secrets.
+"""Redirect the output of Java and Spark to the run's log, with a prefix on each line and without secrets.
 
-A process of its own reads the pipe. So Java never waits for a busy Python, its last words are kept when the run ends
-before it does, and a run that is killed leaves nothing behind: the reader ends when nobody is left who could write.
+A separate process reads the pipe. So Java never waits for a busy Python, output that Java writes after the end of the
+run is kept, and a killed run leaves no process behind: the reader ends when the last writer closes the pipe.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from common import redaction
 
 @dataclass
 class _Output:
-    """A pipe and its reader."""
+    """A pipe and the process that reads it."""
 
     reader: subprocess.Popen[bytes]
     pipe: int
-    """Our end of it, through which the reader is told the prefix."""
+    """The end to write to; also carries changes of the prefix."""
 
 
 _outputs: list[_Output] = []
-"""The one that is in use, if any."""
+"""The output that is in use, if any."""
 
 
 @contextmanager
 def redirect_output(log: Path | None, prefix: str, scratch: Path | None = None) -> Iterator[None]:
-    """Points the process's standard output and error at a log while Java starts, which inherits them.
+    """Redirect this process's standard output and error to a log while Java starts and inherits them.
 
     Args:
-        scratch: a directory of that Java's own, which is removed when it has ended, in whatever way.
+        scratch: a directory that the reader removes after Java has ended.
     """
     if log is None:
         yield
@@ -56,31 +56,31 @@ def redirect_output(log: Path | None, prefix: str, scratch: Path | None = None) 
 
 
 def set_line_prefix(prefix: str, log: Path | None = None) -> None:
-    """From here on, what Java prints gets this prefix; and goes into this log, where one is given."""
-    told = prefix.encode() + (redaction.NEW_PREFIX + os.fsencode(log) if log is not None else b"")
+    """Change the prefix of Java's further output, and the log if one is given."""
+    message = prefix.encode() + (redaction.NEW_PREFIX + os.fsencode(log) if log is not None else b"")
     for output in _outputs:
-        with suppress(OSError):  # without a reader
-            if select.select([], [output.pipe], [], 0)[1]:  # a prefix is not worth waiting for
-                os.write(output.pipe, redaction.NEW_PREFIX + told + b"\n")
+        with suppress(OSError):  # the reader has ended
+            if select.select([], [output.pipe], [], 0)[1]:  # do not wait for a full pipe
+                os.write(output.pipe, redaction.NEW_PREFIX + message + b"\n")
 
 
 def finish_output() -> None:
-    """Waits until everything that was printed by a Java which has ended is in the log."""
+    """Wait until all output of a Java that has ended is in the log."""
     while _outputs:
         output = _outputs.pop()
         os.close(output.pipe)
         try:
             output.reader.wait(timeout=10)
-        except subprocess.TimeoutExpired:  # somebody outlived Java and has the pipe open
+        except subprocess.TimeoutExpired:  # another process still has the pipe open
             output.reader.kill()
             output.reader.wait()
 
 
 def _start_reader(log: Path, prefix: str, scratch: Path | None) -> int:
-    """Starts the reader, after that of a Java which has died; returns the end of the pipe to write to."""
+    """Start the reader and return the end of the pipe to write to."""
     finish_output()
     source, pipe = os.pipe()
-    # Isolated and without packages it starts in a fiftieth of a second; in a session of its own, Ctrl-C misses it.
+    # Isolated and without site packages it starts in 20 ms; in a session of its own, Ctrl-C does not reach it.
     command = [sys.executable, "-I", "-S", redaction.__file__, str(log), prefix, *([str(scratch)] if scratch else [])]
     reader = subprocess.Popen(
         command, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

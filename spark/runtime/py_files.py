@@ -10,25 +10,26 @@ from common.directories import atomic_directory
 from common.locks import exclusive_lock, lock_path
 from config.paths import PROJECT
 
-_PACKAGES = ("common", "config", "spark")
+PACKAGES = ("common", "config", "spark")
+"""The packages that Spark's tasks import. `models` is not one of them: its folder also holds published versions."""
 
 
 def build_py_files(root: Path) -> Path:
-    """Copies the packages that Spark's tasks import; returns the directory that their PYTHONPATH names.
+    """Copy the packages that Spark's tasks import; return the directory for their PYTHONPATH.
 
-    Its own name is the digest of what is in it. So machine code that numba has compiled from it is found again, which
-    would be lost with an archive that Spark unpacks into a new directory for each run.
+    The directory's name is a digest of its contents, so that the machine code which numba caches for it is found again.
+    An archive would not do: Spark unpacks it into a new directory for each run.
     """
-    sources = sorted(file for package in _PACKAGES for file in (PROJECT / package).rglob("*.py"))
+    sources = sorted(file for package in PACKAGES for file in (PROJECT / package).rglob("*.py"))
     digest = hashlib.sha256()
     for file in sources:
         digest.update(f"{file.relative_to(PROJECT)}\0".encode() + file.read_bytes() + b"\0")
-    shipped = root / digest.hexdigest()[:16]
-    with exclusive_lock(lock_path(shipped)):
-        if not shipped.is_dir():
-            with atomic_directory(shipped) as staging:
+    directory = root / digest.hexdigest()[:16]
+    with exclusive_lock(lock_path(directory)):
+        if not directory.is_dir():
+            with atomic_directory(directory) as staging:
                 for file in sources:
                     copy = staging / file.relative_to(PROJECT)
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, copy)
-    return shipped
+    return directory

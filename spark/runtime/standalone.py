@@ -1,4 +1,4 @@
-"""`python -m spark.runtime.standalone master` or `worker ADDRESS`: becomes one process of a standalone cluster."""
+"""`python -m spark.runtime.standalone master` or `worker ADDRESS`: run one process of a standalone cluster."""
 
 from __future__ import annotations
 
@@ -10,60 +10,68 @@ from pathlib import Path
 import pyspark
 
 from common.errors import UserError
-from spark.runtime.session import find_java
+from spark.runtime.java_home import set_java_home
 
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
 
 _NO_REST = "-Dspark.master.rest.enabled=false"
-"""Spark's master would take programs from anybody over HTTP, on port 6066; runs bring theirs another way."""
+"""Disables the master's HTTP interface on port 6066, through which anybody could submit programs."""
 
 
-def spark_command(what: str, *options: str) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment that start a master or a worker.
+def spark_command(main_class: str, *options: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the environment that start a master or a worker.
+
+    Args:
+        main_class: `MASTER` or `WORKER`.
 
     Raises:
-        UserError: `JAVA_HOME` does not hold a Java.
+        UserError: JAVA_HOME is set, and has no `bin/java`.
     """
-    find_java()
+    set_java_home()
     home = Path(pyspark.__file__).parent
     environment = {"SPARK_MASTER_OPTS": _NO_REST} | os.environ | {"SPARK_HOME": str(home)}
-    return [str(home / "bin" / "spark-class"), what, *options], environment
+    return [str(home / "bin" / "spark-class"), main_class, *options], environment
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line may say."""
+    """Return the parser of the command line."""
     top = argparse.ArgumentParser(prog="python -m spark.runtime.standalone", description=__doc__, allow_abbrev=False)
     roles = top.add_subparsers(required=True, dest="role", metavar="ROLE")
     for name, page in (("master", 8080), ("worker", 8081)):
         role = roles.add_parser(name, allow_abbrev=False)
-        role.add_argument("--host", help="its own name, by which the others reach it (default: its address)")
-        role.add_argument("--page", type=int, default=page, help="the port of Spark's page (default: %(default)s)")
+        role.add_argument("--host", help="host name under which the other processes reach it (default: its address)")
+        role.add_argument("--page", type=int, default=page, help="port of Spark's web page (default: %(default)s)")
         if name == "master":
             role.add_argument("--port", type=int, default=7077, help="default: %(default)s")
         else:
-            role.add_argument("address", help="the master's, such as spark://host:7077")
+            role.add_argument("address", help="address of the master, such as spark://host:7077")
             role.add_argument("--cores", type=int, default=1, help="default: %(default)s")
-            role.add_argument("--memory", default="1g", help="of its executors (default: %(default)s)")
+            role.add_argument("--memory", default="1g", help="memory of its executors (default: %(default)s)")
             role.add_argument(
-                "--directory", type=Path, default=Path("data/cluster"), help="what executors print, and ship"
+                "--directory",
+                type=Path,
+                default=Path("data/cluster"),
+                help="directory for files of executors",
             )
     return top
 
 
-def options_of(given: argparse.Namespace) -> list[str]:
-    """The same in Spark's words."""
-    options = ["--webui-port", str(given.page), *(["--host", given.host] if given.host else [])]
-    if given.role == "master":
-        return [*options, "--port", str(given.port)]
-    sizes = ["-c", str(given.cores), "-m", given.memory, "--work-dir", str(given.directory.absolute())]
-    return [*options, *sizes, given.address]
+def spark_options(arguments: argparse.Namespace) -> list[str]:
+    """Return the options of Spark's own command line."""
+    options = ["--webui-port", str(arguments.page), *(["--host", arguments.host] if arguments.host else [])]
+    if arguments.role == "master":
+        return [*options, "--port", str(arguments.port)]
+    sizes = ["-c", str(arguments.cores), "-m", arguments.memory, "--work-dir", str(arguments.directory.absolute())]
+    return [*options, *sizes, arguments.address]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Becomes that process; returns only where it cannot."""
-    given = parser().parse_args(arguments)
+def main(argv: list[str] | None = None) -> int:
+    """Replace this process by the master or worker; return an exit code if that fails."""
+    arguments = parser().parse_args(argv)
     try:
-        command, environment = spark_command(MASTER if given.role == "master" else WORKER, *options_of(given))
+        command, environment = spark_command(
+            MASTER if arguments.role == "master" else WORKER, *spark_options(arguments)
+        )
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Python work in Spark's workers: one task for each piece of it."""
+"""Run Python functions in Spark's workers, one task for each argument."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import TypeVar
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-Piece = TypeVar("Piece")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-def run_tasks(spark: SparkSession, work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
-    """Applies work to each piece, in a task of its own; returns what it returned, in order.
+def run_tasks(spark: SparkSession, work: Callable[[Argument], Result], arguments: Sequence[Argument]) -> list[Result]:
+    """Call a function with each argument, in a task of its own; return the results in order.
 
-    Pieces and results go through the driver, so they should be small; what is large lies in files.
+    Arguments and results pass through the driver and should be small. Large data goes through files.
     """
 
-    def one(piece: Piece) -> Result:
-        result = work(piece)
+    def run(argument: Argument) -> Result:
+        result = work(argument)
         release_memory()
-        _keep_imports(getattr(work, "func", work).__qualname__)  # a partial has it inside
+        _freeze_imports(getattr(work, "func", work).__qualname__)  # `func` is the function of a partial
         return result
 
-    return spark.sparkContext.parallelize(list(pieces), len(pieces)).map(one).collect()
+    return spark.sparkContext.parallelize(list(arguments), len(arguments)).map(run).collect()
 
 
 def release_memory() -> None:
-    """Gives back to the system what Arrow keeps of freed memory: a worker that waits would keep it for a minute."""
+    """Return freed memory of Arrow to the system; an idle worker would keep it for a minute."""
     pa.default_memory_pool().release_unused()
 
 
 def available_memory() -> int:
-    """Bytes of memory that this machine has."""
+    """Return this machine's memory in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @lru_cache
-def _keep_imports(work: str) -> None:
-    """Exempts from garbage collection what a worker has loaded, once for each kind of work.
+def _freeze_imports(work: str) -> None:
+    """Exempt imported modules from garbage collection, once for each kind of work.
 
-    Spark's worker collects after every task, and with numba loaded that takes 80 ms: as long as the work itself.
+    Spark's worker collects garbage after every task. With numba loaded that takes 80 ms, as long as the work itself.
     """
     gc.freeze()

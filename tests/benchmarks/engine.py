@@ -28,7 +28,7 @@ from peers import RANK, sizes
 
 from config.paths import Paths
 from spark.ingest.synthetic_data import SyntheticSizes, generate
-from spark.runtime.session import WRAPPER
+from spark.runtime.java_home import WRAPPER
 
 MEASURED_USERS = 20_000
 GROWTH = (SyntheticSizes(50_000, 20_000, 1_000_000, 42), SyntheticSizes(100_000, 30_000, 5_000_000, 42),

@@ -21,7 +21,7 @@ from measure import Measured, measured, table
 
 from config.dataset import load_dataset
 from spark.ingest.synthetic_data import SyntheticSizes, generate
-from spark.runtime.session import WRAPPER
+from spark.runtime.java_home import WRAPPER
 
 
 def main() -> None:

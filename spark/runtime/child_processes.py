@@ -1,0 +1,69 @@
+"""Kill the processes that pyspark leaves behind, and keep its signal handlers out of the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and its descendants."""
+    kill((*descendants(pid), pid))
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes; those that have ended are skipped."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the ids of all processes that descend from a process, parents before their children."""
+    parents = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(directory.name)] = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # the process has just ended
+            continue
+    tree = [pid]
+    for ancestor in tree:  # grows while it is iterated
+        tree += [child for child, parent in parents.items() if parent == ancestor]
+    return tree[1:]
+
+
+@contextmanager
+def keep_interrupt_handler() -> Iterator[None]:
+    """Restore the handler of Ctrl-C after the block: pyspark's own asks Java first, which may not answer."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        # The default action means that a first interrupt is already ending the process.
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_DFL:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def defer_signals() -> Iterator[None]:
+    """Delay signals that would end the process until the block is done.
+
+    Masking them would not suffice, because another thread would receive them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.signal(number, lambda number, frame: received.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for received_number in received:
+            signal.raise_signal(received_number)
