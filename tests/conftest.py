@@ -92,7 +92,7 @@ def roots(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def bare(roots: tuple[Path, Path]) -> FlaskClient:
     """A client of an application that has nothing to show."""
-    return create_app(*roots, {"TESTING": True, "TOKEN": published.TOKEN, "MAY_RUN": True}).test_client()
+    return create_app(*roots, {"TESTING": True, "TOKEN": published.TOKEN, "ALLOW_RUNS": True}).test_client()
 
 
 @pytest.fixture

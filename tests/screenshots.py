@@ -70,7 +70,7 @@ def _pictures(chromium: Browser, home: str, paths: Paths, dataset: str) -> list[
             found: list[dict[str, Any]] = asked.json()[what]
             return found
 
-        user = max(answer("users", 100), key=lambda user: user["heard"])
+        user = max(answer("users", 100), key=lambda user: user["tracks_heard"])
         tracks = answer("tracks", 6)
     run = max(last_runs(paths.runs(dataset)), key=lambda run: run.status_counts["done"])
     picked = "&".join(f"t={track['track_id']}" for track in tracks[::2])
@@ -78,7 +78,7 @@ def _pictures(chromium: Browser, home: str, paths: Paths, dataset: str) -> list[
         Picture("overview", "/"),
         Picture("run", f"/runs/{run.id}", scale=0.9, begins=(".run-graph g:has-text('Split')", "#graph")),
         Picture("leaderboard", "/leaderboard", is_dark=True),
-        Picture("models", "/models"),
+        Picture("versions", "/versions"),
         Picture("user", f"/users/{user['user_id']}"),
         Picture("try", f"/try?{picked}", is_narrow=True, is_dark=True, begins=("#recommendations",)),
     ]

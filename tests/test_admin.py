@@ -23,17 +23,17 @@ from common.files import read_json
 from config.paths import PROJECT, Paths
 from models.registry import VersionRegistry
 from models.serving_store import FILE
-from webapp import create_app
-from webapp.api.csv_export import harmless
+from webapp import create_app, run_launcher
+from webapp.api.csv_export import escape_formula
 from webapp.security import access, secret_files
-from webapp.serving import run_launcher
+from webapp.security.login_attempts import MAX_ATTEMPTS, WINDOW_S
 
-PAGES = ("/", "/runs", "/models", "/models/v1", "/leaderboard", "/data", "/users", "/tracks", "/try", "/api")
+PAGES = ("/", "/runs", "/versions", "/versions/v1", "/leaderboard", "/data", "/users", "/tracks", "/try", "/api")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def sign_in(client: FlaskClient, token: str = TOKEN) -> int:
-    return client.post("/login", data={"token": token, "next": "/models"}).status_code
+    return client.post("/login", data={"token": token, "next": "/versions"}).status_code
 
 
 class TestAccess:
@@ -47,9 +47,13 @@ class TestAccess:
     def test_whatever_takes_a_post_is_the_owner_s_but_for_signing_in_and_newcomers(self, client: FlaskClient) -> None:
         rules = client.application.url_map.iter_rules()
         posts = {rule.endpoint for rule in rules if "POST" in (rule.methods or ())}
-        assert posts - set(access.ACCESS[access.OWNER]) == {"changes.sign_in", "changes.logout", "api.newcomer"}
+        assert posts - set(access.ACCESS[access.OWNER]) == {
+            "auth.sign_in",
+            "auth.sign_out",
+            "api.new_user_recommendations",
+        }
 
-    @pytest.mark.parametrize("path", ["/models/v1/promote", "/models/v1/roll-back", "/prune", "/pipeline"])
+    @pytest.mark.parametrize("path", ["/versions/v1/promote", "/versions/v1/roll-back", "/prune", "/pipeline"])
     def test_what_changes_something_asks_for_the_token(self, client: FlaskClient, path: str) -> None:
         asked = client.get(path)
         assert (asked.status_code, asked.location.split("?")[0]) == (302, "/login")
@@ -67,7 +71,7 @@ class TestAccess:
     def test_where_reading_is_not_open_only_health_and_the_sign_in_are(
         self, roots: tuple[Path, Path], client: FlaskClient
     ) -> None:
-        closed = create_app(*roots, {"TESTING": True, "TOKEN": TOKEN, "READING_OPEN": False}).test_client()
+        closed = create_app(*roots, {"TESTING": True, "TOKEN": TOKEN, "PUBLIC_READ": False}).test_client()
         assert [closed.get(page).status_code for page in PAGES] == [302] * len(PAGES)
         refused = closed.get("/api/v1/users")
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -76,11 +80,11 @@ class TestAccess:
         assert closed.get("/api/v1/users", headers=BEARER).status_code == 200
 
     def test_a_wrong_token_is_refused_and_too_many_are_not_even_looked_at(self, client: FlaskClient) -> None:
-        assert [sign_in(client, "wrong") for _ in range(access.ATTEMPTS)] == [401] * access.ATTEMPTS
+        assert [sign_in(client, "wrong") for _ in range(MAX_ATTEMPTS)] == [401] * MAX_ATTEMPTS
         assert sign_in(client) == 429
         refused = client.get("/prune", headers=BEARER)
         assert refused.status_code == 429
-        assert 0 < int(refused.headers["Retry-After"]) <= access.WINDOW_S
+        assert 0 < int(refused.headers["Retry-After"]) <= WINDOW_S
 
     def test_another_token_ends_the_sessions(self, client: FlaskClient) -> None:
         sign_in(client)
@@ -110,7 +114,7 @@ class TestAccess:
     def test_refuses_untrusted_host(self, client: FlaskClient, host: str) -> None:
         for path in ("/", "/api/v1/users/u1/recommendations"):
             assert client.get(path, headers={"Host": host}).status_code == 400
-        client.application.config["READING_OPEN"] = False
+        client.application.config["PUBLIC_READ"] = False
         assert client.get("/", headers={"Host": host}).status_code == 400
 
     @pytest.mark.parametrize("base_url", ["http://127.0.0.1:8000/", "http://localhost/", "https://[::1]:8443/"])
@@ -129,13 +133,13 @@ class TestAccess:
         assert secret_files.load_or_create_secret(file) == made
         assert len(made) > 30
         file.chmod(0o644)
-        with pytest.raises(UserError, match="Others may read"):
+        with pytest.raises(UserError, match="Other users can read"):
             secret_files.load_or_create_secret(file)
 
     def test_a_short_token_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(secret_files.TOKEN_VARIABLE, "short")
         with pytest.raises(UserError, match="too short"):
-            secret_files.given_token()
+            secret_files.token_from_environment()
 
 
 class TestVersions:
@@ -145,18 +149,21 @@ class TestVersions:
         registry = VersionRegistry(roots[0] / "tiny")
         publish(roots[0], version="v2")
         sign_in(client)
-        assert "and pinned" in client.post("/models/v1/roll-back", data={"expected": "v2"}, follow_redirects=True).text
+        assert (
+            "served and pinned"
+            in client.post("/versions/v1/roll-back", data={"expected": "v2"}, follow_redirects=True).text
+        )
         assert registry.current() == "v1" and registry.is_pinned()
         assert "A rollback pinned this version" in client.get("/").text
-        client.post("/models/v2/promote", data={"expected": "v1"})
+        client.post("/versions/v2/promote", data={"expected": "v1"})
         assert registry.current() == "v2" and not registry.is_pinned()
         last = registry.audit()[-1]
         assert (last["action"], last["via"]) == ("promoted by the user", "the page, from 127.0.0.1")
-        assert "the page, from 127.0.0.1" in client.get("/models").text
+        assert "the page, from 127.0.0.1" in client.get("/versions").text
 
     def test_a_promotion_that_came_second_is_told(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2")
-        answer = client.post("/models/v1/promote", data={"expected": "v1"}, headers=BEARER)
+        answer = client.post("/versions/v1/promote", data={"expected": "v1"}, headers=BEARER)
         assert answer.status_code == 409
         assert "another promotion came first" in answer.text
         assert VersionRegistry(roots[0] / "tiny").current() == "v2"
@@ -164,10 +171,10 @@ class TestVersions:
     def test_a_damaged_version_is_not_promoted(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2")
         (roots[0] / "tiny" / "v1" / FILE).write_bytes(b"x")
-        answer = client.post("/models/v1/promote", data={"expected": "v2"}, headers=BEARER)
+        answer = client.post("/versions/v1/promote", data={"expected": "v2"}, headers=BEARER)
         assert (answer.status_code, "does not verify" in answer.text) == (409, True)
-        assert "does not verify" in client.get("/models/v1?verify=1").text
-        assert "files are what was published" in client.get("/models/v2?verify=1").text
+        assert "Verification failed" in client.get("/versions/v1?verify=1").text
+        assert "files match their published SHA-256 checksums" in client.get("/versions/v2?verify=1").text
 
     def test_a_full_disk_is_told(
         self, roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +185,7 @@ class TestVersions:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(files, "fsync", full)
-        answer = client.post("/models/v1/promote", data={"expected": "v2"}, headers=BEARER)
+        answer = client.post("/versions/v1/promote", data={"expected": "v2"}, headers=BEARER)
         assert (answer.status_code, f"the disk of {roots[0]} is full: " in answer.text) == (507, True)
         assert VersionRegistry(roots[0] / "tiny").current() == "v2"
 
@@ -190,7 +197,7 @@ class TestVersions:
             publish(roots[0], version=name)
         registry.roll_back("v1", expected="v3")
         sign_in(client)
-        assert "Remove 1 version" in client.get("/prune?keep=1").text
+        assert "Delete 1 version" in client.get("/prune?keep=1").text
         client.post("/prune", data={"keep": "1"})
         assert registry.versions() == ["v1", "v3"]
         assert registry.audit()[-1]["action"] == "pruned"
@@ -202,7 +209,7 @@ class TestVersions:
         sign_in(client)
         (roots[0] / "tiny" / "v1" / "manifest.json").write_text("{")
         page = client.get("/prune?keep=1").text
-        assert "which is damaged" in page and "Remove 1 version" in page
+        assert ", damaged" in page and "Delete 1 version" in page
         client.post("/prune", data={"keep": "1"})
         assert not (roots[0] / "tiny" / "v1").exists()
 
@@ -214,10 +221,10 @@ class TestVersions:
         publish(roots[0], version="v2", settings={"als": {"rank": 32}}, counts={"users": 12346, "tracks": 3,
                 "interactions": 12, "recommendations": 24})  # fmt: skip
         page = client.get("/").text
-        assert "What changed since version 1" in page
+        assert "Changes since version 1" in page
         assert "Users: 12,345 → 12,346 (+1)" in page
         assert "<code>[als] rank</code>" in page
-        assert client.get("/models?v=v1&v=v2").text.count('name="v"') == 2
+        assert client.get("/versions?v=v1&v=v2").text.count('name="v"') == 2
 
 
 class TestDamage:
@@ -241,8 +248,8 @@ class TestDamage:
         assert ready.status_code == 503
         assert "v2" in ready.json["error"]  # type: ignore[index]
         assert client.get("/api/v1/users/u1").json["version"] == "v1"  # type: ignore[index]
-        assert "which serves instead" in client.get("/").text
-        assert "Something is wrong" in client.get("/").text
+        assert "which is served instead" in client.get("/").text
+        assert 'class="health error"' in client.get("/").text
         assert client.get("/healthz").json["datasets"] == {"tiny": "v1"}  # type: ignore[index]
 
     def test_a_flipped_bit_is_found(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
@@ -259,7 +266,7 @@ class TestDamage:
         file = publish(roots[0], version="v2") / FILE
         file.write_bytes(b"no database" * 1000)
         answer = client.get("/users/u1")
-        assert (answer.status_code, "Shown is version 1" in answer.text) == (200, True)
+        assert (answer.status_code, "This page shows version 1" in answer.text) == (200, True)
 
     def test_a_promoted_version_that_is_not_there(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         (roots[0] / "tiny" / "current").write_text("gone\n")
@@ -301,7 +308,7 @@ class TestRuns:
             assert (status, "is not a date such as 2026-03-01" in text) == (409, True)
         status, text = start(settings="[paths] data_root = /")
         assert (status, "There is no setting [paths] data_root" in text) == (409, True)
-        client.application.config["MAY_RUN"] = False
+        client.application.config["ALLOW_RUNS"] = False
         assert start()[0] == 403
         assert "without <code>--allow-runs</code>" in client.get("/pipeline", headers=BEARER).text
 
@@ -313,11 +320,11 @@ class TestRuns:
         monkeypatch.setattr(run_launcher, "_command", lambda *_: [sys.executable, "-c", script])
         paths = Paths(roots[1], roots[0])
         run_id, process = run_launcher.launch(paths, "synthetic", {})
-        with pytest.raises(UserError, match="goes on"):
+        with pytest.raises(UserError, match="is in progress"):
             run_launcher.launch(paths, "synthetic", {})
         go.touch()
         process.wait(20)
-        assert "has not begun its record" in client.get(f"/runs/{run_id}").text
+        assert "The run is starting." in client.get(f"/runs/{run_id}").text
         run_launcher.launch(paths, "synthetic", {})[1].wait(20)
 
     def test_its_settings_are_luigi_s_and_the_owner_s_luigi_cfg_counts(
@@ -353,23 +360,23 @@ class TestPages:
 
     def test_a_dated_version_says_of_when_it_is(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         assert "Outside" not in client.get("/data").text
-        assert "as of" not in client.get("/models/v1").text
+        assert "as of" not in client.get("/versions/v1").text
         profile = read_json(roots[0] / "tiny" / "v1" / "profile.json")
         profile["rows"]["outside"], profile["window"] = 4321, {"from": None, "until": "2026-03-01T00:00:00Z"}
         publish(roots[0], version="v2", profile=profile, as_of="2026-03-01")
-        assert "as of 1 Mar 2026, 00:00 UTC" in client.get("/models/v2").text
+        assert "as of 1 Mar 2026, 00:00 UTC" in client.get("/versions/v2").text
         page = client.get("/data").text
-        assert "4,321" in page and "what happened until 1 Mar 2026, 00:00 UTC does" in page
+        assert "4,321" in page and "time window, which ends 1 Mar 2026, 00:00 UTC" in page
 
     def test_the_leaderboard_sorts(self, client: FlaskClient) -> None:
-        table = client.get("/leaderboard?by=rmse").text.split('<table class="scores">')[1]
+        table = client.get("/leaderboard?by=rmse").text.split('<table class="metrics">')[1]
         assert table.index("als_explicit") < table.index("als <")
         assert client.get("/leaderboard?by=nothing").status_code == 400
 
     def test_the_leaderboard_draws_a_curve_of_each_candidate(
         self, roots: tuple[Path, Path], client: FlaskClient
     ) -> None:
-        assert "By the length of the list" not in client.get("/leaderboard").text
+        assert "Metrics by list length" not in client.get("/leaderboard").text
         shorter = CURVES["als"] | {"ndcg": [0.15, 0.2]}
         publish(roots[0], version="v2", metrics={"curves": CURVES | {"als": shorter}})
         page = client.get("/leaderboard").text
@@ -418,7 +425,7 @@ class TestPages:
         answer = client.get("/api/v1/users/u1/recommendations.csv")
         assert answer.mimetype == "text/csv"
         assert answer.text.splitlines()[1].startswith("1,untitled,,")
-        assert [harmless(text) for text in ("=1+1", "+x", "-x", "@x", "\tx", "x=", None)] == [
+        assert [escape_formula(text) for text in ("=1+1", "+x", "-x", "@x", "\tx", "x=", None)] == [
             "'=1+1", "'+x", "'-x", "'@x", "'\tx", "x=", "",
         ]  # fmt: skip
 

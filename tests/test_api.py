@@ -38,7 +38,7 @@ def refusal(client: FlaskClient, status: int, path: str, **query: Any) -> Any:
 class TestUsers:
     def test_a_user_s_list_has_titles_scores_and_reasons(self, client: FlaskClient) -> None:
         found = ask(client, "users/u1/recommendations")
-        assert found["user"] == {"user_id": "u1", "age": None, "country": "NO", "heard": 1, "tier": "content"}
+        assert found["user"] == {"user_id": "u1", "age": None, "country": "NO", "tracks_heard": 1, "tier": "content"}
         assert (found["dataset"], found["version"]) == ("tiny", "v1")
         first, second = found["recommendations"]
         assert (first["rank"], first["track"]["track_id"], first["score"]) == (1, "untitled", 0.75)
@@ -88,7 +88,7 @@ class TestNewcomers:
     def test_what_is_similar_is_added_up_where_there_are_no_factors(self, client: FlaskClient) -> None:
         answer = client.post("/api/v1/recommendations", json={"tracks": ["plain", "gone"]})
         assert answer.json is not None
-        assert (answer.status_code, answer.json["by"], answer.json["unknown"]) == (200, "similar", ["gone"])
+        assert (answer.status_code, answer.json["method"], answer.json["unknown_tracks"]) == (200, "similar", ["gone"])
         (line,) = answer.json["recommendations"]
         assert (line["track"]["track_id"], line["score"]) == ("hostile", 0.875)
 
@@ -148,7 +148,7 @@ class TestWhatIsPublished:
         for name in ("r1", "r2", "r3"):
             record(roots[1], name, started("2026-11-24T10:00:00Z"))
         pages = [ask(client, "runs", limit=2, page=page) for page in (1, 2, 3)]
-        assert [[run["run"] for run in page["runs"]] for page in pages] == [["r3", "r2"], ["r1"], []]
+        assert [[run["run_id"] for run in page["runs"]] for page in pages] == [["r3", "r2"], ["r1"], []]
         assert [page["total"] for page in pages] == [3, 3, 3]
 
     def test_runs_of_a_dataset_that_has_published_nothing_are_there_too(
@@ -227,10 +227,11 @@ class TestDescription:
     @pytest.mark.parametrize(
         ("path", "kind"),
         [
-            ("users", schemas.UsersAnswer), ("users/u1", schemas.UserAnswer), ("tracks/plain", schemas.TrackAnswer),
-            ("users/u1/recommendations", schemas.RecommendationsAnswer), ("tracks", schemas.TracksAnswer),
-            ("tracks/plain/similar", schemas.SimilarAnswer), ("versions", schemas.VersionsAnswer),
-            ("versions/v1", schemas.VersionSchema), ("metrics", schemas.MetricsAnswer), ("runs", schemas.RunsAnswer),
+            ("users", schemas.UsersResponse), ("users/u1", schemas.UserResponse),
+            ("tracks/plain", schemas.TrackResponse),
+            ("users/u1/recommendations", schemas.RecommendationsResponse), ("tracks", schemas.TracksResponse),
+            ("tracks/plain/similar", schemas.SimilarTracksResponse), ("versions", schemas.VersionsResponse),
+            ("versions/v1", schemas.Version), ("metrics", schemas.MetricsResponse), ("runs", schemas.RunsResponse),
         ],
     )  # fmt: skip
     def test_answers_are_what_it_says(self, client: FlaskClient, path: str, kind: type[BaseModel]) -> None:
@@ -241,6 +242,6 @@ class TestDescription:
         assert page.count("<code>GET /api/v1/") == 11
         assert "<code>POST /api/v1/recommendations</code>" in page
         assert "From 1 to 1,000." in page
-        assert "Ids of tracks; each counts once. From 1 to 100." in page
-        assert "unknown, recommendations (rank, track, score, because)." in page
-        assert "A field is wrong" in page
+        assert "Track ids; a repeated id counts once. From 1 to 100." in page
+        assert "unknown_tracks, recommendations (rank, track, score, because)." in page
+        assert "A field is invalid" in page

@@ -37,7 +37,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     """A client of an application with one published version, which no test here can change."""
     root = tmp_path_factory.mktemp("site")
     publish(root / "models")
-    return create_app(root / "models", root / "data", {"TESTING": True, "TOKEN": TOKEN, "MAY_RUN": True}).test_client()
+    return create_app(
+        root / "models", root / "data", {"TESTING": True, "TOKEN": TOKEN, "ALLOW_RUNS": True}
+    ).test_client()
 
 
 @pytest.fixture(autouse=True)
@@ -163,24 +165,26 @@ class TestBodies:
         ):  # fmt: skip
             assert site.post("/api/v1/recommendations", json=body).json == once
         many = {"tracks": ["plain", *(f"gone {n}" for n in range(99))]}
-        assert site.post("/api/v1/recommendations", json=many).json == once | {"unknown": many["tracks"][1:]}
+        assert site.post("/api/v1/recommendations", json=many).json == once | {"unknown_tracks": many["tracks"][1:]}
 
 
 class TestPages:
     @pytest.mark.parametrize(
         ("asked", "status", "said"),
         [
-            ("/users/u1?k=1&k=1", 400, "k is there 2 times"), ("/users/u1?heard=1.5", 400, "heard = "),
+            ("/users/u1?k=1&k=1", 400, "k is given 2 times"), ("/users/u1?heard=1.5", 400, "heard = "),
             ("/users/u1?k=%D9%A1", 400, "k = "), ("/users/u1?k=%C2%B2", 400, "k = "), ("/users?q=a&q=b", 400, "q is"),
-            (f"/users?after={LONG}", 400, "after may have 500"), (f"/try?q={LONG}", 400, "q may have 500"),
+            (f"/users?after={LONG}", 400, "after may have at most 500"),
+            (f"/try?q={LONG}", 400, "q may have at most 500"),
             ("/runs?page=0", 400, "page = "), ("/runs?page=1e1", 400, "page = "), ("/runs?page=99999", 404, "no page"),
             ("/leaderboard?by=%00", 400, "no metric"), (f"/leaderboard?by={LONG}", 400, "no metric"),
-            ("/leaderboard?by=rmse&by=rmse", 400, "by is there 2"), ("/?dataset=tiny&dataset=x", 400, "dataset is"),
+            ("/leaderboard?by=rmse&by=rmse", 400, "by is given 2"), ("/?dataset=tiny&dataset=x", 400, "dataset is"),
             ("/tracks/%00", 404, "no song"), ("/tracks/%FF", 404, "no song"), (f"/tracks/{LONG}", 404, "no song"),
-            ("/models/%2E%2E", 404, "no version"), (f"/models/{LONG}", 404, "no version"), ("/runs/..", 404, "no run"),
+            ("/versions/%2E%2E", 404, "no version"), (f"/versions/{LONG}", 404, "no version"),
+            ("/runs/..", 404, "no run"),
             ("/runs/%00", 404, "no run"), ("/runs/..%2F..%2Fx", 404, "not found"), ("/static/%00", 404, "not found"),
             ("/static/..%2F__init__.py", 404, "not found"), ("/prune?keep=0", 400, "keep = "),
-            ("/models/%00/promote", 404, "no version"), (f"/models/{LONG}/roll-back", 404, "no version"),
+            ("/versions/%00/promote", 404, "no version"), (f"/versions/{LONG}/roll-back", 404, "no version"),
             *[(f"/data?dataset={quote(name)}", 404, "no dataset") for name in ODD_DATASETS],
         ],
         ids=briefly,
@@ -192,15 +196,15 @@ class TestPages:
     def test_a_user_that_there_is_not_is_said(self, site: FlaskClient, wanted: str) -> None:
         answer = site.get(f"/users/{wanted}")
         assert (answer.status_code, answer.mimetype) == (404, "text/html")
-        assert "Nobody here is called" in answer.text
+        assert "Unknown user" in answer.text
 
     @pytest.mark.parametrize(
         ("path", "form", "status", "said"),
         [
             ("/prune", {"keep": "²"}, 400, "keep = "), ("/prune", {"keep": "9" * 5_000}, 400, "keep = "),
-            ("/prune", {}, 400, "keep = "), ("/prune", {"keep": ["5", "1"]}, 400, "keep is there 2 times"),
-            ("/models/v1/promote", {"expected": "\0"}, 409, "came first"),
-            ("/models/%2E%2E/promote", {}, 404, "no version"), ("/pipeline", {"name": "\0"}, 400, "no description"),
+            ("/prune", {}, 400, "keep = "), ("/prune", {"keep": ["5", "1"]}, 400, "keep is given 2 times"),
+            ("/versions/v1/promote", {"expected": "\0"}, 409, "came first"),
+            ("/versions/%2E%2E/promote", {}, 404, "no version"), ("/pipeline", {"name": "\0"}, 400, "no description"),
             ("/pipeline", {"name": LONG}, 400, "no description"), ("/login", {"token": "x" * 70_000}, 413, "exceeds"),
             ("/try", {}, 405, "not allowed"),
         ],

@@ -33,8 +33,8 @@ PAGES: dict[str, dict[str, int]] = {
     "pages.overview": {"/": 200},
     "pages.runs": {"/runs": 200},
     "pages.run": {"/runs/failed": 200, "/runs/going": 200, "/runs/starting": 200, f"/runs/{LONG}": 404},
-    "pages.versions": {"/models": 200},
-    "pages.version": {"/models/v3?verify=1": 200},
+    "pages.versions": {"/versions": 200},
+    "pages.version": {"/versions/v3?verify=1": 200},
     "pages.leaderboard": {"/leaderboard?by=ndcg@20": 200, "/leaderboard?by=none": 400},
     "pages.data": {"/data": 200},
     "pages.users": {"/users": 200, "/users?q=u1&after=u1": 200, f"/users?q={LONG}": 200},
@@ -43,11 +43,11 @@ PAGES: dict[str, dict[str, int]] = {
     "pages.track": {"/tracks/plain": 200, "/tracks/hostile": 200, "/tracks/none": 404},
     "pages.try_it": {"/try": 200, "/try?t=plain&t=hostile&q=none": 200},
     "pages.api": {"/api": 200},
-    "changes.login": {"/login": 200},
-    "changes.confirm_promote": {"/models/v1/promote": 200},
-    "changes.confirm_roll_back": {"/models/v1/roll-back": 200},
-    "changes.confirm_prune": {"/prune": 200, "/prune?keep=1": 200},
-    "changes.pipeline": {"/pipeline": 200},
+    "auth.login": {"/login": 200},
+    "actions.confirm_promote": {"/versions/v1/promote": 200},
+    "actions.confirm_roll_back": {"/versions/v1/roll-back": 200},
+    "actions.confirm_prune": {"/prune": 200, "/prune?keep=1": 200},
+    "actions.new_run": {"/pipeline": 200},
     "nothing": {"/nowhere": 404},
 }
 """Addresses of every page, with the statuses that they have."""
@@ -226,7 +226,7 @@ def test_every_page_is_among_those_looked_at(roots: tuple[Path, Path]) -> None:
     there = {
         rule.endpoint
         for rule in app.url_map.iter_rules()
-        if rule.endpoint.startswith(("pages.", "changes.")) and "GET" in (rule.methods or ())
+        if rule.endpoint.startswith(("pages.", "actions.", "auth.")) and "GET" in (rule.methods or ())
     }
     assert there - {"pages.graph_style"} == set(PAGES) - {"nothing"}
     for endpoint, addresses in PAGES.items():
@@ -286,22 +286,22 @@ def test_what_is_not_in_order_is_found(visit: Visit, home: str) -> None:
 def test_signing_in_promoting_and_rolling_back(own: Sites, visit: Visit) -> None:
     home, models, _ = own
     page = visit(home)
-    page.goto("/models")
+    page.goto("/versions")
     page.get_by_role("link", name="Promote version 1").click()
     page.get_by_label("Token").fill("not the token")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    expect(page.get_by_role("alert")).to_have_text("Wrong token.")
     page.get_by_label("Token").fill(TOKEN)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Promote version 1?")).to_be_visible()
     page.get_by_role("button", name="Promote").click()
-    expect(page.get_by_role("status")).to_have_text("Promoted: version 1 is served.")
+    expect(page.get_by_role("status")).to_have_text("Version 1 is promoted and served.")
     assert VersionRegistry(models / "tiny").current() == "v1"
 
     page.get_by_role("link", name="Roll back to version 2").click()
     page.get_by_role("button", name="Roll back").click()
-    expect(page.get_by_role("status")).to_have_text("Rolled back: version 2 is served, and pinned.")
-    done = page.get_by_role("region", name="The audit log").locator("tbody tr")
+    expect(page.get_by_role("status")).to_have_text("Rolled back: version 2 is served and pinned.")
+    done = page.get_by_role("region", name="Entries of the audit log").locator("tbody tr")
     expect(done.nth(0)).to_contain_text("rolled back")
     expect(done.nth(0)).to_contain_text("the page, from 127.0.0.1")
     expect(done.nth(1)).to_contain_text("promoted by the user")
@@ -315,13 +315,13 @@ def test_signing_in_promoting_and_rolling_back(own: Sites, visit: Visit) -> None
 
 def test_versions_are_ticked_and_compared(visit: Visit, home: str) -> None:
     page = visit(home)
-    page.goto("/models")
+    page.goto("/versions")
     for box in page.get_by_role("checkbox").all():
         box.uncheck()
     for number in (1, 3):
         page.get_by_label(f"Compare version {number}").check()
     page.get_by_role("button", name="Compare").click()
-    side = page.get_by_role("region", name="Versions side by side").locator("thead th")
+    side = page.get_by_role("region", name="Comparison of versions").locator("thead th")
     expect(side).to_contain_text(["Version 3", "Version 1"])
 
 
@@ -382,7 +382,7 @@ def test_trying_it(visit: Visit, home: str) -> None:
     page = visit(home)
     page.goto("/try")
     recommended = page.get_by_role("region", name="Recommendations")
-    expect(recommended).to_contain_text("They appear here as soon as you have picked something.")
+    expect(recommended).to_contain_text("Recommendations appear here after your first pick.")
     field = page.get_by_role("combobox", name="Words of title or artist")
     field.press_sequentially("plain")
     expect(page.get_by_role("option")).to_have_text(["Plain song Somebody"])
@@ -404,8 +404,8 @@ def test_text_from_the_data_stays_text(visit: Visit, home: str) -> None:
     page.goto("/tracks/hostile")
     expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
     page.goto("/runs/failed")
-    expect(page.locator(".bad-notice")).to_contain_text(HOSTILE)
-    expect(page.get_by_label("The last lines of the log")).to_contain_text(HOSTILE)
+    expect(page.locator(".error-notice")).to_contain_text(HOSTILE)
+    expect(page.get_by_label("Last lines of the log")).to_contain_text(HOSTILE)
     page.goto("/users")
     page.get_by_role("combobox").press_sequentially("<")
     expect(page.get_by_role("option")).to_have_text([f"{HOSTILE} 1 heard"])
@@ -422,7 +422,7 @@ def test_a_run_that_goes_on_is_followed_to_its_end(own: Sites, visit: Visit) -> 
     sent.mkdir(parents=True)
     (sent / "r.out").write_text("so far so good\n")
     page.goto("/runs/r")
-    expect(page.locator("#content")).to_contain_text("It was started and has not begun its record yet.")
+    expect(page.locator("#content")).to_contain_text("The run is starting.")
     page.evaluate("window.isTheSame = true")
 
     stages = [{"stage": "Ingest", "requires": [], "to_do": True}, {"stage": "Split", "requires": ["Ingest"]}]
@@ -431,17 +431,17 @@ def test_a_run_that_goes_on_is_followed_to_its_end(own: Sites, visit: Visit) -> 
     run.touch()
     with going_on(run):
         record(data, "r", started("2025-11-02T08:00:00Z") | {"stages": stages}, begun)
-        expect(page.locator(".notice")).to_contain_text("Ingest is being made")
+        expect(page.locator(".notice")).to_contain_text("Ingest is running")
         expect(page).to_have_title("Run r · Encore")
         box = page.locator(".run-graph .running .box")
         assert box.evaluate("box => getComputedStyle(box).stroke") != "none"
-        picture = page.get_by_role("region", name="The graph of the stages")
+        picture = page.get_by_role("region", name="Graph of the stages")
         picture.focus()
         ended = [stage("Ingest", "done"), {"event": "run_finished", "status": "done", "duration_s": 3.0}]
         with run.open("a") as file:
             file.write("".join(f"\n{json.dumps(event)}" for event in ended))
-    expect(page.locator(".facts .status")).to_contain_text("done")
-    expect(page.locator(".facts")).to_contain_text("took 3")
+    expect(page.locator(".metadata .status")).to_contain_text("done")
+    expect(page.locator(".metadata")).to_contain_text("duration 3")
     expect(picture).to_be_focused()
     expect(page.locator("#content[data-live]")).to_have_count(0)
     assert page.evaluate("window.isTheSame")
@@ -450,11 +450,11 @@ def test_a_run_that_goes_on_is_followed_to_its_end(own: Sites, visit: Visit) -> 
 # -- the keyboard ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["/", "/models", "/runs/failed"])
+@pytest.mark.parametrize("address", ["/", "/versions", "/runs/failed"])
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(visit: Visit, home: str, address: str) -> None:
     page = visit(home)
     page.goto(address)
-    skip = page.get_by_role("link", name="Skip to the content")
+    skip = page.get_by_role("link", name="Skip to content")
     expect(skip).not_to_be_in_viewport()
     page.keyboard.press("Tab")
     expect(skip).to_be_focused()
@@ -493,12 +493,12 @@ def test_nothing_but_suggestions_and_updates_needs_a_script(own: Sites, visit: V
     page = visit(home, java_script_enabled=False)
     page.goto("/users")
     page.get_by_label("User id").fill("u1")
-    page.get_by_role("button", name="Look up").click()
+    page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("heading", name="User u1")).to_be_visible()
 
     page.goto("/tracks")
     page.get_by_label("Words of title or artist").fill("plain")
-    page.get_by_role("button", name="Look up").click()
+    page.get_by_role("button", name="Search").click()
     page.get_by_role("link", name="Plain song").click()
     expect(page.get_by_role("heading", name="Plain song")).to_be_visible()
 
@@ -508,12 +508,12 @@ def test_nothing_but_suggestions_and_updates_needs_a_script(own: Sites, visit: V
     page.get_by_role("link", name="Add Plain song").click()
     expect(page.get_by_role("region", name="Recommendations").locator("tbody th")).to_have_text(HOSTILE)
 
-    page.goto("/models")
+    page.goto("/versions")
     page.get_by_role("link", name="Promote version 1").click()
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Promote").click()
-    expect(page.get_by_role("status")).to_have_text("Promoted: version 1 is served.")
+    expect(page.get_by_role("status")).to_have_text("Version 1 is promoted and served.")
     assert VersionRegistry(models / "tiny").current() == "v1"
 
     record(data, "r", started("2025-11-02T08:00:00Z"))

@@ -11,7 +11,7 @@ import pytest
 
 from run_records.recorded_run import RecordedRun
 from webapp.serving.dataset_health import STALE_DAYS, dataset_health
-from webapp.serving.version_cache import ServedVersion
+from webapp.serving.served_version import ServedVersion
 
 GATE = "did not pass the gate"
 
@@ -41,18 +41,18 @@ def ended(status: str, version: str | None = "v1") -> RecordedRun:
 def said(
     here: ServedVersion, last: RecordedRun | None = None, *, pinned: bool = False, newest: str = "v1"
 ) -> tuple[str, str]:
-    found = dataset_health(here, last, pinned=pinned, newest=newest)
+    found = dataset_health(here, last, pinned=pinned, newest_version=newest)
     return found.level, " ".join(found.reasons)
 
 
 def test_all_is_well_where_the_last_run_ended_well_and_what_it_made_serves() -> None:
-    assert said(published(), ended("done")) == ("good", "The promoted version serves, and the last run ended well.")
+    assert said(published(), ended("done")) == ("ok", "The promoted version is served, and the last run succeeded.")
 
 
 @pytest.mark.parametrize("status", ["failed", "unfinished"])
 def test_a_run_that_did_not_end_well_is_to_be_looked_at(status: str) -> None:
     level, reasons = said(published(), ended(status))
-    assert level == "watch"
+    assert level == "warning"
     assert reasons.startswith("The last run ")
 
 
@@ -60,23 +60,23 @@ def test_a_newer_version_that_is_not_served_is_to_be_looked_at() -> None:
     assert GATE in said(published(), ended("done", "v2"), newest="v2")[1]
     assert GATE not in said(published(), ended("done", "v2"), newest="v2", pinned=True)[1]
     refused = replace(ended("done", "v2"), refusal="it has 20 users.")
-    assert said(published(), refused, newest="v2")[1].endswith("and is not served: it has 20 users.")
+    assert said(published(), refused, newest="v2")[1].endswith("but not served: it has 20 users.")
     assert GATE in said(published(), refused, newest="v3")[1]
 
 
 def test_unless_the_last_run_asked_for_the_one_that_serves() -> None:
-    assert said(published(), ended("done", "v1"), newest="v2")[0] == "good"
+    assert said(published(), ended("done", "v1"), newest="v2")[0] == "ok"
 
 
 def test_what_is_old_or_no_better_than_popularity_is_to_be_looked_at() -> None:
-    assert f"read {STALE_DAYS} days ago" in said(published(days=STALE_DAYS))[1]
-    assert said(published(days=STALE_DAYS - 1))[0] == "good"
-    assert "everybody gets the same list" in said(published(champion="popularity"))[1]
+    assert f"ingested {STALE_DAYS} days ago" in said(published(days=STALE_DAYS))[1]
+    assert said(published(days=STALE_DAYS - 1))[0] == "ok"
+    assert "all users get the same list" in said(published(champion="popularity"))[1]
     unsure = [{"model": "als", "to_popularity": {"interval": [-0.1, 0.2]}}]
-    assert "is not certain" in said(published(leaderboard=unsure))[1]
+    assert "may be no better than popularity" in said(published(leaderboard=unsure))[1]
 
 
 def test_another_version_that_serves_instead_is_bad() -> None:
     here = published()
-    here.instead_of = "v2 cannot be read."
-    assert said(here) == ("bad", "v2 cannot be read. Version 1 serves instead.")
+    here.fallback_reason = "v2 cannot be read."
+    assert said(here) == ("error", "v2 cannot be read. Version 1 is served instead.")

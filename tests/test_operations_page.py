@@ -8,7 +8,7 @@ import yaml
 from luigi.contrib.prometheus_metric import PrometheusMetricsCollector
 
 from config.paths import PROJECT
-from webapp.serving.monitoring import GAUGES
+from webapp.monitoring.prometheus import GAUGES
 
 PAGE = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]

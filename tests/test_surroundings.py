@@ -187,7 +187,7 @@ def test_a_clock_that_was_set_back_stops_neither_runs_nor_pages(pipeline: Roots,
     assert pipeline.current() != first
     assert (pipeline.models / "synthetic" / first).is_dir()
     client = create_app(pipeline.models, pipeline.data, {"TESTING": True}).test_client()
-    for page in ("/", "/runs", "/models", "/readyz", "/metrics", "/api/v1/runs"):
+    for page in ("/", "/runs", "/versions", "/readyz", "/metrics", "/api/v1/runs"):
         assert client.get(page).status_code == 200
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from markupsafe import escape
 from support.published import HOSTILE, USERS, publish, record, stage, started
 
 from config.fallbacks import TIERS
@@ -25,7 +26,6 @@ from webapp.__main__ import main
 from webapp.rendering import charts
 from webapp.rendering.charts.histograms import with_empty_bins
 from webapp.rendering.formats import DASH, duration, percent
-from webapp.rendering.track_rows import track_rows
 from webapp.serving.scoreboard import Scoreboard
 
 
@@ -43,11 +43,14 @@ def test_overview_shows_what_is_served(client: FlaskClient) -> None:
     assert "Users 12,345" in text
     assert "Sparsity 98.8 %" in text
     assert "Songs 3" in text
-    assert "Measured on 321 users: 2,000 interactions held out" in text
+    assert (
+        "Measured on 321 users, with 2,000 interactions held out for the test and 8,000 interactions for training."
+        in text
+    )
 
 
 def test_scores_stand_champion_first_and_baseline_last_with_ratios(client: FlaskClient) -> None:
-    table = client.get("/leaderboard").text.split('<table class="scores">')[1].split("</table>")[0]
+    table = client.get("/leaderboard").text.split('<table class="metrics">')[1].split("</table>")[0]
     rows = [words_of(row) for row in table.split("<tr")[2:]]
     assert [re.sub(r'^class="[^"]*">\s*', "", row).lstrip("> ") for row in rows] == [
         f"als ★ champion 0.2500 ×2.50 0.3000 ×1.50 {DASH}",
@@ -58,11 +61,13 @@ def test_scores_stand_champion_first_and_baseline_last_with_ratios(client: Flask
 
 def test_popularity_as_champion_is_said_so(roots: tuple[Path, Path], bare: FlaskClient) -> None:
     publish(roots[0], metrics={"champion": "popularity"})
-    assert "Popularity itself is the champion" in bare.get("/").text
+    assert "Popularity is the champion" in bare.get("/").text
 
 
 def test_no_ratio_to_a_baseline_of_zero() -> None:
-    board = Scoreboard.of({"champion": "als", "models": {"als": {"ndcg@10": 0.5}, "popularity": {"ndcg@10": 0.0}}})
+    board = Scoreboard.from_metrics(
+        {"champion": "als", "models": {"als": {"ndcg@10": 0.5}, "popularity": {"ndcg@10": 0.0}}}
+    )
     assert board.headline.value == 0.5
     assert board.headline.ratio is None
 
@@ -79,18 +84,18 @@ def test_the_headline_s_interval_stands_behind_its_value(roots: tuple[Path, Path
 
 def test_what_lists_are_like_stands_apart_from_how_good_they_are() -> None:
     names = ("mae", "cold_users", "gini@20", "arp@10", "mrr@20", "rmse", "coverage@10", "mrr@10", "ndcg@10")
-    board = Scoreboard.of({"champion": "als", "models": {"als": dict.fromkeys(names, 0.5)}})
+    board = Scoreboard.from_metrics({"champion": "als", "models": {"als": dict.fromkeys(names, 0.5)}})
     assert [metric.name for metric in board.main] == ["ndcg@10", "mrr@10", "coverage@10", "rmse", "mae"]
-    assert [metric.name for metric in board.beyond] == ["arp@10", "cold_users"]
-    assert [metric.name for metric in board.further] == ["mrr@20", "gini@20"]
+    assert [metric.name for metric in board.beyond_accuracy] == ["arp@10", "cold_users"]
+    assert [metric.name for metric in board.longer_lists] == ["mrr@20", "gini@20"]
     assert all(metric.meaning for metric in board.metrics)
 
 
 def test_the_champion_within_the_rules_stands_below_it() -> None:
     lists = {"metrics": {"ndcg@10": 0.4}, "intervals": {"ndcg@10": [0.3, 0.5]}}
     models = {"ease": {"ndcg@10": 0.6}, "als": {"ndcg@10": 0.5}, "popularity": {"ndcg@10": 0.2}}
-    board = Scoreboard.of({"champion": "als", "models": models, "lists": lists})
-    assert [each.name for each in board.candidates] == ["als", "als within the rules", "ease", "popularity"]
+    board = Scoreboard.from_metrics({"champion": "als", "models": models, "lists": lists})
+    assert [candidate.name for candidate in board.candidates] == ["als", "als with list rules", "ease", "popularity"]
     assert board.champion.name == "als"
     assert board.candidates[1].cells["ndcg@10"].ratio == pytest.approx(2.0)
 
@@ -107,18 +112,18 @@ class TestTryIt:
 
     def test_what_is_picked_is_in_the_address_and_counts_at_once(self, client: FlaskClient) -> None:
         page = client.get("/try").text
-        assert "They appear here as soon as you have picked something." in page
+        assert "Recommendations appear here after your first pick." in page
         assert 'href="/try?t=plain"' in page
         text = words_of(client.get("/try?t=plain&t=gone&t=plain").text)
-        assert "Your songs Plain song Somebody Remove" in text
-        assert "What is most similar to your picks, added up" in text
+        assert "Your picks Plain song Somebody Remove" in text
+        assert "By summed similarity to your picks" in text
         assert "0.875" in text
 
     def test_what_is_picked_can_be_removed_and_is_not_offered_again(self, client: FlaskClient) -> None:
         page = client.get("/try?t=plain&t=untitled&q=somebody").text
         assert 'href="/try?t=untitled&amp;q=somebody"' in page
         assert re.findall(r'aria-label="Add ([^"]+)"', page) == ["&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"]
-        assert "knows of nothing that goes with these" in client.get("/try?t=untitled").text
+        assert "No recommendations for these picks" in client.get("/try?t=untitled").text
 
     def test_too_much_is_refused(self, client: FlaskClient) -> None:
         assert client.get("/try", query_string={"t": [str(n) for n in range(51)]}).status_code == 400
@@ -134,13 +139,13 @@ class TestTracks:
         assert "Similar songs" in text
         assert HOSTILE not in page.text
         assert "0.875" in text
-        assert "The champion knows of nothing that is similar" in client.get("/tracks/hostile").text
+        assert "No similar songs" in client.get("/tracks/hostile").text
 
     def test_what_is_not_there_is_said(self, client: FlaskClient) -> None:
         answer = client.get("/tracks/nothing")
         assert answer.status_code == 404
-        assert "There is no song &#39;nothing&#39; in the served version." in answer.text
-        assert "Nothing has" in client.get("/tracks?q=zzz").text
+        assert "The served version has no song &#39;nothing&#39;." in answer.text
+        assert "No song matches" in client.get("/tracks?q=zzz").text
         assert client.get("/tracks", query_string={"q": "x" * 501}).status_code == 400
 
     @pytest.mark.parametrize(
@@ -160,9 +165,9 @@ class TestTracks:
         assert (answer.status_code, answer.location) == (302, "/tracks/untitled")
 
 
-def test_a_user_s_page_says_what_the_list_stands_on(client: FlaskClient) -> None:
+def test_user_page_names_the_fallback_tier(client: FlaskClient) -> None:
     for user, tier in ((USERS[0], "model"), (USERS[1], "content")):
-        assert TIERS[tier] in client.get("/users", query_string={"q": user}, follow_redirects=True).text
+        assert escape(TIERS[tier]) in client.get("/users", query_string={"q": user}, follow_redirects=True).text
 
 
 def test_metrics_are_explained(client: FlaskClient) -> None:
@@ -248,7 +253,7 @@ def test_number_of_recommendations_can_be_chosen(client: FlaskClient) -> None:
 
 def test_look_up_lists_the_ids_that_begin_so(client: FlaskClient) -> None:
     text = words_of(client.get("/users?q=u").text)
-    assert "3 users whose id begins so" in text
+    assert "3 users whose id starts with the search text" in text
     assert "u1 1 u10 1 u2 1" in text
 
 
@@ -287,14 +292,14 @@ def test_overlong_id_is_refused(client: FlaskClient) -> None:
 def test_datasets_can_be_switched_and_the_one_promoted_last_leads(
     roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.serving.version_cache.LISTED_S", 0.0)
-    assert 'class="switcher"' not in client.get("/").text
+    monkeypatch.setattr("webapp.serving.version_cache.DATASETS_TTL_S", 0.0)
+    assert 'class="dataset-switcher"' not in client.get("/").text
     publish(roots[0], "other", title="The other")
     os.utime(roots[0] / "tiny" / "current", (1, 1))
     assert "<h1>The other</h1>" in client.get("/").text
     html = client.get("/?dataset=tiny").text
     assert "<h1>Tiny &amp; small</h1>" in html
-    assert 'class="switcher"' in html
+    assert 'class="dataset-switcher"' in html
     assert 'href="/?dataset=other"' in html
     assert 'href="/users?dataset=tiny"' in html
     users = client.get("/users?dataset=tiny").text
@@ -434,13 +439,14 @@ def test_charts_escape_what_they_are_given() -> None:
     assert HOSTILE not in charts.score_bar(1.0, 2.0, HOSTILE)
 
 
-def test_rows_escape_what_they_are_given(tmp_path: Path) -> None:
+def test_track_table_escapes_text_from_the_data(tmp_path: Path) -> None:
     with_title, without = StoredTrack(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1), StoredTrack('"&', None, None, None, 1)
     lines = [ScoredTrack(with_title, 0.5, (without, with_title)), ScoredTrack(without, 0.25)]
-    with create_app(tmp_path, tmp_path).test_request_context():
-        rows = track_rows(lines, HOSTILE, "score", 1.0, ranked=True, artists=True, genres=True)
+    app = create_app(tmp_path, tmp_path)
+    with app.test_request_context():
+        rows = str(app.jinja_env.globals["parts"].track_table(lines, "", "song", HOSTILE, "score", 1.0))
     assert HOSTILE not in rows
-    assert rows.count("&lt;script&gt;") == 8  # twice its name with its id, artist, genre, and two bars
+    assert rows.count("&lt;script&gt;") == 9  # the title and id of two links, artist, genre, two bars and the heading
     assert rows.count('<code class="id">&#34;&amp;</code>') == 2
     assert rows.count('href="/tracks/%22%26"') == 2
 
@@ -472,13 +478,13 @@ def test_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
         port = taken.getsockname()[1]
         assert main(["--port", str(port)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"Port {port} on 127.0.0.1 is in use")
+    assert said.startswith(f"Error: Port {port} on 127.0.0.1 is in use")
     assert said.count("\n") == 1
 
 
 def test_missing_directory_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--models", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err == f"There is no directory {tmp_path / 'none'}.\n"
+    assert capsys.readouterr().err == f"Error: There is no directory {tmp_path / 'none'}.\n"
 
 
 @pytest.mark.parametrize("arguments", [["--port", "http"], ["--port", "65536"], ["--prot", "1"]])
@@ -494,7 +500,7 @@ def test_bad_argument_is_one_sentence(arguments: list[str], capsys: pytest.Captu
 def test_unknown_host_is_one_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCORE_TOKEN", "a token that is long enough")
     assert main(["--host", "256.0.0.1"]) == 2
-    assert capsys.readouterr().err.startswith("Cannot listen on 256.0.0.1, port 8000: ")
+    assert capsys.readouterr().err.startswith("Error: Cannot listen on 256.0.0.1, port 8000: ")
 
 
 def test_served_page_prints_where_it_is(roots: tuple[Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""A list as CSV, safe to open in a spreadsheet."""
+"""Recommendations as CSV that is safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ from collections.abc import Sequence
 from models.serving_records import ScoredTrack
 
 COLUMNS = ("rank", "track_id", "title", "artist", "genre", "listeners", "score", "because")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes a cell that begins so for."""
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
-def as_csv(lines: Sequence[ScoredTrack]) -> str:
-    """A line of titles, then one for each of the list."""
+def write_csv(recommendations: Sequence[ScoredTrack]) -> str:
+    """Return a header line and a line for each recommendation."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for rank, line in enumerate(lines, 1):
-        track = line.track
-        words = (harmless(each) for each in (track.track_id, track.title, track.artist, track.genre))
-        reason = harmless("; ".join(heard.title or heard.track_id for heard in line.explanation))
-        writer.writerow([rank, *words, track.popularity, line.score, reason])
+    for rank, (track, score, explanation) in enumerate(recommendations, 1):
+        names = (escape_formula(name) for name in (track.track_id, track.title, track.artist, track.genre))
+        reasons = escape_formula("; ".join(heard.title or heard.track_id for heard in explanation))
+        writer.writerow([rank, *names, track.popularity, score, reasons])
     return text.getvalue()
 
 
-def harmless(text: str | None) -> str:
-    """A text that a spreadsheet leaves alone: an apostrophe goes before what it would take for a formula."""
+def escape_formula(text: str | None) -> str:
+    """Prefix an apostrophe to text that a spreadsheet would run as a formula; return an empty string for None."""
     if text is None:
         return ""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text

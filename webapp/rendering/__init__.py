@@ -1,1 +1,1 @@
-"""From values to markup: formats, links, rows and charts."""
+"""Formatting values, building links and drawing charts for the templates."""

@@ -1,4 +1,4 @@
-"""Addresses of pages: they stay with the dataset that is shown."""
+"""Links between pages. Each link keeps the selected dataset."""
 
 from __future__ import annotations
 
@@ -9,106 +9,119 @@ from urllib.parse import quote, urlencode
 from flask import g, request, url_for
 from markupsafe import Markup, escape
 
-from webapp.rendering.url_converters import fits_in_path
+from models.serving_records import StoredTrack
+from webapp.url_converters import fits_in_path
 
-PAGES = {
+NAVIGATION = {
     "overview": ("Overview",),
     "runs": ("Runs", "pages.run"),
-    "versions": ("Models", "pages.version"),
+    "versions": ("Versions", "pages.version"),
     "leaderboard": ("Leaderboard",),
     "data": ("Data",),
     "users": ("Users", "pages.user"),
     "tracks": ("Tracks", "pages.track"),
     "try_it": ("Try it",),
-    "changes.pipeline": ("Pipeline", "changes.start"),
+    "actions.new_run": ("Pipeline", "actions.start_run"),
     "api": ("API",),
 }
-"""What the header leads to: names, and further endpoints that belong there."""
+"""The entries of the page header by endpoint: title, then further endpoints that highlight the entry."""
 
-_IDS = ("user_id", "track_id")
-_GAP = "\x01"
-"""Stands for an id in an address, where it is written as `%01`."""
+CACHED_LINKS, CACHED_TRACKS = 1_000, 20_000
+
+_ID_ARGS = ("user_id", "track_id")
+_PLACEHOLDER = "\x01"
+"""Marks the place of an id in a URL, where it is written as `%01`."""
 
 
 def link(endpoint: str, **values: Any) -> str:
-    """A page's address; the endpoint is that of a page, or with its blueprint's name.
+    """Return the URL of an endpoint. Without a blueprint's name, the endpoint is one of the `pages` blueprint.
 
     Args:
-        values: of what the address hangs on; a `dataset` among them is meant instead of the one that is shown.
+        values: arguments of the route and the query; `dataset` overrides the selected dataset.
     """
-    dataset = values.pop("dataset", None) or _dataset()
+    dataset = values.pop("dataset", None) or _dataset_arg()
     if not values:
-        return _plain(endpoint, dataset, request.script_root)
-    for name in _IDS:
+        return _url(endpoint, dataset, request.script_root)
+    for name in _ID_ARGS:
         if name in values:
-            before, after = _around(endpoint, name, dataset, request.script_root)
+            before, after = _url_around_id(endpoint, name, dataset, request.script_root)
             query = urlencode({key: value for key, value in values.items() if key != name})
-            sign = "" if not query else "&" if after else "?"
-            return f"{before}{quote(values[name], safe='')}{after}{sign}{query}"
-    return url_for(_whole(endpoint), dataset=dataset, **values)
+            separator = "" if not query else "&" if after else "?"
+            return f"{before}{quote(values[name], safe='')}{after}{separator}{query}"
+    return url_for(_full_name(endpoint), dataset=dataset, **values)
 
 
 def navigation() -> list[tuple[Markup, str, bool]]:
-    """The pages in the header: their addresses, their names, and whether the request is for one that belongs there."""
-    return _navigation(request.endpoint, _dataset(), request.script_root)
+    """Return URL, title and whether it is the current page for each entry of the header."""
+    return _navigation(request.endpoint, _dataset_arg(), request.script_root)
 
 
-def user_link(user_id: str, **values: Any) -> str:
-    """A user's page; ids that cannot stand in a path go through the look-up."""
+def user_url(user_id: str, **values: Any) -> str:
+    """Return the URL of a user's page; of the search, if the id cannot be part of a path."""
     if fits_in_path(user_id):
         return link("user", user_id=user_id, **values)
     return link("users", q=user_id, **values)
 
 
-def track_link(track_id: str) -> str:
-    """A track's page; ids that cannot stand in a path go through the look-up."""
+def track_url(track_id: str) -> str:
+    """Return the URL of a track's page; of the search, if the id cannot be part of a path."""
     return link("track", track_id=track_id) if fits_in_path(track_id) else link("tracks", q=track_id)
 
 
-def around_track() -> tuple[str, str]:
-    """What is before a track's id in the address of its page, and after it, as HTML."""
-    before, after = _around("track", "track_id", _dataset(), request.script_root)
-    return escape(before), escape(after)
+def track_link(track: StoredTrack) -> Markup:
+    """Return a link to a track's page: its title, or its id if it has none."""
+    return _track_link(track.track_id, track.title, _dataset_arg(), request.script_root)
 
 
 def static(filename: str) -> str:
-    """The address of a file in `static/`."""
+    """Return the URL of a file in `static/`."""
     return _static(filename, request.script_root)
 
 
-def _dataset() -> str | None:
-    """The dataset that addresses have to name: none where there is only one."""
+def _dataset_arg() -> str | None:
+    """Return the dataset that links must name; None if there is only one."""
     return g.get("dataset") if len(g.get("datasets", ())) > 1 else None
 
 
-def _whole(endpoint: str) -> str:
+def _full_name(endpoint: str) -> str:
     return endpoint if "." in endpoint else f"pages.{endpoint}"
 
 
-# The routes are always the same, so an address hangs on nothing but these arguments.
+# Cached: building URLs takes most of a page's time otherwise. The routes are fixed, so a URL depends on these arguments
+# alone.
 
 
-@lru_cache(1_000)
-def _navigation(here: str | None, dataset: str | None, script_root: str) -> list[tuple[Markup, str, bool]]:
+@lru_cache(CACHED_LINKS)
+def _navigation(current: str | None, dataset: str | None, script_root: str) -> list[tuple[Markup, str, bool]]:
     return [
-        (escape(_plain(endpoint, dataset, script_root)), name, here in (_whole(endpoint), *others))
-        for endpoint, (name, *others) in PAGES.items()
+        (escape(_url(endpoint, dataset, script_root)), title, current in (_full_name(endpoint), *others))
+        for endpoint, (title, *others) in NAVIGATION.items()
     ]
 
 
-@lru_cache(1_000)
-def _plain(endpoint: str, dataset: str | None, script_root: str) -> str:
-    return url_for(_whole(endpoint), dataset=dataset)
+@lru_cache(CACHED_LINKS)
+def _url(endpoint: str, dataset: str | None, script_root: str) -> str:
+    return url_for(_full_name(endpoint), dataset=dataset)
 
 
-@lru_cache(1_000)
-def _around(endpoint: str, name: str, dataset: str | None, script_root: str) -> tuple[str, str]:
-    """What is before an id in an address, and after it."""
-    values: dict[str, Any] = {name: _GAP, "dataset": dataset}
-    before, _, after = url_for(_whole(endpoint), **values).partition(quote(_GAP))
+@lru_cache(CACHED_LINKS)
+def _url_around_id(endpoint: str, id_arg: str, dataset: str | None, script_root: str) -> tuple[str, str]:
+    """Return the parts of a URL before and after the id."""
+    values: dict[str, Any] = {id_arg: _PLACEHOLDER, "dataset": dataset}
+    before, _, after = url_for(_full_name(endpoint), **values).partition(quote(_PLACEHOLDER))
     return before, after
 
 
-@lru_cache(1_000)
+@lru_cache(CACHED_TRACKS)
+def _track_link(track_id: str, title: str | None, dataset: str | None, script_root: str) -> Markup:
+    name = (
+        Markup('<bdi title="id {}">{}</bdi>').format(track_id, title)
+        if title
+        else Markup('<code class="id">{}</code>').format(track_id)
+    )
+    return Markup('<a href="{}">{}</a>').format(track_url(track_id), name)
+
+
+@lru_cache(CACHED_LINKS)
 def _static(filename: str, script_root: str) -> str:
     return url_for("static", filename=filename)

@@ -1,1 +1,1 @@
-"""Who may do what: access, hosts and headers, secret files."""
+"""Access control, sessions, allowed hosts, response headers and secret files."""

@@ -1,1 +1,1 @@
-"""What views and API share: the versions that are served, the request's version, health."""
+"""Data that the pages and the API share: the current request's version, served and published versions, health."""

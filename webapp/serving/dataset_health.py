@@ -1,4 +1,4 @@
-"""Whether all is well with what is served: green, amber or red, and why."""
+"""A dataset's health: ok, warning or error, with reasons."""
 
 from __future__ import annotations
 
@@ -7,59 +7,78 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from run_records.recorded_run import RecordedRun
-from webapp.serving.version_cache import ServedVersion
+from webapp.serving.served_version import ServedVersion
 
 STALE_DAYS = 7
-"""From so many days on, what is served is said to be old."""
+"""Age from which the served data causes a warning."""
 
-Level = Literal["good", "watch", "bad"]
-SIGNS: dict[Level, str] = {"good": "All is well", "watch": "Look at this", "bad": "Something is wrong"}
+Level = Literal["ok", "warning", "error"]
+LABELS: dict[Level, str] = {"ok": "Healthy", "warning": "Needs attention", "error": "Error"}
 
 
 @dataclass(frozen=True)
 class DatasetHealth:
-    """How a dataset is doing."""
+    """A dataset's health."""
 
     level: Level
     reasons: list[str]
-    """A sentence each, what matters most first."""
+    """Sentences, the most important first."""
 
     @property
-    def sign(self) -> str:
+    def label(self) -> str:
         """The level in words."""
-        return SIGNS[self.level]
+        return LABELS[self.level]
 
 
-def dataset_health(here: ServedVersion, last: RecordedRun | None, *, pinned: bool, newest: str) -> DatasetHealth:
-    """Judges what a dataset serves.
+def dataset_health(
+    served: ServedVersion, last_run: RecordedRun | None, *, pinned: bool, newest_version: str
+) -> DatasetHealth:
+    """Assess a dataset.
 
     Args:
-        last: its last run that has ended, if one is recorded.
-        pinned: whether a rollback keeps runs from promoting.
-        newest: the version that was made last.
+        last_run: the last finished run, if one is recorded.
+        pinned: whether a rollback prevents runs from promoting.
+        newest_version: the last published version.
     """
-    bad, watch = [], []
-    if here.instead_of:
-        bad.append(f"{here.instead_of} Version {here.manifest['sequence']} serves instead.")
-    if last is not None and last.status in ("failed", "unfinished"):
-        how = "failed" if last.status == "failed" else "was stopped before its end"
-        watch.append(f"The last run {how}; what was published stays.")
+    warnings = [*_run_warnings(last_run), *_promotion_warnings(served, last_run, pinned, newest_version)]
+    if (age := _days_since(served.manifest.get("ingested_at") or served.manifest["created_at"])) >= STALE_DAYS:
+        warnings.append(f"The served data was ingested {age} days ago.")
+    warnings += _quality_warnings(served)
+    if served.fallback_reason:
+        sequence = served.manifest["sequence"]
+        return DatasetHealth("error", [f"{served.fallback_reason} Version {sequence} is served instead.", *warnings])
+    if warnings:
+        return DatasetHealth("warning", warnings)
+    return DatasetHealth("ok", ["The promoted version is served, and the last run succeeded."])
+
+
+def _run_warnings(last_run: RecordedRun | None) -> list[str]:
+    if last_run is None or last_run.status not in ("failed", "unfinished"):
+        return []
+    outcome = "failed" if last_run.status == "failed" else "was interrupted"
+    return [f"The last run {outcome}. The published versions are unchanged."]
+
+
+def _promotion_warnings(
+    served: ServedVersion, last_run: RecordedRun | None, pinned: bool, newest_version: str
+) -> list[str]:
     if pinned:
-        watch.append("A rollback pinned this version: runs publish, and none is promoted until somebody promotes one.")
-    elif newest != here.version and not here.instead_of and (last is None or last.version != here.version):
-        why = last.refusal if last is not None and last.version == newest else None
-        why = why or "it did not pass the gate, or was rolled back."
-        watch.append(f"A newer version was published and is not served: {why}")
-    if (age := _days_since(here.manifest.get("ingested_at") or here.manifest["created_at"])) >= STALE_DAYS:
-        watch.append(f"What is served stands on data that were read {age} days ago.")
-    if here.scoreboard.champion.is_baseline:
-        watch.append("No candidate was better than popularity: everybody gets the same list.")
-    elif here.lead is not None and here.lead["interval"][0] <= 0:
-        watch.append("That the champion is better than popularity is not certain: the interval includes 0.")
-    if bad or watch:
-        return DatasetHealth("bad" if bad else "watch", bad + watch)
-    return DatasetHealth("good", ["The promoted version serves, and the last run ended well."])
+        return ["A rollback pinned this version: runs publish but do not promote. Promote a version to end the pin."]
+    if newest_version == served.version or served.fallback_reason:
+        return []
+    if last_run is not None and last_run.version == served.version:  # the run chose a version that existed already
+        return []
+    reason = last_run.refusal if last_run is not None and last_run.version == newest_version else None
+    return [f"A newer version is published but not served: {reason or 'it did not pass the gate or was rolled back.'}"]
 
 
-def _days_since(stamp: str) -> int:
-    return (datetime.now(UTC) - datetime.fromisoformat(stamp)).days
+def _quality_warnings(served: ServedVersion) -> list[str]:
+    if served.scoreboard.champion.is_baseline:
+        return ["No candidate beat popularity: all users get the same list."]
+    if served.lead is not None and served.lead["interval"][0] <= 0:
+        return ["The champion may be no better than popularity: the 95 % interval of their difference includes 0."]
+    return []
+
+
+def _days_since(timestamp: str) -> int:
+    return (datetime.now(UTC) - datetime.fromisoformat(timestamp)).days

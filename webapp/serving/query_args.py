@@ -1,38 +1,42 @@
-"""What a request asks for, checked."""
+"""Validated query arguments and form fields of the pages. The API validates with `webapp.api.schemas`."""
 
 from __future__ import annotations
 
 from flask import abort, request
 from werkzeug.datastructures import MultiDict
 
-LONGEST = 500
-"""Characters of an id or of what is searched for."""
+MAX_LENGTH = 500
+"""Characters of an id or a search text."""
 
 
-def get_arg(name: str, given: MultiDict[str, str] | None = None) -> str | None:
-    """What the query, or the form that is given, has for a field; None where it is not there. Twice is too often."""
-    found = (request.args if given is None else given).getlist(name)
+def get_arg(name: str, values: MultiDict[str, str] | None = None) -> str | None:
+    """Return a query argument, or None if it is absent. Raise 400 if it is repeated.
+
+    Args:
+        values: the arguments to search; by default those of the query string.
+    """
+    found = (request.args if values is None else values).getlist(name)
     if len(found) > 1:
-        abort(400, f"{name} is there {len(found)} times: once is enough.")
+        abort(400, f"{name} is given {len(found)} times. Give it once.")
     return found[0] if found else None
 
 
-def get_int(name: str, default: int, most: int) -> int:
-    """A whole number from 1 to `most` in the query."""
+def get_int(name: str, default: int, maximum: int) -> int:
+    """Return a query argument as an integer from 1 to `maximum`. Raise 400 if it is not one."""
     text = get_arg(name)
-    return default if text is None else get_number(name, text, most)
+    return default if text is None else parse_int(name, text, maximum)
 
 
-def get_number(name: str, text: str, most: int) -> int:
-    """What was written for `name`, if that is a whole number from 1 to `most`."""
-    if not (text.isascii() and text.isdecimal()) or len(text) > len(str(most)) or not 1 <= int(text) <= most:
-        abort(400, f"{name} = {text[:40]!r} is not a whole number from 1 to {most:,}.")
+def parse_int(name: str, text: str, maximum: int) -> int:
+    """Return the text as an integer from 1 to `maximum`. Raise 400, naming the argument, if it is not one."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > len(str(maximum)) or not 1 <= int(text) <= maximum:
+        abort(400, f"{name} = {text[:40]!r} is not a whole number from 1 to {maximum:,}.")
     return int(text)
 
 
 def get_text(name: str = "q") -> str:
-    """A text in the query, empty where it is not there."""
+    """Return a query argument, or an empty string if it is absent. Raise 400 if it is too long."""
     text = get_arg(name) or ""
-    if len(text) > LONGEST:
-        abort(400, f"{name} may have {LONGEST} characters at most, not {len(text):,}.")
+    if len(text) > MAX_LENGTH:
+        abort(400, f"{name} may have at most {MAX_LENGTH} characters, not {len(text):,}.")
     return text

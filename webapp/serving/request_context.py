@@ -1,4 +1,4 @@
-"""Which version a request is about, and where things are: for pages and API alike."""
+"""The dataset and version of the current request, and the application's shared objects."""
 
 from __future__ import annotations
 
@@ -7,76 +7,79 @@ from flask import abort, current_app, g
 from common.errors import UserError
 from config.paths import Paths
 from run_records import reader
-from webapp.serving.query_args import LONGEST, get_arg
-from webapp.serving.version_cache import ServedVersion, VersionCache
+from webapp.serving.query_args import MAX_LENGTH, get_arg
+from webapp.serving.served_version import ServedVersion
+from webapp.serving.version_cache import VersionCache
 
 
 class NothingPublished(UserError):
-    """No dataset serves anything yet."""
+    """No dataset has a served version."""
 
 
 def current_version(dataset: str | None = None) -> ServedVersion:
-    """The version that the request is about: served by the dataset that is asked for, by default the one promoted last.
+    """Return the version that the request is about; the same one throughout the request.
 
-    Asked again within a request, it is the same version. Only names that the registry lists reach the file system.
+    It is the served version of the dataset in the query, or of the dataset promoted last. A dataset is looked up in
+    the list of datasets before its name reaches the file system.
 
     Args:
-        dataset: goes before the one in the query.
+        dataset: overrides the dataset in the query.
 
     Raises:
         NothingPublished: there is no dataset.
+        NotFound: there is no dataset of that name.
     """
-    if "shown" in g:
-        chosen: ServedVersion = g.shown
+    if "served_version" in g:
+        chosen: ServedVersion = g.served_version
         return chosen
-    known = datasets()
-    asked = get_arg("dataset") if dataset is None else dataset
-    if asked is None and not known:
+    available = datasets()
+    requested = get_arg("dataset") if dataset is None else dataset
+    if requested is None and not available:
         raise NothingPublished("Nothing has been published yet.")
-    if asked is not None and asked not in known:
-        abort(404, _unknown_dataset(asked, known))
-    g.dataset = asked or known[0]
-    found = g.shown = version_cache().served(g.dataset)
-    return found
+    if requested is not None and requested not in available:
+        abort(404, _unknown_dataset(requested, available))
+    g.dataset = requested or available[0]
+    served = g.served_version = version_cache().served(g.dataset)
+    return served
 
 
-def of_runs() -> str:
-    """The dataset whose runs are meant: as `shown`, but it need not have published anything yet."""
-    asked = get_arg("dataset")
-    if asked is None or asked in datasets():
+def runs_dataset() -> str:
+    """Return the dataset whose runs are requested. Unlike in `current_version`, it may have only run records."""
+    requested = get_arg("dataset")
+    if requested is None or requested in datasets():
         return current_version().dataset
-    recorded = {directory.name for directory in reader.run_directories(paths().runs(""))}
-    return asked if asked in recorded else current_version().dataset
+    with_runs = {directory.name for directory in reader.run_directories(paths().runs(""))}
+    return requested if requested in with_runs else current_version().dataset
 
 
-def for_the_header() -> None:
-    """Chooses a dataset where there is one: of pages that can do without."""
+def select_dataset() -> None:
+    """Select the dataset that the page header shows, on pages that also work before anything is published."""
     if datasets():
         current_version()
 
 
 def datasets() -> list[str]:
-    """The datasets that serve something, the one promoted last first."""
+    """Return the datasets that serve a version, the last promoted first."""
     if "datasets" not in g:
         g.datasets = version_cache().datasets()
-    found: list[str] = g.datasets
-    return found
+    names: list[str] = g.datasets
+    return names
 
 
-def _unknown_dataset(asked: str, known: list[str]) -> str:
-    asked = asked[:LONGEST]
-    if not known:
-        return f"There is no dataset {asked!r}: nothing has been published yet."
-    return f"There is no dataset {asked!r}. These are published: {', '.join(known)}."
+def _unknown_dataset(requested: str, available: list[str]) -> str:
+    requested = requested[:MAX_LENGTH]
+    if not available:
+        return f"There is no dataset {requested!r}: nothing has been published yet."
+    return f"There is no dataset {requested!r}. Published datasets: {', '.join(available)}."
 
 
 def paths() -> Paths:
-    """Where versions and run records are."""
-    found: Paths = current_app.config["PATHS"]
-    return found
+    """Return the directories of published versions and run records."""
+    configured: Paths = current_app.config["PATHS"]
+    return configured
 
 
 def version_cache() -> VersionCache:
-    """The served versions."""
-    found: VersionCache = current_app.extensions["shelf"]
-    return found
+    """Return the application's cache of served versions."""
+    cache: VersionCache = current_app.extensions["version_cache"]
+    return cache

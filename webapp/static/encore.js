@@ -1,41 +1,42 @@
-// What the pages do beyond their links and forms: suggestions while one types, and runs that update themselves.
+// Progressive enhancement: search suggestions while typing, and pages of running runs that update themselves.
 "use strict";
 
-const WAIT_MS = 120;
+const DEBOUNCE_MS = 120;
 const REFRESH_MS = 2000;
-const MOST = 8;
+const MAX_SUGGESTIONS = 8;
 
-// -- suggestions: a combobox over what the API finds ------------------------------------------------------------------
+// -- suggestions: a combobox over the API's search --------------------------------------------------------------------
 
-const kinds = {
+// By the value of data-suggest: the API's collection, and how a result becomes an option.
+const sources = {
   users: {
-    of: "users",
-    line: (user) => ({
-      text: user.user_id, more: `${user.heard.toLocaleString("en")} heard`, href: pageOf("users", user.user_id),
+    collection: "users",
+    option: (user) => ({
+      text: user.user_id, details: `${user.tracks_heard.toLocaleString("en")} heard`, href: pageUrl("users", user.user_id),
     }),
   },
-  tracks: tracksTo((id) => pageOf("tracks", id)),
-  picks: tracksTo(withPick),
+  tracks: trackSource((id) => pageUrl("tracks", id)),
+  picks: trackSource(urlWithPick),
 };
 
-function tracksTo(hrefOf) {
+function trackSource(urlOf) {
   return {
-    of: "tracks",
-    line: (track) => ({
-      text: track.title ?? track.track_id, more: track.artist ?? "", href: hrefOf(track.track_id),
+    collection: "tracks",
+    option: (track) => ({
+      text: track.title ?? track.track_id, details: track.artist ?? "", href: urlOf(track.track_id),
     }),
   };
 }
 
-function pageOf(kind, id) {
-  const fits = id !== "." && id !== "..";
-  const url = new URL(fits ? `/${kind}/${encodeURIComponent(id)}` : `/${kind}`, location.origin);
-  if (!fits) url.searchParams.set("q", id);
+function pageUrl(collection, id) {
+  const fitsInPath = id !== "." && id !== "..";
+  const url = new URL(fitsInPath ? `/${collection}/${encodeURIComponent(id)}` : `/${collection}`, location.origin);
+  if (!fitsInPath) url.searchParams.set("q", id);
   if (dataset()) url.searchParams.set("dataset", dataset());
   return url.href;
 }
 
-function withPick(id) {
+function urlWithPick(id) {
   const url = new URL(location.href);
   url.searchParams.delete("q");
   if (!url.searchParams.getAll("t").includes(id)) url.searchParams.append("t", id);
@@ -46,10 +47,10 @@ function dataset() {
   return document.querySelector('input[name="dataset"]')?.value ?? new URL(location.href).searchParams.get("dataset");
 }
 
-function suggest(input) {
-  const kind = kinds[input.dataset.suggest];
+function addSuggestions(input) {
+  const source = sources[input.dataset.suggest];
   const list = document.createElement("ul");
-  list.id = `${input.id}-found`;
+  list.id = `${input.id}-suggestions`;
   list.className = "suggestions";
   list.role = "listbox";
   list.ariaLabel = "Suggestions";
@@ -59,11 +60,11 @@ function suggest(input) {
   input.ariaAutoComplete = "list";
   input.ariaExpanded = "false";
   input.setAttribute("aria-controls", list.id);
-  let timer, asking, active = -1;
+  let timer, request, active = -1;
 
-  const choose = (place) => {
+  const activate = (index) => {
     const options = [...list.children];
-    active = options.length ? (place + options.length) % options.length : -1;
+    active = options.length ? (index + options.length) % options.length : -1;
     options.forEach((option, other) => { option.ariaSelected = String(other === active); });
     if (active < 0) input.removeAttribute("aria-activedescendant");
     else {
@@ -77,44 +78,47 @@ function suggest(input) {
     input.ariaExpanded = "false";
     input.removeAttribute("aria-activedescendant");
   };
-  const show = (found) => {
-    list.replaceChildren(...found.map((each, place) => {
+  const show = (results) => {
+    list.replaceChildren(...results.map((result, index) => {
       const option = document.createElement("li");
-      option.id = `${list.id}-${place}`;
+      option.id = `${list.id}-${index}`;
       option.role = "option";
       option.ariaSelected = "false";
-      option.dataset.href = each.href;
+      option.dataset.href = result.href;
       const text = document.createElement("bdi");
-      text.textContent = each.text;
-      const more = document.createElement("small");
-      more.textContent = each.more;
-      option.append(text, " ", more);
+      text.textContent = result.text;
+      const details = document.createElement("small");
+      details.textContent = result.details;
+      option.append(text, " ", details);
       return option;
     }));
     active = -1;
-    list.hidden = !found.length;
+    list.hidden = !results.length;
     input.ariaExpanded = String(!list.hidden);
   };
-  const ask = async () => {
-    asking?.abort();
-    const words = input.value;
-    if (!words.trim()) return close();
-    asking = new AbortController();
-    const query = { q: words, limit: MOST };
-    if (dataset()) query.dataset = dataset();
+  const search = async () => {
+    request?.abort();
+    const query = input.value;
+    if (!query.trim()) return close();
+    request = new AbortController();
+    const parameters = { q: query, limit: MAX_SUGGESTIONS };
+    if (dataset()) parameters.dataset = dataset();
     try {
-      const answer = await fetch(`/api/v1/${kind.of}?${new URLSearchParams(query)}`, { signal: asking.signal });
-      if (answer.ok && document.activeElement === input) show((await answer.json())[kind.of].map(kind.line));
+      const url = `/api/v1/${source.collection}?${new URLSearchParams(parameters)}`;
+      const response = await fetch(url, { signal: request.signal });
+      if (response.ok && document.activeElement === input) {
+        show((await response.json())[source.collection].map(source.option));
+      }
     } catch (error) {
-      if (error.name !== "AbortError") close(); // the form still works
+      if (error.name !== "AbortError") close(); // the form still works without suggestions
     }
   };
-  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(ask, WAIT_MS); });
+  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, DEBOUNCE_MS); });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     if (list.hidden) return;
-    if (event.key === "ArrowDown") choose(active + 1);
-    else if (event.key === "ArrowUp") choose(active - 1);
+    if (event.key === "ArrowDown") activate(active + 1);
+    else if (event.key === "ArrowUp") activate(active - 1);
     else if (event.key === "Escape") close();
     else if (event.key === "Enter" && active >= 0) location.assign(list.children[active].dataset.href);
     else return;
@@ -127,49 +131,49 @@ function suggest(input) {
   });
 }
 
-// -- a page about something that goes on is asked for again until it has ended ------------------------------------------
+// -- pages with data-live reload their content until the server sends one without it -----------------------------------
 
 const FOCUSABLE = "a, button, input, summary, [tabindex]";
-const SCROLLING = ".scroll, .log";
+const SCROLLABLE = ".scroll, .log";
 
 async function refresh() {
   const main = document.getElementById("content");
   if (!("live" in main.dataset)) return;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = answer.ok && page.getElementById("content");
-    if (fresh) {
+    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const newMain = response.ok && page.getElementById("content");
+    if (newMain) {
       document.title = page.title;
-      update(main, fresh);
-      if (!("live" in fresh.dataset)) delete main.dataset.live;
+      update(main, newMain);
+      if (!("live" in newMain.dataset)) delete main.dataset.live;
     }
   } catch {
-    // The server may be starting again: ask later.
+    // The server may be restarting: try again later.
   }
   setTimeout(refresh, REFRESH_MS);
 }
 
-// What is the same stays, with what is marked in it; what changed keeps its place and the focus.
-function update(main, fresh) {
-  const parts = [...main.children], renewed = [...fresh.children];
-  renewed.forEach((part, place) => {
-    const before = parts[place];
-    if (!before) main.append(part);
-    else if (before.outerHTML !== part.outerHTML) replace(before, part);
+// Keeps unchanged sections, so that text selections survive; changed sections keep their scroll position and focus.
+function update(main, newMain) {
+  const oldSections = [...main.children], newSections = [...newMain.children];
+  newSections.forEach((section, index) => {
+    const old = oldSections[index];
+    if (!old) main.append(section);
+    else if (old.outerHTML !== section.outerHTML) replaceSection(old, section);
   });
-  parts.slice(renewed.length).forEach((part) => part.remove());
+  oldSections.slice(newSections.length).forEach((section) => section.remove());
 }
 
-function replace(before, part) {
-  const scrolled = [...before.querySelectorAll(SCROLLING)].map((box) => [box.scrollLeft, box.scrollTop]);
-  const focused = [...before.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
-  before.replaceWith(part);
-  part.querySelectorAll(SCROLLING).forEach((box, place) => {
-    [box.scrollLeft, box.scrollTop] = scrolled[place] ?? [0, 0];
+function replaceSection(old, section) {
+  const positions = [...old.querySelectorAll(SCROLLABLE)].map((box) => [box.scrollLeft, box.scrollTop]);
+  const focused = [...old.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  old.replaceWith(section);
+  section.querySelectorAll(SCROLLABLE).forEach((box, index) => {
+    [box.scrollLeft, box.scrollTop] = positions[index] ?? [0, 0];
   });
-  part.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
+  section.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
 }
 
-document.querySelectorAll("input[data-suggest]").forEach(suggest);
+document.querySelectorAll("input[data-suggest]").forEach(addSuggestions);
 setTimeout(refresh, REFRESH_MS);

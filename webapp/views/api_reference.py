@@ -1,4 +1,4 @@
-"""The page about the API, made from its own description."""
+"""The API reference, generated from the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -9,77 +9,96 @@ from apiflask import APIFlask
 from flask import current_app, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.api.endpoints import JSON, PROBLEM
-from webapp.serving.request_context import for_the_header
+from webapp.api.endpoints import JSON
+from webapp.api.problems import PROBLEM
+from webapp.serving.request_context import select_dataset
 
-Schema = dict[str, Any]
+JsonSchema = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Field:
-    """What is given to an operation."""
+class Parameter:
+    """A parameter of an operation."""
 
     name: str
-    where: str
+    location: str
     """`path`, `query` or `body`."""
-    schema: Schema
-    needed: bool
+    schema: JsonSchema
+    required: bool
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that the API can be asked."""
+    """An operation of the API."""
 
     method: str
     path: str
     summary: str
-    fields: list[Field]
-    gives: list[str]
-    """The fields of its answer, those of what is listed in them in brackets; empty where it is no JSON."""
+    parameters: list[Parameter]
+    response_fields: list[str]
+    """The response's fields, with the fields of nested objects in brackets; empty if it is not JSON."""
 
 
 def api() -> ResponseReturnValue:
-    """What the API can be asked."""
-    for_the_header()
+    """Show all operations."""
+    select_dataset()
     spec = cast(APIFlask, current_app).spec
     assert isinstance(spec, dict)
     operations = [
-        Operation(method.upper(), path, each["summary"].rstrip("."), _given(spec, each), _answered(spec, each))
+        Operation(
+            method.upper(),
+            path,
+            operation["summary"].rstrip("."),
+            _parameters(spec, operation),
+            _response_fields(spec, operation),
+        )
         for path, methods in spec["paths"].items()
-        for method, each in methods.items()
+        for method, operation in methods.items()
     ]
-    problems = {
-        status: answer["description"]
-        for methods in spec["paths"].values()
-        for each in methods.values()
-        for status, answer in sorted(each["responses"].items())
-        if PROBLEM in answer.get("content", {})
-    }
     return render_template(
-        "api.html", operations=operations, problems=sorted(problems.items()), version=spec["openapi"],
-        source=url_for("openapi.spec"),
-    )  # fmt: skip
+        "api.html",
+        operations=operations,
+        problems=sorted(_problems(spec).items()),
+        openapi_version=spec["openapi"],
+        spec_url=url_for("openapi.spec"),
+    )
 
 
-def _given(spec: Schema, operation: Schema) -> list[Field]:
-    found = [Field(each["name"], each["in"], each["schema"], each["in"] == "path") for each in operation["parameters"]]
-    body = _resolved(spec, operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("schema", {}))
-    needed = body.get("required", [])
-    return found + [Field(name, "body", each, name in needed) for name, each in body.get("properties", {}).items()]
+def _problems(spec: JsonSchema) -> dict[str, str]:
+    """Return the description of each error status."""
+    return {
+        status: response["description"]
+        for methods in spec["paths"].values()
+        for operation in methods.values()
+        for status, response in sorted(operation["responses"].items())
+        if PROBLEM in response.get("content", {})
+    }
 
 
-def _answered(spec: Schema, operation: Schema) -> list[str]:
+def _parameters(spec: JsonSchema, operation: JsonSchema) -> list[Parameter]:
+    parameters = [
+        Parameter(parameter["name"], parameter["in"], parameter["schema"], parameter["in"] == "path")
+        for parameter in operation["parameters"]
+    ]
+    body = _resolve(spec, operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("schema", {}))
+    required = body.get("required", [])
+    return parameters + [
+        Parameter(name, "body", schema, name in required) for name, schema in body.get("properties", {}).items()
+    ]
+
+
+def _response_fields(spec: JsonSchema, operation: JsonSchema) -> list[str]:
     schema = operation["responses"]["200"]["content"].get(JSON, {}).get("schema", {})
-    found = []
-    for name, each in _resolved(spec, schema).get("properties", {}).items():
-        within = _resolved(spec, each.get("items", each)).get("properties")
-        found.append(f"{name} ({', '.join(within)})" if within else name)
-    return found
+    fields = []
+    for name, field in _resolve(spec, schema).get("properties", {}).items():
+        nested = _resolve(spec, field.get("items", field)).get("properties")
+        fields.append(f"{name} ({', '.join(nested)})" if nested else name)
+    return fields
 
 
-def _resolved(spec: Schema, schema: Schema) -> Schema:
-    """A schema, or the one that it refers to."""
+def _resolve(spec: JsonSchema, schema: JsonSchema) -> JsonSchema:
+    """Return a schema, following its `$ref` if it has one."""
     if "$ref" not in schema:
         return schema
-    found: Schema = spec["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return found
+    target: JsonSchema = spec["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return target

@@ -1,4 +1,4 @@
-"""The listening data behind a version: what was kept of it, how it is distributed, and what was checked."""
+"""The data quality report of a version: rows kept and rejected, distributions, checks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from flask.typing import ResponseReturnValue
 
 from webapp.serving.request_context import current_version
 
-MOST_PLAYED = 10
+POPULAR_TRACKS = 10
 
 
 def data() -> ResponseReturnValue:
-    """The quality report."""
-    here = current_version()
-    with here.store() as store:
-        popular = store.popular(MOST_PLAYED)
-    return render_template("data.html", shown=here, profile=here.profile, popular=popular)
+    """Show the report."""
+    served = current_version()
+    with served.store() as store:
+        popular = store.popular(POPULAR_TRACKS)
+    return render_template("data.html", served=served, profile=served.profile, popular=popular)

@@ -1,7 +1,8 @@
-"""The candidates of a version: every metric, every segment, curves over the length of the list, and tuning."""
+"""The candidates of a version: metrics, differences, metrics by list length and by user segment, tuning."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from flask import abort, render_template
@@ -11,59 +12,76 @@ from models.promotion_gate import BASELINE
 from webapp.rendering import charts
 from webapp.serving.query_args import get_arg
 from webapp.serving.request_context import current_version
-from webapp.serving.version_cache import ServedVersion
+from webapp.serving.served_version import ServedVersion
 
-SEGMENTS = {"activity": "By activity", "country": "By country", "age": "By age"}
+SEGMENT_TITLES = {"activity": "By activity", "country": "By country", "age": "By age"}
+
+
+@dataclass(frozen=True)
+class SegmentTable:
+    """Metrics by user segment, for one kind of segment."""
+
+    title: str
+    candidates: list[str]
+    rows: list[tuple[str, int, dict[str, Any]]]
+    """Segment, number of users, and metrics and intervals by candidate."""
 
 
 def leaderboard() -> ResponseReturnValue:
-    """Who competed, and how they did."""
-    here = current_version()
-    board, by = here.scoreboard, get_arg("by")
+    """Show the candidates, sorted by the metric `by` if it is given."""
+    served = current_version()
+    scoreboard, by = served.scoreboard, get_arg("by")
     if by is not None:
-        if by not in {metric.name for metric in board.metrics}:
-            abort(400, f"There is no metric {by[:40]!r} here to sort by.")
-        board = board.by(by)
+        if by not in {metric.name for metric in scoreboard.metrics}:
+            abort(400, f"There is no metric {by[:40]!r} to sort by.")
+        scoreboard = scoreboard.sorted_by(by)
     return render_template(
         "leaderboard.html",
-        shown=here,
-        board=board,
+        served=served,
+        scoreboard=scoreboard,
         by=by,
-        leads={entry["model"]: entry for entry in here.leaderboard if "model" in entry},
-        left_out=[entry for entry in here.leaderboard if "reason" in entry],
-        curves=_curves(here),
-        segments=_segments(here),
-        trials={name: found for name, found in here.tuning.items() if len(found.get("trials", ())) > 1},
-        blends={name: found for name, found in here.tuning.items() if "alone" in found},
+        differences={entry["model"]: entry for entry in served.leaderboard if "model" in entry},
+        skipped=[entry for entry in served.leaderboard if "reason" in entry],
+        curves=_curves(served),
+        segments=_segments(served),
+        tuned={name: tuning for name, tuning in served.tuning.items() if len(tuning.get("trials", ())) > 1},
+        blends={name: tuning for name, tuning in served.tuning.items() if "alone" in tuning},
     )
 
 
-def _curves(here: ServedVersion) -> list[tuple[str, list[charts.Series]]]:
-    """Of each metric that has some, the candidates' values at every length of list."""
-    found: dict[str, dict[str, list[float]]] = here.metrics.get("curves", {})
-    champion = here.metrics["champion"]
-    names = dict.fromkeys(metric for curves in found.values() for metric in curves)
-    order = sorted(found, key=lambda model: (model != champion, model == BASELINE))
+def _curves(served: ServedVersion) -> list[tuple[str, list[charts.Series]]]:
+    """Return, for each metric with curves, every candidate's values by list length."""
+    curves: dict[str, dict[str, list[float]]] = served.metrics.get("curves", {})
+    champion = served.metrics["champion"]
+    metrics = dict.fromkeys(metric for by_metric in curves.values() for metric in by_metric)
+    candidates = sorted(curves, key=lambda name: (name != champion, name == BASELINE))
     return [
-        (metric, [charts.Series(model, list(found[model][metric]), _kind(model, champion)) for model in order
-                  if metric in found[model]])
-        for metric in names
-    ]  # fmt: skip
+        (
+            metric,
+            [
+                charts.Series(name, list(curves[name][metric]), _kind(name, champion))
+                for name in candidates
+                if metric in curves[name]
+            ],
+        )
+        for metric in metrics
+    ]
 
 
-def _segments(here: ServedVersion) -> list[tuple[str, list[str], list[tuple[str, int, dict[str, Any]]]]]:
-    """Each kind of segment: its title, the candidates, and for each segment its users and each candidate's figures."""
-    found: dict[str, dict[str, dict[str, Any]]] = here.metrics.get("segments", {})
-    models = [candidate.name for candidate in here.scoreboard.candidates if candidate.name in found]
+def _segments(served: ServedVersion) -> list[SegmentTable]:
+    """Return a table for each kind of segment."""
+    segments: dict[str, dict[str, dict[str, Any]]] = served.metrics.get("segments", {})
+    candidates = [candidate.name for candidate in served.scoreboard.candidates if candidate.name in segments]
     tables = []
-    for kind in dict.fromkeys(kind for by_kind in found.values() for kind in by_kind):
+    for kind in dict.fromkeys(kind for by_kind in segments.values() for kind in by_kind):
         rows: dict[str, tuple[int, dict[str, Any]]] = {}
-        for model in models:
-            for name, figures in found[model].get(kind, {}).items():
-                rows.setdefault(name, (figures["users"], {}))[1][model] = figures
-        tables.append((SEGMENTS.get(kind, f"By {kind}"), models, [(name, *row) for name, row in rows.items()]))
+        for candidate in candidates:
+            for segment, values in segments[candidate].get(kind, {}).items():
+                rows.setdefault(segment, (values["users"], {}))[1][candidate] = values
+        title = SEGMENT_TITLES.get(kind, f"By {kind}")
+        tables.append(SegmentTable(title, candidates, [(segment, *row) for segment, row in rows.items()]))
     return tables
 
 
-def _kind(model: str, champion: str) -> str:
-    return "champion" if model == champion else "baseline" if model == BASELINE else "other"
+def _kind(name: str, champion: str) -> str:
+    return "champion" if name == champion else "baseline" if name == BASELINE else "other"

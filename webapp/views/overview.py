@@ -1,4 +1,4 @@
-"""The front page: whether all is well, how good what is served is, and what changed."""
+"""The overview: health, quality of the served version, changes since the version before, last runs."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ from itertools import dropwhile
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
-from run_records import reader as records
+from run_records import reader
+from run_records.recorded_run import RUNNING
 from webapp.serving.dataset_health import dataset_health
+from webapp.serving.published_versions import VersionDifference, read_versions
 from webapp.serving.request_context import current_version, paths
-from webapp.serving.version_comparison import SettingDifference, versions
 
-RUNS = 5
+MAX_RUNS = 5
 
 
 def overview() -> ResponseReturnValue:
-    """The served version: how good it is, what it was made from, and what the last runs did."""
-    here = current_version()
-    recent = records.last_runs(paths().runs(here.dataset), RUNS)
-    made = versions(here.registry)
-    older = list(dropwhile(lambda version: version.name != here.version, made))  # the served one, and those before it
+    """Show the overview."""
+    served = current_version()
+    runs = reader.last_runs(paths().runs(served.dataset), MAX_RUNS)
+    versions = read_versions(served.registry)
+    up_to_served = list(dropwhile(lambda version: version.name != served.version, versions))
+    health = dataset_health(
+        served,
+        next((run for run in runs if run.status != RUNNING), None),
+        pinned=served.registry.is_pinned(),
+        newest_version=versions[0].name if versions else served.version,
+    )
     return render_template(
         "overview.html",
-        shown=here,
-        board=here.scoreboard,
-        condition=dataset_health(
-            here,
-            next((run for run in recent if run.status != "running"), None),
-            pinned=here.registry.is_pinned(),
-            newest=made[0].name if made else here.version,
-        ),
-        change=SettingDifference(before=older[1], now=older[0]) if len(older) > 1 else None,
-        runs=recent,
+        served=served,
+        scoreboard=served.scoreboard,
+        health=health,
+        difference=VersionDifference(up_to_served[1], up_to_served[0]) if len(up_to_served) > 1 else None,
+        runs=runs,
     )

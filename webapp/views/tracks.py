@@ -1,4 +1,4 @@
-"""Tracks: looked up by words, and one of them with what is similar and whom it is recommended to."""
+"""Searching tracks, and one track: similar tracks and the users it is recommended to."""
 
 from __future__ import annotations
 
@@ -6,37 +6,42 @@ from flask import abort, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from webapp.rendering import charts
-from webapp.rendering.links import track_link
-from webapp.rendering.url_converters import fits_in_path
-from webapp.serving.query_args import LONGEST, get_text
+from webapp.rendering.links import track_url
+from webapp.serving.query_args import MAX_LENGTH, get_text
 from webapp.serving.request_context import current_version
+from webapp.url_converters import fits_in_path
 
-MATCHES = 20
-LISTED = 20
+MAX_RESULTS = 20
+LIST_LENGTH = 20
 
 
 def tracks() -> ResponseReturnValue:
-    """Looks tracks up by words of title and artist; a whole id goes straight to its track."""
-    here, wanted = current_version(), get_text("q")
-    with here.store() as store:
-        found = store.search_tracks(wanted, MATCHES + 1)
-        if known := store.track(wanted):
-            if not found and fits_in_path(wanted):
-                return redirect(track_link(wanted))
-            found = [known, *(track for track in found if track != known)]
-    return render_template("tracks.html", shown=here, wanted=wanted, found=found, matches=MATCHES)
+    """Search tracks by words of title and artist; redirect to the track if the search text is an id."""
+    served, query = current_version(), get_text("q")
+    with served.store() as store:
+        results = store.search_tracks(query, MAX_RESULTS + 1)
+        if exact := store.track(query):
+            if not results and fits_in_path(query):
+                return redirect(track_url(query))
+            results = [exact, *(track for track in results if track != exact)]
+    return render_template("tracks.html", served=served, query=query, results=results, max_results=MAX_RESULTS)
 
 
 def track(track_id: str) -> ResponseReturnValue:
-    """A track: who made it, how many have heard it, what is similar, and whom it is recommended to."""
-    here = current_version()
-    with here.store() as store:
-        found = store.track(track_id)
-        if found is None:
-            abort(404, f"There is no {here.item_label} {track_id[:LONGEST]!r} in the served version.")
-        similar = store.similar(track_id, LISTED)
-        lists, listeners = store.audience(track_id, LISTED)
+    """Show a track."""
+    served = current_version()
+    with served.store() as store:
+        track = store.track(track_id)
+        if track is None:
+            abort(404, f"The served version has no {served.item_label} {track_id[:MAX_LENGTH]!r}.")
+        similar = store.similar(track_id, LIST_LENGTH)
+        audience_size, audience = store.audience(track_id, LIST_LENGTH)
     return render_template(
-        "track.html", shown=here, track=found, similar=similar, highest=charts.highest(similar), lists=lists,
-        listeners=listeners,
-    )  # fmt: skip
+        "track.html",
+        served=served,
+        track=track,
+        similar=similar,
+        max_score=charts.max_score(similar),
+        audience_size=audience_size,
+        audience=audience,
+    )

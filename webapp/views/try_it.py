@@ -1,4 +1,4 @@
-"""Recommendations for whoever is looking, from a few tracks that they pick; everything is in the address."""
+"""Recommendations for the visitor, from tracks that they pick. The picks are in the address; nothing is stored."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from webapp.rendering import charts
 from webapp.serving.query_args import get_text
 from webapp.serving.request_context import current_version
 
-LISTED = 10
-MOST_PICKED, SUGGESTED = 50, 10
+LIST_LENGTH = 10
+MAX_PICKS, MAX_SUGGESTIONS = 50, 10
 
 
 def try_it() -> ResponseReturnValue:
-    """What somebody new would be recommended."""
-    here, wanted, picked = current_version(), get_text("q"), list(dict.fromkeys(request.args.getlist("t")))
-    if len(picked) > MOST_PICKED:
-        abort(400, f"At most {MOST_PICKED} {here.item_label}s can be tried.")
-    with here.store() as store:
-        there = [track for track_id in picked if (track := store.track(track_id))]
-        found = [track for track in store.search_tracks(wanted, SUGGESTED + len(there)) if track not in there]
-        heard = {track.track_id: 1.0 for track in there}
-        welcome = recommend_for_new_user(store, heard, LISTED) if heard else None
+    """Show the picks, tracks to add, and the recommendations."""
+    served, query, track_ids = current_version(), get_text("q"), list(dict.fromkeys(request.args.getlist("t")))
+    if len(track_ids) > MAX_PICKS:
+        abort(400, f"Pick at most {MAX_PICKS} {served.item_label}s.")
+    with served.store() as store:
+        picks = [track for track_id in track_ids if (track := store.track(track_id))]
+        matches = store.search_tracks(query, MAX_SUGGESTIONS + len(picks))
+        heard = {track.track_id: 1.0 for track in picks}
+        result = recommend_for_new_user(store, heard, LIST_LENGTH) if heard else None
     return render_template(
-        "try.html", shown=here, wanted=wanted, found=found[:SUGGESTED], picked=there, welcome=welcome,
-        highest=charts.highest(welcome.lines) if welcome else 0.0, ids=list(heard),
-    )  # fmt: skip
+        "try.html",
+        served=served,
+        query=query,
+        suggestions=[track for track in matches if track not in picks][:MAX_SUGGESTIONS],
+        picks=picks,
+        pick_ids=list(heard),
+        result=result,
+        max_score=charts.max_score(result.lines) if result else 0.0,
+    )

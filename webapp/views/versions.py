@@ -1,4 +1,4 @@
-"""The published versions beside each other, and one of them."""
+"""The published versions of a dataset, and one version."""
 
 from __future__ import annotations
 
@@ -7,73 +7,73 @@ from flask.typing import ResponseReturnValue
 
 from models.manifest import verify_version
 from webapp.rendering import charts
+from webapp.serving.published_versions import ABSENT, PublishedVersion, find_version, read_versions
 from webapp.serving.request_context import current_version
 from webapp.serving.scoreboard import MetricColumn
-from webapp.serving.version_comparison import VersionFacts, find
-from webapp.serving.version_comparison import versions as read_versions
 
-COMPARED, MOST_COMPARED = 3, 6
-AUDIT = 20
+DEFAULT_COMPARED, MAX_COMPARED = 3, 6
+MAX_AUDIT_ENTRIES = 20
 
 
 def versions() -> ResponseReturnValue:
-    """All versions, the history of each metric, some of them side by side, and what was done with them."""
-    here = current_version()
-    made = read_versions(here.registry)
-    wanted = request.args.getlist("v")
-    chosen = [each for each in made if each.name in wanted][:MOST_COMPARED] or made[:COMPARED]
+    """Show all versions, some side by side, the history of each metric, and the audit log."""
+    served = current_version()
+    published = read_versions(served.registry)
+    selected = request.args.getlist("v")
+    compared = [version for version in published if version.name in selected][:MAX_COMPARED]
+    compared = compared or published[:DEFAULT_COMPARED]
     return render_template(
         "versions.html",
-        shown=here,
-        versions=made,
-        chosen=chosen,
-        metrics=_metrics(chosen),
-        settings=_settings(chosen),
-        history=_history(made),
-        pinned=here.registry.is_pinned(),
-        promoted=here.registry.current(),
-        audit=list(reversed(here.registry.audit()))[:AUDIT],
+        served=served,
+        versions=published,
+        compared=compared,
+        max_compared=MAX_COMPARED,
+        metrics=_metrics(compared),
+        settings=_differing_settings(compared),
+        history=_history(published),
+        pinned=served.registry.is_pinned(),
+        promoted=served.registry.current(),
+        audit=list(reversed(served.registry.audit()))[:MAX_AUDIT_ENTRIES],
     )
 
 
 def version(version: str) -> ResponseReturnValue:
-    """A version: its metrics, its manifest, and on demand whether its files are what was published."""
-    here = current_version()
-    this = find(here.registry, version)
-    if this is None:
-        abort(404, f"There is no version {version[:80]!r} of {here.dataset}.")
+    """Show a version; verify its files' checksums if the query has `verify`."""
+    served = current_version()
+    published = find_version(served.registry, version)
+    if published is None:
+        abort(404, f"{served.dataset} has no version {version[:80]!r}.")
     return render_template(
         "version.html",
-        shown=here,
-        version=this,
-        promoted=here.registry.current(),
-        pinned=here.registry.is_pinned(),
-        faults=verify_version(this.directory) if "verify" in request.args else None,
-        audit=[entry for entry in reversed(here.registry.audit()) if version in entry.values()],
+        served=served,
+        version=published,
+        promoted=served.registry.current(),
+        pinned=served.registry.is_pinned(),
+        failures=verify_version(published.directory) if "verify" in request.args else None,
+        audit=[entry for entry in reversed(served.registry.audit()) if version in entry.values()],
     )
 
 
-def _metrics(chosen: list[VersionFacts]) -> list[MetricColumn]:
-    """The metrics of the champions' lists of ten, and of their predictions."""
-    names = {metric.name: metric for each in chosen for metric in each.board.main}
-    return sorted(names.values(), key=lambda metric: metric.place)
+def _metrics(versions: list[PublishedVersion]) -> list[MetricColumn]:
+    """Return the main metrics that at least one version has."""
+    metrics = {metric.name: metric for version in versions for metric in version.scoreboard.main}
+    return sorted(metrics.values(), key=lambda metric: metric.sort_key)
 
 
-def _settings(chosen: list[VersionFacts]) -> list[tuple[str, list[str]]]:
-    """The settings in which some versions differ, with the value of each of them."""
-    names = dict.fromkeys(name for each in chosen for name in each.settings)
-    rows = [(name, [each.settings.get(name, "—") for each in chosen]) for name in names]
+def _differing_settings(versions: list[PublishedVersion]) -> list[tuple[str, list[str]]]:
+    """Return the settings that are not the same in all versions, with each version's value."""
+    names = dict.fromkeys(name for version in versions for name in version.settings)
+    rows = [(name, [version.settings.get(name, ABSENT) for version in versions]) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
-def _history(made: list[VersionFacts]) -> list[tuple[MetricColumn, list[charts.Series]]]:
-    """Each metric of the champion and of popularity, from the oldest version to the newest."""
-    in_order = list(reversed(made))
+def _history(versions: list[PublishedVersion]) -> list[tuple[MetricColumn, list[charts.Series]]]:
+    """Return each metric of the champion and of popularity, from the oldest version to the newest."""
+    oldest_first = list(reversed(versions))
     rows = []
-    for metric in _metrics(in_order):
-        champion, baseline = (
-            [_value(version, model, metric.name) for version in in_order] for model in (None, "popularity")
-        )
+    for metric in _metrics(oldest_first):
+        champion = [_value(version, version.champion, metric.name) for version in oldest_first]
+        baseline = [_value(version, "popularity", metric.name) for version in oldest_first]
         lines = [charts.Series("champion", champion, "champion")]
         if any(value is not None for value in baseline):
             lines.append(charts.Series("popularity", baseline, "baseline"))
@@ -81,6 +81,6 @@ def _history(made: list[VersionFacts]) -> list[tuple[MetricColumn, list[charts.S
     return rows
 
 
-def _value(version: VersionFacts, model: str | None, metric: str) -> float | None:
-    values: dict[str, float] = version.metrics["models"].get(model or version.champion, {})
+def _value(version: PublishedVersion, model: str, metric: str) -> float | None:
+    values: dict[str, float] = version.metrics["models"].get(model, {})
     return values.get(metric)
