@@ -22,7 +22,8 @@ from spark.algorithms.saved_model import load_popularity
 from spark.algorithms.scorer import FloatArray, IndexArray, RankingScorer, fill_missing_scores
 from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.algorithms.user_item_matrix import user_item_matrix
-from spark.runtime.worker_tasks import available_memory, run_tasks
+from spark.runtime.memory import memory_limit
+from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, allocate_file, load_csr, memory_map, write_at
 
 _MATRICES_IN_MEMORY = 3
@@ -51,7 +52,7 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
 
 
 def _check_size(num_tracks: int, min_listeners: int) -> None:
-    needed, available = _MATRICES_IN_MEMORY * 4 * num_tracks**2, available_memory()
+    needed, available = _MATRICES_IN_MEMORY * 4 * num_tracks**2, memory_limit()
     if num_tracks == 0:
         raise NotApplicable(f"no track has {min_listeners} listeners ([ease] min_listeners)")
     if needed > available / 2:

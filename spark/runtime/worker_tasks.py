@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -33,11 +32,6 @@ def run_tasks(spark: SparkSession, work: Callable[[Argument], Result], arguments
 def release_memory() -> None:
     """Return freed memory of Arrow to the system; an idle worker would keep it for a minute."""
     pa.default_memory_pool().release_unused()
-
-
-def available_memory() -> int:
-    """Return this machine's memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @lru_cache

@@ -26,7 +26,8 @@ from pyspark.sql import SparkSession
 from common.errors import UserError
 from spark.algorithms.factor_model import save_factors
 from spark.algorithms.training_data import ProgressReport, TrainingData
-from spark.runtime.worker_tasks import available_memory, run_tasks
+from spark.runtime.memory import memory_limit
+from spark.runtime.worker_tasks import run_tasks
 from spark.storage.interaction_matrix import TRACK, USER, CSRMatrix, allocate_file, load_csr, memory_map, write_at
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def _refuse_too_large(plan: Plan) -> None:
     wanted = 4 * width * rows
     disk = shutil.disk_usage(plan.into)
     free = disk.free if disk.total else sys.maxsize  # some file systems do not say
-    places = ((2 * wanted, free, f"free below {plan.into}"), (wanted, available_memory(), "of memory here"))
+    places = ((2 * wanted, free, f"free below {plan.into}"), (wanted, memory_limit(), "of memory here"))
     for needed, there, what in places:
         if needed > there:
             raise UserError(
