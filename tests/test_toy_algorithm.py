@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from support.pipeline import Roots
 
-from common.durable import read_json
+from common.files import read_json
 from config.algorithm_catalog import CATALOG
 from models.__main__ import main
 from models.cold_start import recommend_for_new_user
