@@ -94,7 +94,7 @@ forget: .venv/.installed  ## Erase a user from all versions: ID [DATASET MODELS 
 test: .venv/.installed-dev  ## Run the fast tests, two at a time: [ARGS="-k split"]
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: .venv/.installed-dev  ## Run all tests, with clusters, browsers, killed runs and full disks: [ARGS="-k split"]
+test-all: .venv/.installed-dev  ## Run all tests, also clusters, browsers, kills and full disks: [ARGS="-k split"]
 	$(PYTEST) $(ARGS)
 
 test-image:  ## Build the image and test it with Docker Engine and Compose: [ARGS="--network host"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +12,13 @@ import pytest
 from luigi.configuration import get_config
 from support.metrics import documented_metrics, metric_rows
 
+from config.algorithm_catalog import CATALOG, algorithm_names
+from config.dataset import load_dataset, shipped
+from config.fallbacks import TIERS
 from config.paths import PROJECT
 from config.settings import SECTIONS
+from spark.ingest.rejects import REASONS
+from webapp import create_app
 
 DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md"), PROJECT / "data" / "README.md"])
@@ -31,6 +37,12 @@ def code_in(text: str) -> Iterator[str]:
     for block in blocks:
         yield from block.splitlines()
     yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def first_column(text: str) -> list[str]:
+    """Return the names in the first column of the first table in a text."""
+    table = re.findall(r"^\| --- .*\n((?:\|.*\n)+)", text, re.MULTILINE)[0]
+    return [name for row in table.splitlines() for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
 
 
 def make_targets() -> set[str]:
@@ -70,6 +82,52 @@ def test_every_settings_flag_mentioned_exists(page: Path) -> None:
 
 def test_metrics_table_matches_the_catalogue() -> None:
     assert documented_metrics(read(DOCS / "evaluation.md")) == metric_rows()
+
+
+def test_models_page_lists_every_algorithm_and_tier() -> None:
+    candidates, tiers = (read(DOCS / "models.md").split(heading)[1] for heading in ("## Candidates", "## Fallbacks"))
+    assert first_column(candidates) == list(algorithm_names())
+    assert first_column(tiers) == list(TIERS)
+
+
+def test_models_page_names_every_tunable_algorithm() -> None:
+    (sentence,) = re.findall(r"^(.+)\s+have a search space", read(DOCS / "models.md"), re.MULTILINE)
+    tunable = {name for name, algorithm in CATALOG.items() if algorithm.search_space}
+    assert set(re.findall(r"`([\w-]+)`", sentence)) == tunable
+
+
+def test_datasets_page_lists_every_description_and_reject_reason() -> None:
+    page = read(DOCS / "datasets.md")
+    assert sorted(first_column(page.split("## Shipped descriptions")[1])) == shipped()
+    assert first_column(page.split("## Rejected rows")[1]) == list(REASONS)
+
+
+def test_readme_description_is_valid(tmp_path: Path) -> None:
+    (description,) = re.findall(r"^```toml\n(.*?)^```", read(PROJECT / "README.md"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.toml").write_text(description, encoding="utf-8")
+    assert load_dataset(str(tmp_path / "mine.toml")).name == "mine"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_import_in_an_example_works(page: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
+    for module, name in re.findall(r"^from ([\w.]+) import (\w+)$", "".join(blocks), re.MULTILINE):
+        assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_address_mentioned_is_served(page: Path, tmp_path: Path) -> None:
+    addresses = {
+        address.partition("?")[0]
+        for code in code_in(read(page))
+        for address in (
+            *re.findall(r"127\.0\.0\.1:8000(/[^\s']+)", code),
+            *re.findall(r"^(?:GET |POST )?(/(?:api/v1/.+|api|healthz|readyz|metrics))$", code),
+        )
+    }
+    routes = create_app(tmp_path, tmp_path).url_map.bind("127.0.0.1")
+    for address in addresses:
+        assert routes.allowed_methods(address), address
 
 
 def test_exit_codes_match_luigi_cfg() -> None:
