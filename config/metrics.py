@@ -108,7 +108,7 @@ METRICS = {
 
 
 def find_metric(reported: str) -> Metric | None:
-    """Return the entry of a metric by its plain or reported name, `ndcg` or `ndcg@10`; None if there is none."""
+    """Return the entry of a metric by its plain or reported name, `ndcg` or `ndcg@10`; None if it is unknown."""
     return METRICS.get(reported.partition("@")[0])
 
 

@@ -63,7 +63,7 @@ class SessionOptions:
 
 
 def open_session(options: SessionOptions) -> SparkSession:
-    """Return the session; open a new one if there is none or its JVM has died.
+    """Return the open session, or open one if the last one has ended or its JVM has died.
 
     Raises:
         UserError: Java does not start.

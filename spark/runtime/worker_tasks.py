@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def run_tasks(spark: SparkSession, work: Callable[[Argument], Result], arguments: Sequence[Argument]) -> list[Result]:
-    """Call a function with each argument, in a task of its own; return the results in order.
+    """Call a function with each argument, one task for each; return the results in order.
 
     Arguments and results pass through the driver and should be small. Large data goes through files.
     """
