@@ -1,4 +1,4 @@
-"""Beyond accuracy: lists worked by hand, and what must hold of any."""
+"""Beyond-accuracy metrics: examples by hand, and properties."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LISTENERS = np.array([8.0, 4.0, 1.0, 0.0])
 
 
 def lists(*tracks: list[int], k: int = 4) -> TopKLists:
-    """Lists of these tracks, with room for k."""
+    """Return lists of these tracks, of length k."""
     made = TopKLists.empty(len(tracks), k)
     for row, mine in enumerate(tracks):
         made.tracks[row, : len(mine)] = mine
@@ -30,13 +30,13 @@ def lists(*tracks: list[int], k: int = 4) -> TopKLists:
 
 
 def described(directory: Path, **columns: Any) -> TrackLabels | None:
-    """The labels of tracks of which this is known."""
+    """Return the labels of tracks with these details."""
     size = len(next(iter(columns.values())))
     pq.write_table(pa.table({"index": list(range(size)), **columns}), directory / "part-0.parquet")
     return load_track_labels(directory)
 
 
-def test_lists_worked_by_hand() -> None:
+def test_list_metrics_by_hand() -> None:
     # Self-information among 8 users: 0, 1, 3 bits, and 3 for the track without listeners.
     found = compute_metrics("lists", lists([0, 1, 2, 3], [1], []), CatalogueStatistics(LISTENERS, 8, None), 4)
     np.testing.assert_allclose(found["novelty"], [7 / 4, 1, np.nan])
@@ -45,12 +45,12 @@ def test_lists_worked_by_hand() -> None:
     assert np.isnan(found["diversity"]).all()
 
 
-def test_places_beyond_the_cutoff_do_not_count() -> None:
+def test_positions_beyond_the_cutoff_are_ignored() -> None:
     found = compute_metrics("lists", lists([0, 1, 2, 3]), CatalogueStatistics(LISTENERS, 8, None), 2)
     assert (found["novelty"][0], found["arp"][0], found["cold_tracks"][0]) == (0.5, 6.0, 0.5)
 
 
-def test_diversity_worked_by_hand(tmp_path: Path) -> None:
+def test_diversity_by_hand(tmp_path: Path) -> None:
     # {artist a, pop}, {artist a, pop, rock}, {jazz}, nothing: similar by 2/3, 0, 0; pairs with the last do not count.
     known = described(
         tmp_path,
@@ -64,28 +64,28 @@ def test_diversity_worked_by_hand(tmp_path: Path) -> None:
     assert compute_metrics("lists", lists([0, 1, 2]), catalogue, 2)["diversity"][0] == pytest.approx(1 / 3)
 
 
-def test_an_artist_is_no_genre_of_the_same_name(tmp_path: Path) -> None:
+def test_artist_and_genre_of_the_same_name_differ(tmp_path: Path) -> None:
     known = described(tmp_path, artist=["Soul", None], genre=[None, "Soul"])
     assert compute_metrics("lists", lists([0, 1]), CatalogueStatistics(LISTENERS, 8, known), 4)[
         "diversity"
     ].tolist() == [1.0]
 
 
-def test_a_catalogue_that_says_nothing_has_no_labels(tmp_path: Path) -> None:
+def test_catalogue_without_details_has_no_labels(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     assert described(tmp_path / "bare", title=["x", "y"]) is None
     nulls = {"artist": pa.nulls(2, pa.string()), "genre": pa.nulls(2), "tags": pa.nulls(2, pa.list_(pa.string()))}
     assert described(tmp_path, **nulls) is None
 
 
-def test_gini_worked_by_hand() -> None:
+def test_gini_by_hand() -> None:
     assert gini(np.array([3, 3, 3])) == 0.0
     assert gini(np.array([0, 5, 0, 0])) == pytest.approx(3 / 4)
     assert gini(np.array([3, 1])) == pytest.approx(1 / 4)
 
 
 @given(st.lists(st.integers(0, 1_000), min_size=1, max_size=50).filter(any))
-def test_gini_is_half_the_mean_difference_over_the_mean(counts: list[int]) -> None:
+def test_gini_is_half_the_relative_mean_difference(counts: list[int]) -> None:
     values = np.array(counts)
     differences = np.abs(values[:, None] - values).mean()
     assert gini(values) == pytest.approx(differences / (2 * values.mean()))

@@ -1,4 +1,4 @@
-"""Intervals: against what theory says of means, and what must not matter."""
+"""Bootstrap intervals: agreement with theory, and independence of batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(3)
 
 
-def test_the_interval_of_a_mean_is_what_the_normal_approximation_says(rng: np.random.Generator) -> None:
+def test_interval_agrees_with_the_normal_approximation(rng: np.random.Generator) -> None:
     values = rng.exponential(size=(5_000, 60))
     half = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
     ends = (np.array(mean_intervals(values)) - values.mean(axis=0)[:, None]) / half[:, None]
@@ -31,16 +31,16 @@ def test_the_interval_of_a_mean_is_what_the_normal_approximation_says(rng: np.ra
     assert np.abs(np.abs(ends) - 1).max() < 0.2
 
 
-def test_nineteen_of_twenty_intervals_hold_the_truth(rng: np.random.Generator) -> None:
+def test_coverage_of_intervals_is_95_percent(rng: np.random.Generator) -> None:
     held = [low <= 1.0 <= high for low, high in mean_intervals(rng.exponential(size=(200, 300)))]
     assert 0.9 < np.mean(held) < 0.98
 
 
-def test_a_difference_that_is_always_zero_is_exactly_so() -> None:
+def test_zero_difference_has_a_zero_interval() -> None:
     assert mean_intervals(np.zeros(100)) == [[0.0, 0.0]]
 
 
-def test_pairing_leaves_out_what_users_have_in_common(rng: np.random.Generator) -> None:
+def test_pairing_narrows_the_interval(rng: np.random.Generator) -> None:
     users = rng.normal(0, 10, 2_000)
     one, other = users + rng.normal(0.1, 1, 2_000), users
     (alone,), (paired,) = mean_intervals(one), mean_intervals(one - other)
@@ -48,7 +48,7 @@ def test_pairing_leaves_out_what_users_have_in_common(rng: np.random.Generator) 
     assert paired[1] - paired[0] < (alone[1] - alone[0]) / 5
 
 
-def test_the_blocks_do_not_matter(rng: np.random.Generator) -> None:
+def test_batch_size_does_not_change_the_interval(rng: np.random.Generator) -> None:
     values = rng.random((3_000, 4))
     values[::7, 2] = np.nan
 
@@ -61,19 +61,19 @@ def test_the_blocks_do_not_matter(rng: np.random.Generator) -> None:
     assert mean_intervals(values) == [pytest.approx(percentile_interval(ratios), abs=2e-6) for ratios in whole.T]
 
 
-def test_who_has_no_value_does_not_count(rng: np.random.Generator) -> None:
+def test_nan_is_ignored(rng: np.random.Generator) -> None:
     values = np.where(np.arange(4_000) % 2, rng.normal(5, 1, 4_000), np.nan)
     ((low, high),) = mean_intervals(values)
     assert low < np.nanmean(values) < high
     assert high - low == pytest.approx(2 * 1.96 / np.sqrt(2_000), rel=0.1)
 
 
-def test_resamples_that_draw_nobody_are_left_out() -> None:
+def test_resamples_without_users_are_ignored() -> None:
     assert mean_intervals(np.array([0.5])) == [[0.5, 0.5]]
 
 
-def test_many_users_are_no_matter_of_minutes(rng: np.random.Generator) -> None:
+def test_100000_users_take_seconds(rng: np.random.Generator) -> None:
     values = rng.random((100_000, 50), np.float32).astype(np.float64)
     began = time.perf_counter()
     mean_intervals(values)
-    assert time.perf_counter() - began < 20  # a second on a machine of one's own
+    assert time.perf_counter() - began < 20  # one second on an idle machine

@@ -1,4 +1,4 @@
-"""Clusters of real processes on loopback: the same results as in one, whatever dies."""
+"""Clusters of real processes on loopback: the same results as locally, even if processes die."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def blocks(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The blocks of `MATRIX`."""
-    directory = tmp_path_factory.mktemp("blocks")
+def matrix(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interaction matrix of `MATRIX`."""
+    directory = tmp_path_factory.mktemp("matrix")
     build_interaction_matrix(
         spark, [write_interactions(MATRIX, directory / "interactions")], *MATRIX.shape, directory / "matrix"
     )
     return directory / "matrix"
 
 
-def trained(master: str, blocks: Path, into: Path, *options: str) -> tuple[dict[str, Any], list[bytes]]:
-    """What the job says, and the bytes of both sides' factors."""
-    command = [sys.executable, cluster_job.__file__, master, str(blocks), str(into), *options]
+def trained(master: str, matrix: Path, into: Path, *options: str) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the output of the job and the bytes of the factors."""
+    command = [sys.executable, cluster_job.__file__, master, str(matrix), str(into), *options]
     done = subprocess.run(
         command, cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False
     )
@@ -58,33 +58,31 @@ def trained(master: str, blocks: Path, into: Path, *options: str) -> tuple[dict[
 
 
 @pytest.fixture(scope="module")
-def at_home(spark: SparkSession, blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """The factors that the tests' own session comes to."""
+def local_factors(spark: SparkSession, matrix: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """The factors that the tests' local session computes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "_TASK_COST", TASK_COST)
-        files = training.train(spark, blocks, tmp_path_factory.mktemp("home"), OBJECTIVE, iterations=4, steps=3, seed=5)
+        files = training.train(spark, matrix, tmp_path_factory.mktemp("home"), OBJECTIVE, iterations=4, steps=3, seed=5)
     return [file.read_bytes() for file in files]
 
 
-def test_a_local_cluster_comes_to_the_same_bytes(blocks: Path, tmp_path: Path, at_home: list[bytes]) -> None:
-    said, found = trained("local-cluster[2,1,1024]", blocks, tmp_path / "out")
+def test_local_cluster_gives_the_same_bytes(matrix: Path, tmp_path: Path, local_factors: list[bytes]) -> None:
+    said, found = trained("local-cluster[2,1,1024]", matrix, tmp_path / "out")
     assert said["workers"] == 2
-    assert found == at_home
+    assert found == local_factors
 
 
-def test_an_executor_killed_in_the_middle_of_an_iteration_changes_nothing(
-    master: str, blocks: Path, tmp_path: Path, at_home: list[bytes]
+def test_killed_executor_does_not_change_the_result(
+    master: str, matrix: Path, tmp_path: Path, local_factors: list[bytes]
 ) -> None:
-    said, found = trained(master, blocks, tmp_path / "out", "--kill")
+    said, found = trained(master, matrix, tmp_path / "out", "--kill")
     assert said["killed"]
     assert said["workers"] >= 2
-    assert found == at_home
+    assert found == local_factors
 
 
-def test_a_whole_run_on_a_cluster_that_loses_a_worker_publishes_the_same_version(
-    finished: tuple[Roots, Ran], tmp_path: Path
-) -> None:
-    """Its executor dies with it, and what that was doing is done by the other worker's."""
+def test_run_that_loses_a_worker_publishes_the_same_version(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
+    """The worker's executor dies with it; the other worker repeats its tasks."""
     roots = Roots(tmp_path / "own")
     with run_cluster(tmp_path / "cluster", port=unused_port()) as running:
         command = roots.command("--local-scheduler", f"--spark-session-master={running.address}")

@@ -1,4 +1,4 @@
-"""Checks of the data: what refuses a run, what is worth a notice, and that each fires only where it should."""
+"""Checks of the data: which refuse a run, which give a notice, and which pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOUND = DataFacts(
 
 
 def verdicts(facts: DataFacts) -> dict[str, str]:
-    """The verdict of every check."""
+    """Return the verdict of every check."""
     return {check["check"]: check["verdict"] for check in run_checks(facts)}
 
 
@@ -50,7 +50,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("check", UNFIT)
-def test_unfit_data_refuses_the_run_with_a_sentence(check: str) -> None:
+def test_unfit_data_is_refused_with_a_sentence(check: str) -> None:
     changed, said = UNFIT[check]
     facts = replace(SOUND, **changed)
     assert verdicts(facts)[check] == "refused"
@@ -82,7 +82,7 @@ NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
 
 
 @pytest.mark.parametrize("check", NOTICED)
-def test_what_looks_odd_is_worth_a_notice(check: str) -> None:
+def test_odd_data_gives_a_notice(check: str) -> None:
     changed, figure, said = NOTICED[check]
     (found,) = (each for each in run_checks(replace(SOUND, **changed)) if each["check"] == check)
     assert found["verdict"] == "notice"
@@ -90,12 +90,12 @@ def test_what_looks_odd_is_worth_a_notice(check: str) -> None:
     assert found["sentence"].startswith(said)
 
 
-def test_constant_plays_are_no_constant_ratings() -> None:
+def test_constant_plays_are_not_refused() -> None:
     found = verdicts(replace(SOUND, is_rating=False, distinct_values=1, commonest=(1.0, 40)))
     assert not {"constant_ratings", "commonest_value"} & set(found)
     assert set(found.values()) == {"ok"}
 
 
-def test_what_is_not_there_is_not_checked() -> None:
+def test_missing_tables_are_not_checked() -> None:
     found = verdicts(replace(SOUND, without_entry=None, unusable={}))
     assert not {"without_entry", "unusable_tracks", "unusable_users"} & set(found)

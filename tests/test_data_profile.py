@@ -1,4 +1,4 @@
-"""The profile of the interactions, against numbers worked by hand."""
+"""The profile of the interactions, compared with figures computed by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RATINGS = Interactions(**KEYS, feedback="rating", rating_range=(1, 5))
 
 
 def values_of(spark: SparkSession, tmp_path: Path, *files: list[float], times: list[int] | None = None) -> ValueCounts:
-    """The values of interactions that lie in these files."""
+    """Count the values of interactions in these files."""
     for number, values in enumerate(files):
         times_there = pa.array(times if times else [None] * len(values), pa.int64())
         pq.write_table(
@@ -32,9 +32,7 @@ def values_of(spark: SparkSession, tmp_path: Path, *files: list[float], times: l
     return ValueCounts.of(spark, tmp_path)
 
 
-def test_ratings_fall_into_eight_equal_bins_of_which_the_last_holds_the_highest(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_ratings_have_eight_equal_bins(spark: SparkSession, tmp_path: Path) -> None:
     # Bins half a point wide from 1 to 5. Mean 26.75 / 8. The 2nd, 4th and 6th of the eight are the quartiles.
     found = values_of(spark, tmp_path, [5.0, 1.0, 2.0, 1.0], [], [4.75, 5.0, 3.0, 5.0]).distribution(RATINGS)
     assert found["histogram"] == [
@@ -47,7 +45,7 @@ def test_ratings_fall_into_eight_equal_bins_of_which_the_last_holds_the_highest(
     assert (found["min"], found["max"], found["quartiles"]) == (1.0, 5.0, [1.0, 3.0, 5.0])
 
 
-def test_plays_fall_into_bins_that_double(spark: SparkSession, tmp_path: Path) -> None:
+def test_plays_have_doubling_bins(spark: SparkSession, tmp_path: Path) -> None:
     found = values_of(spark, tmp_path, [0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 8.0, 1000.0]).distribution(PLAYS)
     assert [(each["from"], each["to"], each["count"]) for each in found["histogram"]] == [
         (0.5, 1.0, 1),
@@ -64,12 +62,12 @@ def test_each_power_of_two_begins_its_own_bin(spark: SparkSession, tmp_path: Pat
     assert [each["from"] for each in found["histogram"]] == [2.0**n for n in range(50)]
 
 
-def test_the_deviation_is_that_of_the_whole_population(spark: SparkSession, tmp_path: Path) -> None:
+def test_population_standard_deviation(spark: SparkSession, tmp_path: Path) -> None:
     # Mean 3; squares of the differences 4, 0, 4: their mean is 8 / 3.
     assert values_of(spark, tmp_path, [1.0, 3.0, 5.0]).deviation == pytest.approx((8 / 3) ** 0.5)
 
 
-def test_equal_values_count_together_and_times_are_found(spark: SparkSession, tmp_path: Path) -> None:
+def test_equal_values_are_counted_together(spark: SparkSession, tmp_path: Path) -> None:
     found = values_of(spark, tmp_path, [2.0, 2.0004, 7.0], times=[86_400, 0, 4_102_444_800])
     assert found.commonest == (2.0, 2)
     assert found.times == {"first": "1970-01-01T00:00:00Z", "last": "2100-01-01T00:00:00Z"}
@@ -77,7 +75,7 @@ def test_equal_values_count_together_and_times_are_found(spark: SparkSession, tm
     assert values_of(spark, tmp_path, [1.0]).times is None
 
 
-def test_a_small_table_is_counted(spark: SparkSession, tmp_path: Path) -> None:
+def test_profile_of_a_small_table(spark: SparkSession, tmp_path: Path) -> None:
     # Three users (one of them silent) and four tracks; 3 of 12 pairs occur.
     for name, columns in {
         "users": {"interactions": [2, 0, 1]},
@@ -117,7 +115,7 @@ def test_a_small_table_is_counted(spark: SparkSession, tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=50))
-def test_every_count_falls_into_the_one_bin_that_holds_it(counts: list[int]) -> None:
+def test_every_count_is_in_its_bin(counts: list[int]) -> None:
     for each in count_distribution(np.array(counts))["histogram"]:
         assert each["count"] == sum(each["from"] <= count < each["to"] for count in counts)
     assert sum(each["count"] for each in count_distribution(np.array(counts))["histogram"]) == len(counts)

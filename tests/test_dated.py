@@ -45,14 +45,14 @@ u1,t3,4,yesterday
 def cut(
     spark: SparkSession, tmp_path: Path, as_of: date | None = None, days: int = 0, **tables: dict[str, Any]
 ) -> Ingested:
-    """What ingest makes of the rows."""
+    """Ingest the rows with a time window."""
     raw, into = write_csv(tmp_path / "raw", ratings=f"user,track,rating,time\n{ROWS}"), tmp_path / "out"
     into.mkdir()
     return Ingested(ingest(spark, dataset_of(ABOUT, **tables), raw, into, 0.5, as_of, days), into)
 
 
-class TestWhatCounts:
-    def test_is_all_unless_a_window_is_asked_for(self, spark: SparkSession, tmp_path: Path) -> None:
+class TestTimeWindow:
+    def test_default_is_all_times(self, spark: SparkSession, tmp_path: Path) -> None:
         outcome = cut(spark, tmp_path)
         assert (outcome.counted.kept, outcome.counted.outside) == (7, 0)
         assert outcome.counted.window.as_text() is None
@@ -67,7 +67,7 @@ class TestWhatCounts:
         ],
         ids=["before a day", "days before a day", "days before the latest"],
     )
-    def test_is_what_lies_in_the_window(
+    def test_interactions_inside_are_kept(
         self,
         spark: SparkSession,
         tmp_path: Path,
@@ -89,7 +89,7 @@ class TestWhatCounts:
         )
         assert rows["window"] == {"from": since, "until": until}
 
-    def test_must_be_something(self, spark: SparkSession, tmp_path: Path) -> None:
+    def test_empty_window_is_refused(self, spark: SparkSession, tmp_path: Path) -> None:
         with pytest.raises(UserError) as refused:
             cut(spark, tmp_path, date(2026, 2, 20), 5)
         assert str(refused.value) == (
@@ -99,7 +99,7 @@ class TestWhatCounts:
             "window_days."
         )
 
-    def test_knows_nobody_who_came_later(self, spark: SparkSession, tmp_path: Path) -> None:
+    def test_ids_from_outside_the_window_are_dropped(self, spark: SparkSession, tmp_path: Path) -> None:
         own = {"tracks": {"path": "ratings.csv", "id": "track", "title": "upper(track)"}}
         outcome = cut(spark, tmp_path, FIRST, **own, users={"path": "ratings.csv", "id": "user"})
         assert outcome.by_index("users")["user_id"].tolist() == ["u1", "u2"]
@@ -107,13 +107,13 @@ class TestWhatCounts:
             ["old", "OLD"], ["t1", "T1"], ["t2", "T2"],
         ]  # fmt: skip
 
-    def test_does_not_narrow_a_catalogue_of_its_own(self, spark: SparkSession, tmp_path: Path) -> None:
+    def test_separate_catalogue_is_kept(self, spark: SparkSession, tmp_path: Path) -> None:
         write_csv(tmp_path / "raw", tracks="id,title\nt1,One\nnew,New\n")
         outcome = cut(spark, tmp_path, FIRST, tracks={"path": "tracks.csv", "id": "id", "title": "title"})
         assert outcome.by_index("tracks")["track_id"].tolist() == ["new", "old", "t1", "t2"]
 
 
-def test_only_a_day_that_is_given_is_part_of_what_ingest_is(tmp_path: Path) -> None:
+def test_date_is_part_of_the_identity_only_if_given(tmp_path: Path) -> None:
     with configured(QUICK, Roots(tmp_path).paths):
         undated, again = (Ingest(as_of=as_of).identity() for as_of in ("", ""))
         dated = Ingest(as_of="2026-03-01").identity()
@@ -123,7 +123,7 @@ def test_only_a_day_that_is_given_is_part_of_what_ingest_is(tmp_path: Path) -> N
 
 @pytest.fixture
 def dated(tmp_path: Path) -> dict[str, str]:
-    """A dataset of 30 events on each of three days."""
+    """Write a dataset of 30 events on each of three days."""
     keys = 'path = "plays.csv"\nuser = "who"\ntrack = "what"\ntime = "at"\nfeedback = "events"\nduplicates = "sum"\n'
     (tmp_path / "mine.toml").write_text(f'title = "Mine"\n[interactions]\n{keys}')
     midnight = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
@@ -136,7 +136,7 @@ def dated(tmp_path: Path) -> dict[str, str]:
     return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
 
 
-class TestARangeOfDays:
+class TestBackfill:
     def fill(self, roots: Roots, dated: dict[str, str], first: date, days: int) -> int:
         """Fills so many days through Luigi's own RangeDaily; returns the exit code."""
         last = first + timedelta(days=days - 1)
@@ -147,7 +147,7 @@ class TestARangeOfDays:
             main(["backfill", *asked, "--local-scheduler"])
         return int(str(ended.value.code))
 
-    def test_is_filled_day_by_day_and_each_day_once(
+    def test_each_day_is_made_once(
         self, dated: dict[str, str], spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         roots, models = Roots(tmp_path), tmp_path / "models" / "mine"

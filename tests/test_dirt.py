@@ -1,4 +1,4 @@
-"""Dirty data: every row is accounted for, and what cannot be used is refused with one sentence."""
+"""Invalid data: every row is accounted for, and unusable input is refused with one sentence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RATINGS = datasets.RATINGS | {"duplicates": "mean"}
 def read(
     spark: SparkSession, directory: Path, about: dict[str, Any], content: bytes, most_rejects: float = 1.0
 ) -> IngestCounts:
-    """Ingests a file of this content."""
+    """Ingest a file with this content."""
     (directory / about["path"]).write_bytes(content)
     (directory / "out").mkdir()
     return ingest(spark, dataset_of(about), directory, directory / "out", most_rejects)
@@ -49,8 +49,8 @@ GOOD = [b"u1,t1,4,100", b"u1,t1,2,101", b"u2,t2,5,1"]
 
 @settings(max_examples=15)
 @given(st.lists(ROWS, max_size=40), st.sampled_from([b"\n", b"\r\n"]))
-def test_kept_rejected_and_merged_rows_add_up_to_those_read(spark: SparkSession, dirt: list[bytes], end: bytes) -> None:
-    # So many good rows that the file is text; and all that comes from the dirt is text that has a line.
+def test_kept_rejected_and_merged_rows_add_up(spark: SparkSession, dirt: list[bytes], end: bytes) -> None:
+    # Enough valid rows that the file is recognised as text.
     lines = [*GOOD * 40, *dirt]
     with TemporaryDirectory() as directory:
         counted = read(spark, Path(directory), RATINGS, end.join([b"user,track,rating,time", *lines, b""]))
@@ -64,14 +64,14 @@ def test_kept_rejected_and_merged_rows_add_up_to_those_read(spark: SparkSession,
     assert set(reasons) <= set(REASONS)
 
 
-def test_ids_may_be_any_text_and_longer_than_numbers(spark: SparkSession, tmp_path: Path) -> None:
+def test_ids_may_be_any_text(spark: SparkSession, tmp_path: Path) -> None:
     ids = ["9" * 30, "2147483648", "-1", "0007", "7", "7.0", "ü/%2f..", "a b", "🎵", "NULL", "null", "x" * 10_000]
     text = "user,track,plays\n" + "".join(f"{each},{each},1\n" for each in ids)
     read(spark, tmp_path, PLAYS, text.encode())
     assert set(values_by_ids(tmp_path / "out")) == {(each, each) for each in ids}
 
 
-def test_a_truncated_last_line_is_a_reject(spark: SparkSession, tmp_path: Path) -> None:
+def test_truncated_last_line_is_rejected(spark: SparkSession, tmp_path: Path) -> None:
     counted = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nv,t,2\nw,t")
     assert counted.rejected == {"malformed_row": 1}
     assert counted.examples == {"malformed_row": ["w,t"]}
@@ -80,7 +80,7 @@ def test_a_truncated_last_line_is_a_reject(spark: SparkSession, tmp_path: Path) 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
 @pytest.mark.parametrize("about", [PLAYS, HEADERLESS], ids=["header", "no header"])
-def test_marks_and_ends_of_lines_are_read_rightly(
+def test_line_endings_and_byte_order_marks(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], mark: bytes, end: bytes
 ) -> None:
     header = [b"user,track,plays"] if about is PLAYS else []
@@ -89,12 +89,12 @@ def test_marks_and_ends_of_lines_are_read_rightly(
     assert values_by_ids(tmp_path / "out") == {("u", "t"): 1.0, ("v", "t"): 2.0}
 
 
-def test_a_stray_carriage_return_ends_no_line(spark: SparkSession, tmp_path: Path) -> None:
+def test_stray_carriage_return_does_not_end_a_line(spark: SparkSession, tmp_path: Path) -> None:
     read(spark, tmp_path, HEADERLESS | {"separator": "\t", "quote": ""}, b"u\tt\r1\t3\nv\tt\t1\n", 0.0)
     assert values_by_ids(tmp_path / "out") == {("u", "t1"): 3.0, ("v", "t"): 1.0}
 
 
-def test_a_header_that_is_repeated_is_no_row(spark: SparkSession, tmp_path: Path) -> None:
+def test_repeated_header_is_skipped(spark: SparkSession, tmp_path: Path) -> None:
     counted = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nuser,track,plays\nv,t,2\n", 0.0)
     assert counted.read == 2
 
@@ -102,16 +102,16 @@ def test_a_header_that_is_repeated_is_no_row(spark: SparkSession, tmp_path: Path
 @pytest.mark.parametrize(
     ("encoding", "name"), [("latin-1", "Café"), ("cp1252", "“quoted”"), ("cp1251", "Песня"), ("shift_jis", "音楽")]
 )
-def test_text_is_decoded_as_described(spark: SparkSession, tmp_path: Path, encoding: str, name: str) -> None:
+def test_text_is_decoded_by_the_given_encoding(spark: SparkSession, tmp_path: Path, encoding: str, name: str) -> None:
     content = f"user,track,plays\n{name},t,1\nv,t,2\n".encode(encoding)
     read(spark, tmp_path, PLAYS | {"encoding": encoding}, content, 0.0)
     assert set(values_by_ids(tmp_path / "out")) == {(name, "t"), ("v", "t")}
 
 
-def test_text_of_another_encoding_is_undecodable(spark: SparkSession, tmp_path: Path) -> None:
+def test_wrong_encoding_is_rejected_as_undecodable(spark: SparkSession, tmp_path: Path) -> None:
     content = "user,track,plays,note\nCafé,t,1,x\nv,t,2,é\nw,t,2,x\n".encode("latin-1")
     counted = read(spark, tmp_path, PLAYS, content)
-    assert counted.rejected == {"undecodable": 1}  # that of a column that nobody asks for does no harm
+    assert counted.rejected == {"undecodable": 1}  # in columns that the description does not name, it does not matter
     assert counted.examples == {"undecodable": ["Caf\ufffd,t,1,x"]}
 
 
@@ -147,9 +147,7 @@ def test_quoting_can_be_switched_off(spark: SparkSession, tmp_path: Path) -> Non
         ("dd/MM/yyyy HH:mm", "2009-05-04", None),
     ],
 )
-def test_times_are_understood(
-    spark: SparkSession, tmp_path: Path, time_format: str, given: str, seconds: int | None
-) -> None:
+def test_time_formats(spark: SparkSession, tmp_path: Path, time_format: str, given: str, seconds: int | None) -> None:
     content = f"user,track,rating,time\nu,t,1,{given}\nv,t,2,{given}\n".encode()
     about = RATINGS | {"time_format": time_format}
     if seconds is None:
@@ -177,7 +175,7 @@ def test_json_lines_are_read(spark: SparkSession, tmp_path: Path) -> None:
     assert '{"who": ' in counted.examples["malformed_row"]
 
 
-def test_parquet_is_read_with_the_types_that_it_has(spark: SparkSession, tmp_path: Path) -> None:
+def test_parquet_keeps_its_types(spark: SparkSession, tmp_path: Path) -> None:
     moment = pd.Timestamp("2009-05-04T23:08:57Z")
     table = pa.table({
         "user": pa.array([1, 2, None], pa.int64()), "track": ["t", " s ", "t"],
@@ -195,7 +193,7 @@ def test_parquet_is_read_with_the_types_that_it_has(spark: SparkSession, tmp_pat
     assert counted.examples["missing_user"] == ['{"track":"t","rating":2.0}']
 
 
-def test_an_expression_over_bad_text_rejects_the_row(spark: SparkSession, tmp_path: Path) -> None:
+def test_expression_over_invalid_text_rejects_the_row(spark: SparkSession, tmp_path: Path) -> None:
     about = PLAYS | {"value": "2 * plays + int(boolean(liked))"}
     content = b"user,track,plays,liked\nu,t,1.5,true\nv,t,many,1\nw,t,2,maybe\nx,t,1,0\n"
     counted = read(spark, tmp_path, about, content)
@@ -242,7 +240,7 @@ REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
 
 
 @pytest.mark.parametrize(("about", "content", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_used_is_refused_with_one_sentence(
+def test_unusable_input_is_refused_with_one_sentence(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: bytes, said: str
 ) -> None:
     with pytest.raises(UserError, match=said) as caught:
@@ -253,7 +251,7 @@ def test_what_cannot_be_used_is_refused_with_one_sentence(
 
 
 @pytest.mark.parametrize("kept", [200, 200_000], ids=["at its beginning", "later"])
-def test_a_compressed_file_that_was_cut_off_is_damaged(spark: SparkSession, tmp_path: Path, kept: int) -> None:
+def test_truncated_compressed_file_is_reported(spark: SparkSession, tmp_path: Path, kept: int) -> None:
     lines = "".join(f"u{n * n % 99991},t{n * 31 % 9973},{n % 7 + 1}\n" for n in range(200_000))
     whole = gzip.compress(f"user,track,plays\n{lines}".encode())
     assert len(whole) > 2 * kept
@@ -261,7 +259,7 @@ def test_a_compressed_file_that_was_cut_off_is_damaged(spark: SparkSession, tmp_
         read(spark, tmp_path, PLAYS | {"path": "plays.csv.gz"}, whole[:kept])
 
 
-def test_a_directory_in_place_of_a_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
+def test_directory_in_place_of_a_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "plays.csv").mkdir()
     with pytest.raises(MissingInput, match=r"plays.csv is a directory: name the files in it"):
         ingest(spark, dataset_of(PLAYS), tmp_path, tmp_path, 1.0)

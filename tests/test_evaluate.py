@@ -1,4 +1,4 @@
-"""Evaluation: a tiny world whose answer is known, Spark's own error metrics, and who counts and who does not."""
+"""Evaluation: a small example by hand, Spark's error metrics, and which users are evaluated."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ ABOUT = Interactions(
 
 @dataclass(frozen=True)
 class World:
-    """Interactions dealt by hand, a model trained on the training part, and the rest of what evaluation reads."""
+    """Split interactions, a model trained on the training part, and the other inputs of an evaluation."""
 
     directory: Path
     spark: SparkSession
 
     def evaluate(self, liked_from: float | None, into: str) -> EvaluationResult:
-        """Measures the model."""
+        """Evaluate the model."""
         paths = [self.directory / name for name in ("ingested", "split", "model")]
         return evaluate(self.spark, *paths, liked_from, self.directory / into)
 
     def per_user(self, into: str) -> pd.DataFrame:
-        """What was written of each user."""
+        """Read the metrics of each user."""
         return pd.read_parquet(self.directory / into).set_index("user")
 
 
@@ -94,18 +94,18 @@ HELD_OUT = [(0, 2, 5), (1, 1, 4), (1, 5, 5), (1, 9, 2), (3, 0, 4), (3, 25, 5), (
 
 @pytest.fixture(scope="module")
 def tiny(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The world above, with the popularity model."""
+    """The example above, with the popularity model."""
     parts = {"train": [(*pair, 5) for pair in TRAINING], "test": HELD_OUT}
     return world(spark, tmp_path_factory.mktemp("tiny"), (6, NUM_TRACKS), parts, "popularity")
 
 
 @pytest.fixture(scope="module")
 def measured(tiny: World) -> EvaluationResult:
-    """The tiny world, measured with ratings liked from 3.8 on."""
+    """The example, evaluated with ratings liked from 3.8 on."""
     return tiny.evaluate(3.8, "liked")
 
 
-def test_the_metrics_of_a_world_worked_by_hand(measured: EvaluationResult) -> None:
+def test_accuracy_by_hand(measured: EvaluationResult) -> None:
     by_hand = {
         "ndcg@10": (1 + 0.850345 + 0.613147 + 0) / 4,
         "recall@10": (1 + 1 + 0.5 + 0) / 4,
@@ -125,7 +125,7 @@ def test_the_metrics_of_a_world_worked_by_hand(measured: EvaluationResult) -> No
     assert {name: measured.summary.metrics[name] for name in by_hand} == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_what_else_the_lists_are_like_worked_by_hand(measured: EvaluationResult) -> None:
+def test_descriptions_of_lists_by_hand(measured: EvaluationResult) -> None:
     # Five users have something in training. Bits of a track with four listeners, with two, with none:
     four, two, none = np.log2(5 / 4), np.log2(5 / 2), np.log2(5)
     by_hand = {
@@ -140,12 +140,12 @@ def test_what_else_the_lists_are_like_worked_by_hand(measured: EvaluationResult)
     assert {name: measured.summary.metrics[name] for name in by_hand} == pytest.approx(by_hand)
 
 
-def test_what_does_not_apply_is_absent(measured: EvaluationResult) -> None:
+def test_metrics_that_do_not_apply_are_absent(measured: EvaluationResult) -> None:
     assert not any(name.startswith("diversity") for name in measured.summary.metrics)
     assert measured.summary.segments == {}  # four users are too few
 
 
-def test_curves_go_through_the_metrics(measured: EvaluationResult, described: MetricSummary) -> None:
+def test_curves_agree_with_the_metrics(measured: EvaluationResult, described: MetricSummary) -> None:
     for summary in (measured.summary, described):
         assert set(summary.curves) == {"ndcg", "recall", "precision"}
         for name, values in summary.curves.items():
@@ -154,7 +154,7 @@ def test_curves_go_through_the_metrics(measured: EvaluationResult, described: Me
     assert measured.summary.curves["recall"][:6] == [0.5, 0.5, 0.5, 0.5, 0.625, 0.625]
 
 
-def test_every_mean_over_users_has_an_interval_around_it(measured: EvaluationResult) -> None:
+def test_intervals_contain_the_means(measured: EvaluationResult) -> None:
     summary = measured.summary
     assert summary.metrics.keys() - summary.intervals.keys() == {"coverage@10", "coverage@20", "gini@10", "gini@20"}
     assert summary.intervals.keys() <= summary.metrics.keys()
@@ -163,7 +163,7 @@ def test_every_mean_over_users_has_an_interval_around_it(measured: EvaluationRes
 
 @pytest.fixture(scope="module")
 def described(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> MetricSummary:
-    """Two hundred listeners of whom age and country are known, and tracks with artists, measured with popularity."""
+    """Two hundred users with age and country, and tracks with artists, evaluated with popularity."""
     rng = np.random.default_rng(8)
     heard = rng.random((200, 50)) < rng.uniform(0.1, 0.6, (200, 1))
     rows = np.column_stack([*np.nonzero(heard), rng.integers(1, 6, heard.sum())])
@@ -177,7 +177,7 @@ def described(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     return world(spark, directory, (200, 50), parts, "popularity", known).evaluate(None, "measured").summary
 
 
-def test_segments_add_up_to_the_whole(described: MetricSummary) -> None:
+def test_segments_partition_the_users(described: MetricSummary) -> None:
     assert {kind: set(groups) for kind, groups in described.segments.items()} == {
         "activity": {"low", "middle", "high"}, "country": {"DK", "FI", "NO", "SE"}, "age": {"18-24", "45+"},
     }  # fmt: skip
@@ -189,7 +189,7 @@ def test_segments_add_up_to_the_whole(described: MetricSummary) -> None:
     assert len({sum(group["users"] for group in groups.values()) for groups in described.segments.values()}) == 1
 
 
-def test_the_fewer_users_the_wider_the_interval(described: MetricSummary) -> None:
+def test_segments_have_wider_intervals(described: MetricSummary) -> None:
     def width(interval: list[float]) -> float:
         return interval[1] - interval[0]
 
@@ -200,18 +200,16 @@ def test_the_fewer_users_the_wider_the_interval(described: MetricSummary) -> Non
             assert width([low, high]) > width(described.intervals["ndcg@10"])
 
 
-def test_diversity_is_measured_where_the_catalogue_knows_something(described: MetricSummary) -> None:
+def test_diversity_needs_labels(described: MetricSummary) -> None:
     assert 0 < described.metrics["diversity@10"] <= 1
     assert "diversity@20" in described.intervals
 
 
-def test_users_and_rows_are_counted(measured: EvaluationResult) -> None:
+def test_users_and_interactions_are_counted(measured: EvaluationResult) -> None:
     assert (measured.users, measured.users_ranked, measured.held_out) == (5, 4, 8)
 
 
-def test_a_list_holds_the_whole_catalogue_but_what_was_heard_in_training(
-    tiny: World, measured: EvaluationResult
-) -> None:
+def test_lists_exclude_training_tracks_only(tiny: World, measured: EvaluationResult) -> None:
     tops = tiny.per_user("liked")["top"]
     assert tops[0].tolist() == list(range(2, 22))
     assert tops[1].tolist() == list(range(1, 21))
@@ -219,24 +217,24 @@ def test_a_list_holds_the_whole_catalogue_but_what_was_heard_in_training(
     assert tops[4].tolist() == [0, 1, *range(3, 21)]
 
 
-def test_a_user_to_whom_nothing_is_relevant_has_no_ranking_metrics(tiny: World, measured: EvaluationResult) -> None:
+def test_user_without_relevant_track_has_no_list_metrics(tiny: World, measured: EvaluationResult) -> None:
     rows = tiny.per_user("liked")
     assert rows.loc[4, "relevant"] == 0
     assert np.isnan(rows.loc[4, ["ndcg@10", "recall@20", "map@10", "hit_rate@10", "arp@10"]].astype(float)).all()
     assert rows.loc[[0, 1, 3, 5], "ndcg@10"].notna().all()
 
 
-def test_everything_held_out_is_relevant_where_there_are_no_ratings(tiny: World) -> None:
+def test_every_held_out_track_is_relevant_without_ratings(tiny: World) -> None:
     assert tiny.evaluate(None, "all").users_ranked == 5
     assert tiny.per_user("all")["relevant"].to_dict() == {0: 1, 1: 3, 3: 2, 4: 1, 5: 1}
 
 
-def test_a_test_part_without_anything_relevant_is_refused(tiny: World) -> None:
+def test_test_part_without_relevant_track_is_refused(tiny: World) -> None:
     with pytest.raises(UserError, match=r"No user has a relevant track .* raise \[split\] test_fraction"):
         tiny.evaluate(6.0, "none")
 
 
-def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSession, tmp_path: Path) -> None:
+def test_rating_errors_agree_with_spark(spark: SparkSession, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     places = rng.permutation(30 * 20)[:300]
     rows = np.column_stack([places // 20, places % 20, rng.integers(1, 6, size=300)])
@@ -257,7 +255,7 @@ def test_errors_of_predicted_ratings_agree_with_those_of_spark(spark: SparkSessi
     theirs.unpersist()
 
 
-def test_errors_have_intervals_around_them(spark: SparkSession, tmp_path: Path) -> None:
+def test_rating_errors_have_intervals(spark: SparkSession, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     rows = np.column_stack([np.repeat(range(40), 10), np.tile(range(10), 40), rng.integers(1, 6, 400)])
     in_test = rng.random(400) < 0.3
@@ -268,5 +266,5 @@ def test_errors_have_intervals_around_them(spark: SparkSession, tmp_path: Path) 
         assert low < summary.metrics[metric] < high
 
 
-def test_a_model_that_predicts_no_ratings_has_no_rmse(measured: EvaluationResult) -> None:
+def test_model_without_rating_predictions_has_no_rmse(measured: EvaluationResult) -> None:
     assert not {"rmse", "mae"} & {*measured.summary.metrics, *measured.summary.intervals}

@@ -1,4 +1,4 @@
-"""Ingest: every raw row is kept or rejected with its reason, and ids, catalogue and tags are joined rightly."""
+"""Ingest: rows are kept or rejected with a reason, and joined with users, catalogue and tags."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from spark.ingest.readers import read_raw_data, read_table
 LASTFM = Path(__file__).parents[2] / "shared" / "datasets" / "lastfm-2k"
 
 
-def understood(spark: SparkSession, raw: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows as `parse` has them, `reason` among their columns."""
+def parsed_rows(spark: SparkSession, raw: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parsed rows, with the column `reason`."""
     interactions = dataset_of(about).interactions
     rows = parse(read_table(spark, raw, interactions)).collect()
     return [row.asDict() | {"reason": row["reject"] and row["reject"].split("\t")[0]} for row in rows]
@@ -59,22 +59,22 @@ DIRTY_ROWS: dict[str, str | None] = {
     "u1,t9,4,1262304000000": "bad_time",
     ",,four,never": "missing_user",
 }
-"""Raw rows and why they are rejected; None where they are kept."""
+"""Raw rows and the reason why each is rejected; None if it is kept."""
 
 
 @pytest.fixture(scope="module")
 def dirty(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
-    """Ratings with each kind of dirt."""
+    """Ratings with every kind of invalid row."""
     text = "user,track,rating,time\n" + "\n".join(DIRTY_ROWS) + "\n"
     raw = write_csv(tmp_path_factory.mktemp("dirty") / "raw", ratings=text.encode().replace("\ufffd".encode(), b"\xff"))
     return ingest_into(spark, dataset_of(RATINGS), raw, max_reject_fraction=0.9)
 
 
-def test_each_kind_of_dirt_occurs_in_the_example() -> None:
+def test_example_has_every_reject_reason() -> None:
     assert {reason for reason in DIRTY_ROWS.values() if reason} == set(REASONS)
 
 
-def test_every_raw_row_is_kept_or_rejected(dirty: Ingested) -> None:
+def test_every_row_is_kept_or_rejected(dirty: Ingested) -> None:
     rejected = [reason for reason in DIRTY_ROWS.values() if reason]
     assert dirty.counted.read == len(DIRTY_ROWS)
     assert dirty.counted.kept == len(DIRTY_ROWS) - len(rejected)
@@ -82,7 +82,7 @@ def test_every_raw_row_is_kept_or_rejected(dirty: Ingested) -> None:
     assert list(dirty.counted.rejected) == list(REASONS)
 
 
-def test_a_reject_carries_its_raw_row_and_the_first_reason_that_applies(dirty: Ingested) -> None:
+def test_reject_has_raw_row_and_first_reason(dirty: Ingested) -> None:
     found = dirty.table("rejects").itertuples(index=False, name=None)
     expected = [(reason, row.strip()) for row, reason in DIRTY_ROWS.items() if reason]
     assert sorted((reason, row.strip()) for reason, row in found) == sorted(expected)
@@ -92,7 +92,7 @@ def test_kept_rows_are_trimmed_and_unquoted(dirty: Ingested) -> None:
     assert dirty.pairs() == {("u1", "t1"): 4.0, ("u2", "t1"): 5.0, ("u2", "t2"): 3.0, ("u,3", 't "3"'): 1.0}
 
 
-def test_the_outputs_have_their_columns_and_types(dirty: Ingested) -> None:
+def test_columns_and_types_of_outputs(dirty: Ingested) -> None:
     types = dirty.table("interactions").dtypes.astype(str).to_dict()
     assert types == {"user": "int32", "track": "int32", "value": "float64", "time": "int64"}
     assert dirty.table("users").columns.tolist() == ["index", "user_id", "hash", "interactions"]
@@ -120,7 +120,7 @@ u4,t1,2,100
         ("latest", {"u1": 5, "u2": 4, "u3": 2, "u4": 4}),  # u2's and u4's are of the same second: the higher
     ],
 )
-def test_a_pair_that_occurs_twice_becomes_one_by_the_rule(
+def test_duplicates_are_merged_by_the_rule(
     spark: SparkSession, tmp_path: Path, rule: str, values: dict[str, float]
 ) -> None:
     outcome = ingest_into(
@@ -132,24 +132,24 @@ def test_a_pair_that_occurs_twice_becomes_one_by_the_rule(
     assert (outcome.counted.kept, outcome.counted.merged, outcome.counted.interactions) == (9, 4, 5)
 
 
-def test_the_latest_is_the_latest_and_not_the_highest(spark: SparkSession, tmp_path: Path) -> None:
+def test_rule_latest_takes_the_latest_value(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "raw", ratings="user,track,rating,time\nu,t,5,100\nu,t,1,200\n")
     assert ingest_into(spark, dataset_of(RATINGS), raw).pairs() == {("u", "t"): 1.0}
 
 
-def test_events_count_one_each(spark: SparkSession, tmp_path: Path) -> None:
+def test_each_event_counts_as_one(spark: SparkSession, tmp_path: Path) -> None:
     events = {key: value for key, value in PLAYS.items() if key != "value"} | {"feedback": "events"}
     raw = write_csv(tmp_path / "raw", plays="user,track\nu,t\nu,t\nu,s\n")
     assert ingest_into(spark, dataset_of(events), raw).pairs() == {("u", "s"): 1.0, ("u", "t"): 2.0}
 
 
-def test_plays_of_no_more_than_nothing_are_out_of_range(spark: SparkSession, tmp_path: Path) -> None:
+def test_plays_must_be_positive(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path, plays="user,track,plays\nu,a,0\nu,b,-3\nu,c,0.5\n")
-    found = {row["track_id"]: row["reason"] for row in understood(spark, raw, PLAYS)}
+    found = {row["track_id"]: row["reason"] for row in parsed_rows(spark, raw, PLAYS)}
     assert found == {"a": "out_of_range", "b": "out_of_range", "c": None}
 
 
-def test_interactions_are_sorted_in_ranges_of_users_whatever_the_files(
+def test_interactions_are_sorted_in_user_ranges_for_any_files(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [f"u{n * 7919 % 101:03},t{n % 13},{n % 5 + 1},{n % 17}\n" for n in range(2_000)]
@@ -172,7 +172,7 @@ def test_interactions_are_sorted_in_ranges_of_users_whatever_the_files(
     assert not list(cut.into.glob("chunks")) + list(cut.into.glob("by-range")) + list(cut.into.glob("ids"))
 
 
-def test_users_of_the_file_need_not_have_listened(spark: SparkSession, tmp_path: Path) -> None:
+def test_users_without_interactions_are_kept(spark: SparkSession, tmp_path: Path) -> None:
     users = "id\n" + "".join(f"silent{n}\n" for n in range(50))
     dataset = dataset_of(RATINGS, users={"path": "users.csv", "id": "id"})
     raw = write_csv(tmp_path / "raw", ratings="user,track,rating,time\nz,a,4,1\nz,b,2,1\n", users=users)
@@ -181,7 +181,7 @@ def test_users_of_the_file_need_not_have_listened(spark: SparkSession, tmp_path:
     assert len(outcome.table("users")) == 51
 
 
-def test_indexes_are_dense_and_in_the_order_of_the_ids() -> None:
+def test_indexes_are_dense_and_follow_sorted_ids() -> None:
     ids = [str(number) for number in range(200)] + ["é", "Z", "a" * 500, "00", " ", "\U0001f3b5", "\uffee"]
     details = pa.table({"user_id": [*reversed(ids[100:]), None], "age": [*range(len(ids) - 100), 1]})
     found = index_ids(pa.array(ids[:150]), details, "user_id")
@@ -217,12 +217,12 @@ def catalogued(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) ->
     return ingest_into(spark, CATALOGUE, raw)
 
 
-def test_ids_stay_the_strings_that_they_are(catalogued: Ingested) -> None:
+def test_ids_are_unchanged_strings(catalogued: Ingested) -> None:
     assert catalogued.by_index("users")["user_id"].tolist() == ["00042", "42", LONG, "silent"]
     assert catalogued.pairs() == {(LONG, "t1"): 7.0, ("00042", "t1"): 1.0, ("00042", "tX"): 2.0, ("42", "t2"): 3.0}
 
 
-def test_tracks_are_those_of_the_catalogue_and_those_that_were_heard(catalogued: Ingested) -> None:
+def test_tracks_come_from_catalogue_and_interactions(catalogued: Ingested) -> None:
     tracks = catalogued.by_index("tracks").drop(columns="hash")
     assert tracks.columns.tolist() == ["index", "track_id", "title", "artist", "genre", "tags", "rows", "popularity"]
     rows = tracks.astype(object).where(tracks.notna(), None)
@@ -238,7 +238,7 @@ def test_tracks_are_those_of_the_catalogue_and_those_that_were_heard(catalogued:
     assert catalogued.counted.unusable == {"users": 0, "tracks": 2}
 
 
-def test_users_are_those_of_the_file_and_those_who_listened(catalogued: Ingested) -> None:
+def test_users_come_from_file_and_interactions(catalogued: Ingested) -> None:
     users = catalogued.by_index("users").drop(columns=["hash", "rows"])
     assert users.columns.tolist() == ["index", "user_id", "age", "country", "interactions"]
     rows = users.astype(object).where(users.notna(), None).values.tolist()
@@ -252,7 +252,7 @@ def test_users_are_those_of_the_file_and_those_who_listened(catalogued: Ingested
 
 @pytest.fixture(scope="module")
 def plain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
-    """Plays and nothing else, one of the four rows a reject."""
+    """Plays without other tables; one of four rows is rejected."""
     text = "user,track,plays\n!,t0,1\n42,t2,9\n42,t0,many\nu,t0,1\n"
     return ingest_into(spark, dataset_of(PLAYS), write_csv(tmp_path_factory.mktemp("plain") / "raw", plays=text), 0.25)
 
@@ -264,13 +264,13 @@ def test_rejects_up_to_the_fraction_are_accepted(plain: Ingested) -> None:
     )  # fmt: skip
 
 
-def test_an_id_has_the_same_hash_in_another_dataset(catalogued: Ingested, plain: Ingested) -> None:
+def test_hash_of_an_id_is_the_same_in_every_dataset(catalogued: Ingested, plain: Ingested) -> None:
     first, other = (outcome.table("users").set_index("user_id")["hash"] for outcome in (catalogued, plain))
     assert first["42"] == other["42"]
     assert first.is_unique
 
 
-def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Ingested, tmp_path: Path) -> None:
+def test_data_without_catalogue_can_be_published(plain: Ingested, tmp_path: Path) -> None:
     version, model, lists = (tmp_path / name for name in ("v1", "model", "lists"))
     similar, tiers, evaluation = (tmp_path / name for name in ("similar", "tiers.parquet", "evaluation.parquet"))
     for directory in (version, model, lists, similar):
@@ -286,7 +286,7 @@ def test_what_is_ingested_without_a_catalogue_can_be_published(plain: Ingested, 
     assert recommend(version, "u").values.tolist() == [[1, "t2", None, None, 0.5]]
 
 
-def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> None:
+def test_empty_tag_does_not_become_genre(spark: SparkSession, tmp_path: Path) -> None:
     dataset = dataset_of(
         PLAYS,
         tracks={"path": "tracks.csv", "id": "id"},
@@ -299,7 +299,7 @@ def test_an_empty_tag_is_nobodys_genre(spark: SparkSession, tmp_path: Path) -> N
     assert details.select(["genre", "tags"]).to_pylist() == [{"genre": "jazz", "tags": ["jazz"]}]
 
 
-def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> None:
+def test_several_files_form_one_table(spark: SparkSession, tmp_path: Path) -> None:
     about = dataset_of(PLAYS | {"path": "day-*.csv"}).interactions
     raw = write_csv(tmp_path, **{"day-1": "user,track,plays\nu,t,1\n", "day-2": "user,track,plays\nv,t,1\n"})
     assert sorted(row["user"] for row in read_table(spark, raw, about).rows.collect()) == ["u", "v"]
@@ -324,32 +324,32 @@ def test_several_files_are_one_table(spark: SparkSession, tmp_path: Path) -> Non
     ids=["long separator", "tabs and CRLF", "latin-1", "BOM and CRLF", "BOM, no header", "unnamed index column",
          "two columns of one name", "glob", "case and expression"],
 )  # fmt: skip
-def test_files_as_people_write_them_are_read(
+def test_common_file_variants_are_read(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes
 ) -> None:
-    rows = understood(spark, write_csv(tmp_path, plays=content), about)
+    rows = parsed_rows(spark, write_csv(tmp_path, plays=content), about)
     found = {row["user_id"]: (row["track_id"], row["value"], row["reason"]) for row in rows}
     assert found["u"] == ("t", 3.0, None)
 
 
-def test_a_directory_whose_name_looks_like_a_pattern_is_read(spark: SparkSession, tmp_path: Path) -> None:
+def test_directory_name_with_glob_characters(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "mine [old] {1}", plays="user,track,plays\nu,t,3\n")
     assert read_table(spark, raw, dataset_of(PLAYS).interactions).rows.count() == 1
 
 
-def test_a_missing_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
+def test_missing_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(MissingInput, match=f"There is no plays.csv in {tmp_path}"):
         ingest(spark, dataset_of(PLAYS), tmp_path, tmp_path / "out", 0.0)
 
 
 @pytest.mark.parametrize("absent", ["tracks", "tags", "names", "users"])
-def test_a_missing_file_of_another_table_is_named(spark: SparkSession, tmp_path: Path, absent: str) -> None:
+def test_missing_file_of_another_table_is_named(spark: SparkSession, tmp_path: Path, absent: str) -> None:
     write_csv(tmp_path, **{name: text for name, text in CATALOGUE_FILES.items() if name != absent})
     with pytest.raises(MissingInput, match=f"There is no {absent}.csv in"):
         read_raw_data(spark, CATALOGUE, tmp_path)
 
 
-def test_a_missing_column_is_named_with_the_nearest_one(spark: SparkSession, tmp_path: Path) -> None:
+def test_missing_column_suggests_nearest_name(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "raw", plays="user,track,playz\nu,t,1\n")
     with pytest.raises(UserError) as caught:
         ingest_into(spark, dataset_of(PLAYS), raw)
@@ -358,7 +358,7 @@ def test_a_missing_column_is_named_with_the_nearest_one(spark: SparkSession, tmp
     )
 
 
-def test_a_missing_column_is_not_told_by_spark_as_well(
+def test_spark_does_not_log_a_missing_column(
     spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     raw = write_csv(tmp_path, plays="user,track,playz\nu,t,1\n")
@@ -370,7 +370,7 @@ def test_a_missing_column_is_not_told_by_spark_as_well(
     assert (told.out, told.err) == ("", "")
 
 
-def test_too_many_rejects_are_refused_with_reasons_and_an_example(spark: SparkSession, tmp_path: Path) -> None:
+def test_too_many_rejects_are_refused_with_reasons_and_examples(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "raw", plays="user,track,plays\nu,t,1\nu,s,many\nu,r,lots\nu\n")
     with pytest.raises(UserError) as caught:
         ingest_into(spark, dataset_of(PLAYS), raw, max_reject_fraction=0.74)
@@ -380,7 +380,7 @@ def test_too_many_rejects_are_refused_with_reasons_and_an_example(spark: SparkSe
     assert said.endswith("raise [ingest] max_reject_fraction = 0.74.")
 
 
-def test_a_file_of_nothing_but_rejects_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+def test_file_of_only_rejects_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "raw", plays="user,track,plays\nu,t,many\n")
     with pytest.raises(UserError, match="1 of 1 rows were rejected"):
         ingest_into(spark, dataset_of(PLAYS), raw, max_reject_fraction=1.0)
@@ -395,7 +395,7 @@ def test_a_file_of_nothing_but_rejects_is_refused(spark: SparkSession, tmp_path:
         (PLAYS, "user,tr\u00e4ck,plays\n".encode("latin-1"), "is not UTF-8 text; set the encoding"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named(
+def test_unusable_file_is_named(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes, said: str
 ) -> None:
     raw = write_csv(tmp_path / "raw", plays=content)
@@ -405,7 +405,7 @@ def test_a_file_that_cannot_be_used_is_named(
 
 
 @pytest.mark.skipif(not LASTFM.is_dir(), reason=f"the Last.fm files are not in {LASTFM}")
-def test_lastfm_2k_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
+def test_lastfm_2k_is_read_completely(spark: SparkSession, tmp_path: Path) -> None:
     into = tmp_path / "out"
     into.mkdir()
     outcome = Ingested(ingest(spark, load_dataset("lastfm-2k"), LASTFM, into, 0.01), into)

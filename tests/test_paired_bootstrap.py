@@ -1,4 +1,4 @@
-"""Paired differences: the same users, the same models, and versions that are compared later."""
+"""Paired differences between models and between versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USERS = 400
 
 @pytest.fixture
 def measured(tmp_path: Path) -> dict[str, Path]:
-    """Three models, the second as good as the first for every user; users in any order, some without a metric."""
+    """Evaluations of three models, the first two equal; users are in any order, some without a metric."""
     rng = np.random.default_rng(6)
     users = rng.permutation(USERS)
     values = rng.random(USERS)
@@ -34,13 +34,13 @@ def measured(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
-def test_models_that_are_alike_differ_by_exactly_nothing(measured: dict[str, Path]) -> None:
+def test_equal_models_have_a_difference_of_zero(measured: dict[str, Path]) -> None:
     same = {"difference": 0.0, "interval": [0.0, 0.0]}
     found = PerUserMetrics(measured, "ndcg@10").differences(["popularity", "twin"], "popularity")
     assert found == {"popularity": same, "twin": same}
 
 
-def test_differences_are_taken_within_each_user(measured: dict[str, Path]) -> None:
+def test_differences_are_taken_within_users(measured: dict[str, Path]) -> None:
     per_user = PerUserMetrics(measured, "ndcg@10")
     (found,) = per_user.differences(["als"], "popularity").values()
     assert found["difference"] == pytest.approx(0.1, abs=0.002)
@@ -50,7 +50,7 @@ def test_differences_are_taken_within_each_user(measured: dict[str, Path]) -> No
     assert high - low < (alone_high - alone_low) / 10
 
 
-def test_a_difference_turned_round_has_the_interval_turned_round() -> None:
+def test_difference_is_antisymmetric() -> None:
     rng = np.random.default_rng(2)
     one, other = rng.random(100), rng.random(100)
     (there,), (back,) = differences([one], other), differences([other], one)
@@ -58,19 +58,19 @@ def test_a_difference_turned_round_has_the_interval_turned_round() -> None:
     assert back["interval"] == pytest.approx([-there["interval"][1], -there["interval"][0]], abs=2e-6)
 
 
-def test_users_to_whom_nothing_is_relevant_do_not_count(measured: dict[str, Path]) -> None:
+def test_users_without_relevant_track_are_left_out(measured: dict[str, Path]) -> None:
     per_user = PerUserMetrics(measured, "ndcg@10")
     assert per_user.users.tolist() == [user for user in range(USERS) if user % 10]
     assert all(np.isfinite(values).all() for values in per_user.values.values())
 
 
-def test_models_measured_on_other_users_are_refused(measured: dict[str, Path]) -> None:
+def test_models_evaluated_on_other_users_are_refused(measured: dict[str, Path]) -> None:
     (measured["als"] / "part-1.parquet").unlink()
     with pytest.raises(ValueError, match="als was evaluated on other users"):
         PerUserMetrics(measured, "ndcg@10")
 
 
-def test_versions_are_compared_by_what_they_keep(measured: dict[str, Path], tmp_path: Path) -> None:
+def test_versions_are_compared_by_their_saved_metrics(measured: dict[str, Path], tmp_path: Path) -> None:
     per_user = PerUserMetrics(measured, "ndcg@10")
     mine, theirs = tmp_path / "mine.parquet", tmp_path / "theirs.parquet"
     per_user.save("als", "popularity", mine)

@@ -1,4 +1,4 @@
-"""`make preview`: what would be kept and what rejected, before a run."""
+"""`make preview`: rows that would be kept or rejected, before a run."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def test_only_the_first_thousand_rows_are_read(spark: SparkSession, tmp_path: Pa
     assert "  kept      1,000" in said
 
 
-def test_a_mistake_is_one_sentence(spark: SparkSession, tmp_path: Path) -> None:
+def test_error_is_one_sentence(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "plays.csv").write_text(PLAYS.replace("plays", "playz"))
     with pytest.raises(UserError, match="no column 'plays'"):
         list(preview(spark, DESCRIBED, tmp_path))
 
 
-def test_the_command_shows_it(tmp_path: Path) -> None:
+def test_command_prints_the_preview(tmp_path: Path) -> None:
     (tmp_path / "mine [x].toml").write_text(
         'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "user"\ntrack = "track"\nvalue = "plays"\n'
         'feedback = "plays"\nduplicates = "sum"\n'

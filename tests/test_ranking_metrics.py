@@ -1,4 +1,4 @@
-"""Ranking metrics: against a case worked by hand, against Spark's own, and as properties."""
+"""Ranking metrics: an example by hand, Spark's implementation, and properties."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ACCURACY = {name for name, entry in METRICS.items() if entry.kind == "accuracy"}
 
 
 def of_one_user(hits: list[bool], relevant: int, k: int) -> dict[str, float]:
-    """The metrics of a single list."""
+    """Return the metrics of a single list."""
     computed = compute_metrics("hits", np.array([hits]), np.array([relevant]), k)
     return {name: float(values[0]) for name, values in computed.items()}
 
 
-def test_a_list_worked_by_hand() -> None:
+def test_metrics_by_hand() -> None:
     # Hits at places 1 and 3 of 5; 4 tracks are relevant.
     # DCG  = 1/log2(2) + 1/log2(4)                         = 1 + 0.5            = 1.5
     # IDCG = 1/log2(2) + 1/log2(3) + 1/log2(4) + 1/log2(5) = 1 + 0.63093 + 0.5 + 0.43068 = 2.56161
@@ -33,20 +33,20 @@ def test_a_list_worked_by_hand() -> None:
     assert found == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_the_reciprocal_rank_is_that_of_the_first_hit() -> None:
+def test_reciprocal_rank_of_the_first_hit() -> None:
     hits = [False, False, True, True, False]
     assert of_one_user(hits, relevant=4, k=5)["mrr"] == pytest.approx(1 / 3)
     assert of_one_user(hits, relevant=4, k=3)["mrr"] == pytest.approx(1 / 3)
     assert of_one_user(hits, relevant=4, k=2)["mrr"] == 0.0
 
 
-def test_hits_beyond_the_cutoff_do_not_count() -> None:
+def test_hits_beyond_the_cutoff_are_ignored() -> None:
     found = of_one_user([False] * 10 + [True] * 10, relevant=10, k=10)
     assert found == dict.fromkeys(ACCURACY, 0.0)
 
 
 @pytest.mark.filterwarnings("ignore:Deprecated in 3.0.0:FutureWarning")  # RankingMetrics opens an SQLContext itself
-def test_metrics_agree_with_those_of_spark(spark: SparkSession) -> None:
+def test_metrics_agree_with_spark(spark: SparkSession) -> None:
     rng = np.random.default_rng(7)
     lists = [rng.permutation(60)[:DEPTH].tolist() for _ in range(50)]
     relevant = [rng.permutation(60)[: rng.integers(1, 30)].tolist() for _ in range(50)]
@@ -63,7 +63,7 @@ def test_metrics_agree_with_those_of_spark(spark: SparkSession) -> None:
         assert ours["map"] == pytest.approx(theirs.meanAveragePrecisionAt(k))
 
 
-def test_curves_are_the_means_of_the_metrics_at_each_length() -> None:
+def test_curves_equal_the_metrics_at_each_length() -> None:
     rng = np.random.default_rng(11)
     hits = rng.random((5_000, DEPTH)) < 0.2
     relevant = hits.sum(axis=1) + rng.integers(1, 30, len(hits))
@@ -74,7 +74,7 @@ def test_curves_are_the_means_of_the_metrics_at_each_length() -> None:
         assert {name: values[k - 1] for name, values in found.items()} == {name: at_k[name].mean() for name in CURVES}
 
 
-def test_a_list_worked_by_hand_at_every_length() -> None:
+def test_curves_by_hand() -> None:
     # Hits at places 1 and 3; 2 tracks are relevant.
     found = curves(pack_hits(np.array([[True, False, True]])), np.array([2]), 3)
     assert found["recall"] == [0.5, 0.5, 1.0]
@@ -84,21 +84,21 @@ def test_a_list_worked_by_hand_at_every_length() -> None:
 
 @st.composite
 def judged_lists(draw: st.DrawFn) -> tuple[list[bool], int, int]:
-    """Hits, how many tracks are relevant (at least the hits, at least one), and a cutoff."""
+    """Draw hits, the number of relevant tracks (at least the hits, at least one), and a cutoff."""
     hits = draw(st.lists(st.booleans(), min_size=DEPTH, max_size=DEPTH))
     relevant = draw(st.integers(max(1, sum(hits)), 60))
     return hits, relevant, draw(st.integers(1, DEPTH))
 
 
 @given(judged_lists())
-def test_every_metric_lies_between_0_and_1(judged: tuple[list[bool], int, int]) -> None:
+def test_metrics_are_between_0_and_1(judged: tuple[list[bool], int, int]) -> None:
     values = of_one_user(*judged)
     assert set(values) == ACCURACY
     assert all(0.0 <= value <= 1.0 + 1e-12 for value in values.values())
 
 
 @given(st.integers(1, DEPTH), st.integers(1, 60))
-def test_a_perfect_list_scores_1(k: int, relevant: int) -> None:
+def test_perfect_list_scores_1(k: int, relevant: int) -> None:
     hits = [place < relevant for place in range(DEPTH)]
     values = of_one_user(hits, relevant, k)
     assert values["ndcg"] == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Dealing into three parts: nothing lost, nothing twice, and the same whatever the files and the other rows."""
+"""Splits: every row is in one part, independent of files and other rows."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ TRACKS = RNG.integers(2**32, size=200).astype(np.uint64)[np.arange(COUNT) // 100
 
 
 def chosen(fraction: float, seed: int = 42, users: Hashes = USERS, tracks: Hashes = TRACKS) -> set[int]:
-    """The places of the pairs that are held out."""
+    """Return the positions of the pairs that are held out."""
     return set(np.flatnonzero(is_held_out(users, tracks, fraction, seed)).tolist())
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5])
-def test_the_test_part_has_about_its_fraction(fraction: float) -> None:
+def test_held_out_share_is_close_to_the_fraction(fraction: float) -> None:
     # Four standard deviations of a binomial.
     allowed = 4 * (fraction * (1 - fraction) / COUNT) ** 0.5
     assert len(chosen(fraction)) / COUNT == pytest.approx(fraction, abs=allowed)
 
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["users", "tracks"])
-def test_no_user_and_no_track_is_held_out_more_than_chance_would(axis: int) -> None:
+def test_held_out_share_of_each_user_and_track_is_random(axis: int) -> None:
     # Per user 200 draws, per track 100; the largest of so many normal deviates stays below 4.5 deviations.
     table = is_held_out(USERS, TRACKS, 0.2, 42).reshape(200, 100)  # a row a track
     allowed = 4.5 * (0.2 * 0.8 / table.shape[axis]) ** 0.5
     assert np.abs(table.mean(axis=axis) - 0.2).max() < allowed
 
 
-def test_a_pair_falls_into_its_part_whatever_the_other_rows() -> None:
+def test_assignment_does_not_depend_on_other_rows() -> None:
     some = np.flatnonzero(np.arange(COUNT) % 100 < 30)
     alone = is_held_out(USERS[some], TRACKS[some], 0.2, 42)
     assert set(some[alone].tolist()) == chosen(0.2) & set(some.tolist())
 
 
-def test_a_larger_fraction_keeps_what_was_held_out() -> None:
+def test_larger_fraction_holds_out_a_superset() -> None:
     assert chosen(0.1) < chosen(0.3)
 
 
-def test_another_seed_deals_independently() -> None:
+def test_seeds_split_independently() -> None:
     # Independent parts share 0.2 · 0.2 of the rows: 800 of 20,000, give or take four deviations of 28.
     assert abs(len(chosen(0.2, seed=1) & chosen(0.2, seed=2)) - 800) < 4 * 28
 
 
-def test_nothing_is_held_out_for_a_fraction_of_0() -> None:
+def test_fraction_of_0_holds_out_nothing() -> None:
     assert chosen(0.0) == set()
 
 
@@ -69,7 +69,7 @@ STRATEGIES = ("random", "temporal", "leave_last_n")
 
 
 def interactions(timed: bool = True) -> pd.DataFrame:
-    """Some of all pairs. Users have from 1 to 40; times have many ties, and one in ten has none."""
+    """Return interactions of users with 1 to 40 tracks; times have many ties, and one in ten is missing."""
     rng = np.random.default_rng(6)
     heard = rng.random((NUM_USERS, NUM_TRACKS)) < np.linspace(0.02, 1, NUM_USERS)[:, None]
     heard[:, 3] |= ~heard.any(axis=1)
@@ -84,7 +84,7 @@ TIMED = ROWS[ROWS["time"].notna()]
 
 
 def ingest(directory: Path, rows: pd.DataFrame, files: int = 3) -> Path:
-    """Writes what Ingest would have."""
+    """Write the output of Ingest."""
     (directory / "interactions").mkdir(parents=True)
     rng = np.random.default_rng(9)
     for name, size in (("users", NUM_USERS), ("tracks", NUM_TRACKS)):
@@ -94,49 +94,49 @@ def ingest(directory: Path, rows: pd.DataFrame, files: int = 3) -> Path:
         )
         pq.write_table(table, directory / name / "part-0.parquet")
     for number in range(files):
-        mine = rows[rows["user"] * files // NUM_USERS == number]
-        mine.to_parquet(directory / "interactions" / f"part-{number}.parquet", index=False)
+        in_range = rows[rows["user"] * files // NUM_USERS == number]
+        in_range.to_parquet(directory / "interactions" / f"part-{number}.parquet", index=False)
     return directory
 
 
-def dealing(strategy: str, test: float = 0.2, validation: float = 0.1, last_n: int = 1) -> SplitConfig:
-    """The default, but for what is said."""
+def split_config(strategy: str, test: float = 0.2, validation: float = 0.1, last_n: int = 1) -> SplitConfig:
+    """Return the default settings with these changes."""
     return SplitConfig(strategy, test, validation, last_n, seed=42)
 
 
 def part(split: Path, name: str) -> pd.DataFrame:
-    """What was dealt to a part."""
+    """Read a part."""
     return pd.read_parquet(split / "parts" / f"part={name}", columns=list(ROWS)).astype(ROWS.dtypes.to_dict())
 
 
 @pytest.fixture(scope="module")
 def splits(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`ROWS`, dealt by each strategy into a directory of that name."""
+    """`ROWS`, split by each strategy into a directory of that name."""
     directory = tmp_path_factory.mktemp("splits")
     ingest(directory / "ingested", ROWS)
     for strategy in STRATEGIES:
         (directory / strategy).mkdir()
-        split_interactions(spark, directory / "ingested", dealing(strategy), directory / strategy)
+        split_interactions(spark, directory / "ingested", split_config(strategy), directory / strategy)
     return directory
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 class TestEveryStrategy:
-    """What holds for each of them."""
+    """Properties of all strategies."""
 
-    def test_deals_every_row_once_and_otherwise_unchanged(self, splits: Path, strategy: str) -> None:
+    def test_every_row_is_in_one_part_unchanged(self, splits: Path, strategy: str) -> None:
         together = pd.concat([part(splits / strategy, name) for name in PARTS])
         pd.testing.assert_frame_equal(together.sort_values(["user", "track"], ignore_index=True), ROWS)
 
-    def test_fills_every_part(self, splits: Path, strategy: str) -> None:
+    def test_no_part_is_empty(self, splits: Path, strategy: str) -> None:
         assert all(len(part(splits / strategy, name)) > 10 for name in PARTS)
 
-    def test_deals_the_same_whatever_the_files(
+    def test_split_does_not_depend_on_files(
         self, spark: SparkSession, splits: Path, tmp_path: Path, strategy: str
     ) -> None:
         (tmp_path / "split").mkdir()
         sizes, cuts = split_interactions(
-            spark, ingest(tmp_path / "ingested", ROWS, files=1), dealing(strategy), tmp_path / "split"
+            spark, ingest(tmp_path / "ingested", ROWS, files=1), split_config(strategy), tmp_path / "split"
         )
         assert sizes == {name: len(part(splits / strategy, name)) for name in PARTS}
         assert bool(cuts) == (strategy == "temporal")
@@ -144,42 +144,46 @@ class TestEveryStrategy:
             pd.testing.assert_frame_equal(part(tmp_path / "split", name), part(splits / strategy, name))
 
     @pytest.mark.parametrize(
-        ("blocks", "names"), [("matrix", ["train", "validation"]), ("matrix-train", ["train"])], ids=["matrix", "train"]
+        ("matrix_name", "names"),
+        [("matrix", ["train", "validation"]), ("matrix-train", ["train"])],
+        ids=["matrix", "train"],
     )
-    def test_makes_blocks_of_what_is_learned(self, splits: Path, strategy: str, blocks: str, names: list[str]) -> None:
+    def test_writes_the_matrices_of_training_interactions(
+        self, splits: Path, strategy: str, matrix_name: str, names: list[str]
+    ) -> None:
         rows = pd.concat([part(splits / strategy, name) for name in names])
         matrix = sparse.csr_matrix(
             (rows["value"].astype(np.float32), (rows["user"], rows["track"])), (NUM_USERS, NUM_TRACKS)
         )
         for side, expected in ((USER, matrix), (TRACK, matrix.T.tocsr())):
             expected.sort_indices()
-            found = load_csr(splits / strategy / blocks, side)
+            found = load_csr(splits / strategy / matrix_name, side)
             np.testing.assert_array_equal(found.indptr, expected.indptr)
             np.testing.assert_array_equal(found.indices, expected.indices)
             np.testing.assert_array_equal(found.data, expected.data)
 
-    def test_leaves_nothing_behind(self, splits: Path, strategy: str) -> None:
+    def test_writes_nothing_else(self, splits: Path, strategy: str) -> None:
         assert {path.name for path in (splits / strategy).iterdir()} == {"parts", "matrix", "matrix-train"}
 
 
 @pytest.mark.parametrize("validation", [0.01, 0.1, 0.5])
-def test_at_random_the_test_part_does_not_depend_on_the_validation_part(
+def test_random_test_part_does_not_depend_on_validation_fraction(
     spark: SparkSession, splits: Path, tmp_path: Path, validation: float
 ) -> None:
-    split_interactions(spark, splits / "ingested", dealing("random", validation=validation), tmp_path)
+    split_interactions(spark, splits / "ingested", split_config("random", validation=validation), tmp_path)
     users, tracks = (id_hashes(splits / "ingested" / f"{side}s")[ROWS[side]] for side in ("user", "track"))
     expected = ROWS[is_held_out(users, tracks, 0.2, 42)].reset_index(drop=True)
     pd.testing.assert_frame_equal(part(tmp_path, "test"), expected)
 
 
-def test_by_time_nothing_in_a_part_is_later_than_anything_in_the_next(splits: Path) -> None:
+def test_temporal_parts_are_consecutive(splits: Path) -> None:
     train, validation, test = (part(splits / "temporal", name)["time"] for name in PARTS)
     assert train.max() < validation.min()
     assert validation.max() < test.min()
     assert train.isna().sum() == ROWS["time"].isna().sum() > 0
 
 
-def test_by_time_the_parts_are_the_smallest_with_their_fractions(splits: Path) -> None:
+def test_temporal_parts_have_the_smallest_sufficient_size(splits: Path) -> None:
     validation, test = (part(splits / "temporal", name)["time"] for name in PARTS[1:])
     for times, fraction in ((validation, 0.1), (test, 0.2)):
         wanted = round(fraction * len(TIMED))
@@ -187,15 +191,15 @@ def test_by_time_the_parts_are_the_smallest_with_their_fractions(splits: Path) -
         assert (times > times.min()).sum() < wanted
 
 
-def test_by_time_the_cuts_are_told(spark: SparkSession, splits: Path, tmp_path: Path) -> None:
-    _, cuts = split_interactions(spark, splits / "ingested", dealing("temporal", test=0.3), tmp_path)
+def test_temporal_cut_times_are_returned(spark: SparkSession, splits: Path, tmp_path: Path) -> None:
+    _, cuts = split_interactions(spark, splits / "ingested", split_config("temporal", test=0.3), tmp_path)
     assert cuts.keys() == {"validation_from", "test_from"}
     for name in ("validation", "test"):
         assert pd.Timestamp(cuts[f"{name}_from"]).timestamp() == part(tmp_path, name)["time"].min()
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 7, 150, 299, 300, 400])
-def test_a_cut_is_where_sorting_everything_would_put_it(wanted: int) -> None:
+def test_cut_time_equals_that_of_a_full_sort(wanted: int) -> None:
     times = np.random.default_rng(wanted).integers(-50, 50, size=300)
     files = [np.sort(times[:100]), np.sort(times[100:]), np.empty(0, np.int64)]
     expected = np.sort(times)[::-1][np.clip(wanted, 1, 300) - 1]
@@ -204,24 +208,24 @@ def test_a_cut_is_where_sorting_everything_would_put_it(wanted: int) -> None:
 
 
 def by_hand(rows: pd.DataFrame, last_n: int) -> NDArray[np.int64]:
-    """The rule of `leave_last_n`, word for word."""
+    """Apply the rule of `leave_last_n` user by user."""
     parts = pd.Series(0, index=rows.index)
-    for _, mine in rows.groupby("user"):
-        in_order = mine.sort_values(["time", "track"], na_position="first")
-        may_go = in_order.index[1:][in_order["time"].iloc[1:].notna()]
-        parts[may_go[-2 * last_n :]] = 1
-        parts[may_go[-last_n:]] = 2
+    for _, of_user in rows.groupby("user"):
+        in_order = of_user.sort_values(["time", "track"], na_position="first")
+        candidates = in_order.index[1:][in_order["time"].iloc[1:].notna()]
+        parts[candidates[-2 * last_n :]] = 1
+        parts[candidates[-last_n:]] = 2
     return parts.to_numpy()
 
 
 @pytest.mark.parametrize("last_n", [1, 2, 5, 1_000])
-def test_the_last_of_each_user_are_held_out(last_n: int) -> None:
+def test_last_interactions_of_each_user_are_held_out(last_n: int) -> None:
     found = leave_last_n(last_n, pa.Table.from_pandas(ROWS))
     np.testing.assert_array_equal(found, by_hand(ROWS, last_n))
-    assert set(ROWS["user"][found == 0]) == set(ROWS["user"]), "everybody keeps something to learn from"
+    assert set(ROWS["user"][found == 0]) == set(ROWS["user"]), "every user keeps a training interaction"
 
 
-def test_what_is_held_out_of_a_user_is_later_than_the_rest(splits: Path) -> None:
+def test_held_out_interactions_are_the_latest_of_each_user(splits: Path) -> None:
     train, validation, test = (part(splits / "leave_last_n", name) for name in PARTS)
     assert test["user"].is_unique
     assert validation["user"].is_unique
@@ -231,18 +235,18 @@ def test_what_is_held_out_of_a_user_is_later_than_the_rest(splits: Path) -> None
         assert ((pairs["time"] > pairs["time_before"]) | tie).all()
 
 
-def test_of_two_interactions_one_is_learned_and_one_is_tested() -> None:
+def test_user_with_two_interactions_has_one_for_training_and_one_for_test() -> None:
     rows = pd.DataFrame({"user": [0, 1, 1, 3, 3, 3], "track": [4, 2, 5, 1, 2, 3], "time": [9, 9, 8, 7, 7, 7]})
     assert leave_last_n(1, pa.Table.from_pandas(rows)).tolist() == [0, 2, 0, 0, 1, 2]
 
 
-def test_no_rows_are_dealt_to_no_part() -> None:
+def test_empty_input_has_empty_parts() -> None:
     assert len(leave_last_n(1, pa.Table.from_pandas(ROWS[:0]))) == 0
 
 
 @pytest.mark.parametrize("strategy", ["temporal", "leave_last_n"])
-def test_without_times_the_setting_is_named(spark: SparkSession, tmp_path: Path, strategy: str) -> None:
+def test_missing_times_are_refused_with_the_setting(spark: SparkSession, tmp_path: Path, strategy: str) -> None:
     ingested = ingest(tmp_path / "ingested", interactions(timed=False))
     (tmp_path / "split").mkdir()
     with pytest.raises(UserError, match=rf"\[split\] strategy = {strategy} needs times, .* strategy = random\."):
-        split_interactions(spark, ingested, dealing(strategy), tmp_path / "split")
+        split_interactions(spark, ingested, split_config(strategy), tmp_path / "split")

@@ -1,4 +1,4 @@
-"""Synthetic listeners: exact sizes, the same bytes for the same seed, a long tail, and tastes to learn."""
+"""Synthetic data: exact sizes, reproducible bytes, a long tail, and preferences that a model can learn."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SIZES = SyntheticSizes(num_users=400, num_tracks=300, num_interactions=12_000, s
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One generated dataset."""
+    """A generated dataset."""
     into = tmp_path_factory.mktemp("synthetic")
     assert generate(SIZES, into) == SIZES.num_interactions
     return into
 
 
 def read(directory: Path, name: str) -> pd.DataFrame:
-    """One of the files."""
+    """Read one of the files."""
     return pd.read_csv(directory / name)
 
 
@@ -43,20 +43,18 @@ def test_another_seed_gives_other_bytes(made: Path, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() != (made / name).read_bytes()
 
 
-def test_the_chunks_in_which_it_is_made_change_no_byte(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunk_size_does_not_change_the_output(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spark.ingest.synthetic_data.CHUNK", 1_777)
-    told: list[float] = []
-    generate(SIZES, tmp_path, told.append)
+    reported: list[float] = []
+    generate(SIZES, tmp_path, reported.append)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
-    assert len(told) == 7
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert len(reported) == 7
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
 
 
-def test_a_larger_catalogue_has_finer_tastes_and_few_pairs_twice(tmp_path: Path) -> None:
+def test_larger_catalogue_has_few_duplicate_pairs(tmp_path: Path) -> None:
     generate(SyntheticSizes(num_users=5_000, num_tracks=20_000, num_interactions=100_000, seed=3), tmp_path)
     ratings = read(tmp_path, "ratings.csv")
     assert ratings.duplicated(["user_id", "track_id"]).mean() < 0.1
@@ -78,7 +76,7 @@ def test_sizes_are_exact_and_every_user_rates(users: int, tracks: int, more: int
         assert set(ratings["rating"]) <= {1, 2, 3, 4, 5}
 
 
-def test_the_files_have_the_columns_that_the_shipped_description_names(made: Path) -> None:
+def test_files_have_the_columns_of_the_description(made: Path) -> None:
     about = load_dataset("synthetic")
     assert about.tracks is not None and about.users is not None
     wanted = {
@@ -98,7 +96,7 @@ def test_every_rating_occurs_and_times_lie_within_a_year(made: Path) -> None:
     assert ratings["time"].is_monotonic_increasing
 
 
-def test_users_and_tracks_are_described(made: Path) -> None:
+def test_users_and_tracks_have_details(made: Path) -> None:
     users, tracks = read(made, "users.csv"), read(made, "tracks.csv")
     assert users["age"].between(14, 90).all()
     assert set(users["country"]) <= set(COUNTRIES)
@@ -107,12 +105,12 @@ def test_users_and_tracks_are_described(made: Path) -> None:
     assert tracks.groupby("artist")["track_id"].count().max() > 1
 
 
-def test_a_tenth_of_the_tracks_has_far_more_than_a_tenth_of_the_ratings(made: Path) -> None:
+def test_popularity_has_a_long_tail(made: Path) -> None:
     plays = read(made, "ratings.csv")["track_id"].value_counts().to_numpy()
     assert plays[: SIZES.num_tracks // 10].sum() / plays.sum() > 0.3
 
 
-def test_two_ratings_of_one_user_share_a_genre_far_more_often_than_two_of_anybody(made: Path) -> None:
+def test_users_concentrate_on_few_genres(made: Path) -> None:
     ratings = read(made, "ratings.csv").merge(read(made, "tracks.csv"), on="track_id")
     counts = ratings.groupby(["user_id", "genre"]).size().unstack(fill_value=0).to_numpy().astype(float)
     totals = counts.sum(axis=1, keepdims=True)
@@ -122,7 +120,7 @@ def test_two_ratings_of_one_user_share_a_genre_far_more_often_than_two_of_anybod
     assert of_one_user > 1.5 * of_anybody
 
 
-def test_users_rate_the_genres_they_pick_often_higher(made: Path) -> None:
+def test_users_rate_their_favourite_genres_higher(made: Path) -> None:
     ratings = read(made, "ratings.csv").merge(read(made, "tracks.csv"), on="track_id")
     picked = ratings.groupby(["user_id", "genre"])["rating"].transform("size")
     favourite = picked == picked.groupby(ratings["user_id"]).transform("max")

@@ -1,4 +1,4 @@
-"""Segments: who is in which, which are left out, and what is known of nobody."""
+"""User segments: their members, and which are left out."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from spark.evaluation.user_segments import MAX_COUNTRIES, MIN_USERS, Segments, b
 
 
 def of(directory: Path, **known: Any) -> dict[str, Segments]:
-    """The segments of as many users as are described, each with as many interactions as its index."""
+    """Return the segments of users with these details; user i has i interactions."""
     count = len(next(iter(known.values())))
     pd.DataFrame({"index": range(count), **known}).to_parquet(directory / "part-0.parquet", index=False)
     return segment_users(np.arange(count, dtype=np.int32), np.arange(count), directory)
 
 
 def members(found: Segments) -> dict[str, list[int]]:
-    """The users of each group."""
+    """Return the users of each segment."""
     return {name: np.flatnonzero(found.codes == place).tolist() for place, name in enumerate(found.names)}
 
 
-def test_terciles_are_thirds() -> None:
+def test_activity_terciles() -> None:
     assert members(by_activity(np.array([9, 1, 5, 2, 8, 6]))) == {"low": [1, 3], "middle": [2, 5], "high": [0, 4]}
 
 
-def test_users_alike_in_activity_stay_together() -> None:
+def test_users_with_equal_activity_stay_together() -> None:
     assert members(by_activity(np.array([1, 1, 1, 1, 2, 7]))) == {"low": [0, 1, 2, 3], "middle": [], "high": [4, 5]}
     assert members(by_activity(np.array([4, 4, 4])))["low"] == [0, 1, 2]
 
 
-def test_ages_fall_into_bands() -> None:
+def test_age_bands() -> None:
     ages = pa.chunked_array([pa.array([17, 18, 24, 25, 34, 35, 44, 45, 99, 0, None, -1], pa.float64())])
     assert members(by_age(ages)) == {
         "under 18": [0, 9], "18-24": [1, 2], "25-34": [3, 4], "35-44": [5, 6], "45+": [7, 8],
@@ -52,7 +52,7 @@ def test_small_segments_are_left_out(tmp_path: Path) -> None:
     assert found["activity"].sizes.tolist() == [30, 30]  # 30, 30 and 29
 
 
-def test_of_many_countries_the_largest_are_shown(tmp_path: Path) -> None:
+def test_only_the_largest_countries_are_kept(tmp_path: Path) -> None:
     countries = [f"C{number:02}" for number in range(MAX_COUNTRIES + 3) for _ in range(MIN_USERS + number)]
     found = of(tmp_path, country=countries)["country"]
     assert found.names == [f"C{number:02}" for number in range(MAX_COUNTRIES + 2, 2, -1)]
@@ -60,5 +60,5 @@ def test_of_many_countries_the_largest_are_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("known", [{"user_id": ["u"] * 90}, {"country": [None] * 90, "age": [None] * 90}])
-def test_what_is_known_of_nobody_makes_no_segments(tmp_path: Path, known: dict[str, Any]) -> None:
+def test_unknown_attributes_have_no_segments(tmp_path: Path, known: dict[str, Any]) -> None:
     assert set(of(tmp_path, **known)) == {"activity"}
