@@ -62,13 +62,20 @@ BAD_SETTINGS = {
 
 
 @pytest.mark.parametrize("argument", BAD_SETTINGS)
-def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path) -> None:
-    ran = Roots(tmp_path).call(*argument.replace(" --", "\n--").splitlines())
-    assert ran.returncode == SCHEDULING_ERROR
-    assert ran.stdout == ""
-    assert ran.stderr.startswith("Error: ")
-    assert ran.stderr.count("\n") == 1
-    assert BAD_SETTINGS[argument] in ran.stderr
+def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = Roots(tmp_path).exit_code(*argument.replace(" --", "\n--").splitlines())
+    out, err = capfd.readouterr()
+    assert (code, out) == (SCHEDULING_ERROR, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert BAD_SETTINGS[argument] in err
+
+
+def test_the_command_ends_like_luigi_in_this_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    argument, *_ = BAD_SETTINGS
+    ran = Roots(tmp_path).call(argument)
+    code = Roots(tmp_path).exit_code(argument)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, *capfd.readouterr())
 
 
 def test_a_candidate_that_there_is_not_gets_one_sentence(tmp_path: Path) -> None:

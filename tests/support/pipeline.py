@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+import pytest
+from luigi.cmdline import luigi_run
 from luigi.configuration import get_config
 
 from common.files import read_json
@@ -105,6 +107,12 @@ class Roots:
             text=True,
             check=False,
         )
+
+    def exit_code(self, *arguments: str) -> int:
+        """Run the command in this process, with a local scheduler; return the code that it exits with."""
+        with configured({"core": QUICK["core"]}), pytest.raises(SystemExit) as ended:
+            luigi_run([*self.command("--local-scheduler")[1:], *arguments])
+        return int(str(ended.value.code))
 
     def current(self, dataset: str = "synthetic") -> str:
         """The version that is served."""
