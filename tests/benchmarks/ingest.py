@@ -1,8 +1,9 @@
-"""Ingest and split beside Spark, as it comes, copying the same CSV to Parquet: same Java, taking turns.
+"""Ingest and split compared with plain Spark copying the same CSV to Parquet: same Java, alternating.
 
 python tests/benchmarks/ingest.py [--interactions 20000000 --users 1000000 --tracks 100000] [--rounds 3]
 
-Java's start is in neither time. Ingest and split read, check, index, merge and describe the rows, and write them twice.
+The start of Java is not included. Ingest and split read, check, index, merge and profile the rows, and write them
+twice.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from spark.runtime.java_home import WRAPPER
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--interactions", type=int, default=20_000_000)
     parser.add_argument("--users", type=int, default=1_000_000)
@@ -43,15 +44,20 @@ def main() -> None:
         generate(SyntheticSizes(given.users, given.tracks, given.interactions, seed=42), raw)
         results: dict[str, list[Measured]] = {"copy": [], "ingest": []}
         for number in range(given.rounds):
-            for what, found in results.items():
+            for what, processes in results.items():
                 print(f"round {number + 1} of {given.rounds}: {what} …", file=sys.stderr)
                 out = Path(directory) / "out"
                 shutil.rmtree(out, ignore_errors=True)
-                found.append(measured([sys.executable, __file__, "--work", what, str(raw), str(out)], **same_java))
-    copy, ingest = (statistics.median(each.said["seconds"] for each in results[what]) for what in results)
+                processes.append(measured([sys.executable, __file__, "--work", what, str(raw), str(out)], **same_java))
+    copy, ingest = (statistics.median(process.said["seconds"] for process in results[what]) for what in results)
     rows = [
-        [name, f"{seconds:.1f}", f"{seconds / copy:.2f}", f"{max(each.peak_bytes for each in found) / 2**30:.2f}"]
-        for name, seconds, found in (
+        [
+            name,
+            f"{seconds:.1f}",
+            f"{seconds / copy:.2f}",
+            f"{max(process.peak_bytes for process in processes) / 2**30:.2f}",
+        ]
+        for name, seconds, processes in (
             ("Spark copies the CSV to Parquet", copy, results["copy"]),
             ("Ingest and Split", ingest, results["ingest"]),
         )
@@ -60,7 +66,7 @@ def main() -> None:
 
 
 def work(what: str, raw: str, out: str) -> None:
-    """One of the two, in a process of its own; prints its seconds."""
+    """Run one of the two in this process, and print its duration."""
     from pyspark.sql import SparkSession
 
     from spark.ingest.data_profile import profile_interactions

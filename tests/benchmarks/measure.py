@@ -1,4 +1,4 @@
-"""What the benchmarks share: processes timed side by side, the memory of a whole process tree, a table of ratios."""
+"""Shared by the benchmarks: processes with their duration and peak memory, and a table of results."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _SAMPLE_S = 0.5
 
 @dataclass(frozen=True)
 class Measured:
-    """What a process did."""
+    """The measurements of a process."""
 
     seconds: float
     """Wall-clock time of the whole process."""
     peak_bytes: int
-    """Largest sum of the proportional set sizes (PSS) of the process and all below it, sampled twice a second."""
+    """Peak of the summed proportional set sizes (PSS) of the process and its descendants, sampled twice a second."""
     said: dict[str, Any]
-    """The JSON object in the last line of its output; empty where that is none."""
+    """The JSON object in the last line of its output; empty if the line is not JSON."""
 
 
 def measured(command: Sequence[str], **environment: str) -> Measured:
-    """Runs a command to its end.
+    """Run a command to its end.
 
     Raises:
-        SystemExit: it failed; what it said is shown.
+        SystemExit: it failed; its output is shown.
     """
     began = time.perf_counter()
     process = subprocess.Popen(

@@ -1,9 +1,8 @@
-"""What `engine.py` times, each in a process of its own: python tests/benchmarks/peers.py WORK DIRECTORY [MASTER].
+"""The works that `engine.py` times, one in each process: python tests/benchmarks/peers.py WORK DIRECTORY [MASTER].
 
-The directory has `raw/`, the CSV; `ingested/` and `split/`, made from it by `prepare`; and a directory for each work.
-From the CSV on each peer has its own way to Parquet; training counts from the Parquet of the training part to saved
-factors, blocks and matrices included; lists from factors to saved recommendations. Java's start and compiling are in
-no time.
+The directory has `raw/`, the CSV; `ingested/` and `split/`, which `prepare` makes from it; and one for each work.
+Ingest is timed from CSV to the peer's own form; training from the Parquet of the training part to saved factors,
+including matrices; lists from factors to saved recommendations. The start of Java and compilation are not included.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ EXPLICIT_RANK, EXPLICIT_REG = 20, 0.1
 
 
 def prepare(root: Path, master: str) -> dict[str, float]:
-    """Ingests and splits, for all."""
+    """Ingest and split the data for all works."""
     from spark.ingest.raw_to_parquet import ingest
     from spark.splitting.split import SplitConfig, split_interactions
 
@@ -42,7 +41,7 @@ def prepare(root: Path, master: str) -> dict[str, float]:
 
 
 def encore(root: Path, master: str) -> dict[str, float]:
-    """Ours. The blocks are built anew, though Ingest has built them already, as they count."""
+    """Run Encore. Matrices are built again, although Ingest has built them, because they are part of the time."""
     from spark.algorithms.saved_model import fit_model
     from spark.algorithms.training_data import TrainingData
     from spark.ingest.raw_to_parquet import ingest
@@ -83,7 +82,7 @@ def encore(root: Path, master: str) -> dict[str, float]:
 
 
 def implicit(root: Path, master: str) -> dict[str, float]:
-    """Its confidence is its value: 1 + α, with its own alpha at 1. Arrow reads and numbers the rows for it."""
+    """Run implicit. Its confidence is its value: 1 + α, with its own alpha at 1. Arrow reads and indexes the rows."""
     import scipy.sparse
     from implicit.cpu.als import AlternatingLeastSquares
 
@@ -105,16 +104,16 @@ def implicit(root: Path, master: str) -> dict[str, float]:
     model.fit(matrix, show_progress=False)
     np.savez(into / "factors.npz", users=model.user_factors, tracks=model.item_factors)
     seconds.end("train")
-    found, scores = model.recommend(np.arange(users), matrix, N=K, filter_already_liked_items=True)
-    taken = found >= 0
-    rows = {"user": np.repeat(np.arange(users), taken.sum(axis=1)), "track": found[taken], "score": scores[taken]}
+    tracks, scores = model.recommend(np.arange(users), matrix, N=K, filter_already_liked_items=True)
+    taken = tracks >= 0
+    rows = {"user": np.repeat(np.arange(users), taken.sum(axis=1)), "track": tracks[taken], "score": scores[taken]}
     pq.write_table(pa.table(rows), into / "recommendations.parquet")
     seconds.end("lists")
     return seconds.taken
 
 
 def mllib(root: Path, master: str) -> dict[str, float]:
-    """λ is the same for everybody in ours, and MLlib scales it: its own is the mean of that."""
+    """Run MLlib. It scales λ by the number of interactions, so its λ is the mean of Encore's."""
     from pyspark.ml.feature import StringIndexer
     from pyspark.ml.recommendation import ALS
 
@@ -142,7 +141,7 @@ def mllib(root: Path, master: str) -> dict[str, float]:
 
 
 def explicit(root: Path, master: str) -> dict[str, float]:
-    """Ratings, ours and MLlib's on the same λ and rank, without biases: root mean squared errors on the test part."""
+    """Return the RMSE of Encore and MLlib on the test part, with the same λ and rank, without biases."""
     from spark.algorithms.saved_model import fit_model, load_scorer
     from spark.algorithms.training_data import TrainingData
 
@@ -151,7 +150,7 @@ def explicit(root: Path, master: str) -> dict[str, float]:
     learned = TrainingData(spark, (train_part(root),), root / "split" / "matrix-train", *sizes(root), (1.0, 5.0))
     test = ds.dataset(root / "split" / "parts" / "part=test").to_table(columns=["user", "track", "value"])
     users, tracks, values = (test[name].to_numpy() for name in test.column_names)
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for engine in ("encore", "mllib"):
         settings = {
             "engine": engine, "rank": EXPLICIT_RANK, "max_iter": ITERATIONS, "reg_param": EXPLICIT_REG,
@@ -162,13 +161,13 @@ def explicit(root: Path, master: str) -> dict[str, float]:
         for start in range(0, len(test), 1 << 16):
             part = slice(start, start + (1 << 16))
             squares += float(((scorer.ratings(users[part], tracks[part]) - values[part]) ** 2).sum())
-        found[engine] = (squares / len(test)) ** 0.5
+        errors[engine] = (squares / len(test)) ** 0.5
     close_session()
-    return found
+    return errors
 
 
 def product(root: Path, master: str) -> dict[str, float]:
-    """What a product of square matrices in single precision reaches, with as many threads as are set."""
+    """Measure a product of square matrices in single precision, in FLOP/s."""
     square = np.ones((4096, 4096), np.float32)
     square @ square
     began = time.perf_counter()
@@ -177,29 +176,29 @@ def product(root: Path, master: str) -> dict[str, float]:
 
 
 class Seconds:
-    """A watch: how long each part took."""
+    """A stopwatch with named parts."""
 
     def __init__(self) -> None:
         self.taken: dict[str, float] = {}
         self._began = 0.0
 
     def start(self) -> None:
-        """Starts the first part."""
+        """Start the first part."""
         self._began = time.perf_counter()
 
     def end(self, part: str) -> None:
-        """Ends one part, and starts the next."""
+        """End a part, and start the next."""
         now = time.perf_counter()
         self.taken[part], self._began = now - self._began, now
 
 
 def train_part(root: Path) -> Path:
-    """Parquet of what is trained on."""
+    """Return the Parquet of the training part."""
     return root / "split" / "parts" / "part=train"
 
 
 def sizes(root: Path) -> tuple[int, int]:
-    """Users and tracks."""
+    """Return the number of users and of tracks."""
     users, tracks = (ds.dataset(root / "ingested" / name).count_rows() for name in ("users", "tracks"))
     return users, tracks
 

@@ -1,4 +1,4 @@
-"""The yardstick: what somebody would write without a workflow. Three stages, one candidate, no ranking.
+"""The baseline of `default_run.py`: a script of three stages with one candidate, no workflow and no ranking.
 
 python plain_pyspark.py DIRECTORY_OF_CSV OUTPUT_DIRECTORY
 """

@@ -1,17 +1,17 @@
-"""`make bench-quality`: are the lists good? The whole pipeline beside tuned peers, judged by what follows here alone.
+"""`make bench-quality`: published lists compared with tuned peers, evaluated by independent code in this file.
 
 python tests/benchmarks/quality.py [--data lastfm tagging synthetic ratings] [--lastfm DIRECTORY]
                                    [--tune-trials 0] [--tune-minutes 15]
 
-`lastfm` are plays of artists; `tagging` how often the same people tagged artists, from the same archive; `synthetic`
-listeners with tastes. `ratings` compares errors of predicted ratings instead, of such listeners: the pipeline's
+`lastfm` has plays of artists; `tagging` counts how often the same users tagged artists, from the same archive;
+`synthetic` has generated users. `ratings` compares errors of predicted ratings on generated users: the pipeline's
 `als_explicit` with the best of MLlib's ALS on a grid, which may choose by the test part itself.
 
-A fifth of each user's tracks is held out at random (seed 42) before anything else sees the data, and so are the tags
-that they gave to these. The rest is what the pipeline gets for raw files; its *published lists* are compared with what
-was held out. Peers get the same rest as a matrix: implicit's ALS and neighbours, and EASE in its closed form, with the
-best settings of a small grid, chosen on a fifth of the rest; popularity. ndcg@10 and recall@20 over the whole
-catalogue, means over the users who have something held out; 95 % intervals by a paired bootstrap over users.
+A fifth of each user's tracks is held out at random (seed 42), with the user's tags for them. The rest becomes the
+pipeline's raw files; its *published lists* are compared with the held-out tracks. Peers get the rest as a matrix:
+implicit's ALS and item neighbours, EASE in closed form, each with the best settings of a small grid, chosen on a fifth
+of the rest; and popularity. ndcg@10 and recall@20 over the whole catalogue are means over the users with held-out
+tracks; 95 % intervals come from a paired bootstrap over users.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Data:
 
 
 def main() -> None:
-    """Prints a table for each data set."""
+    """Print a table for each data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=(*MAKERS, "ratings"), default=(*MAKERS, "ratings"))
     parser.add_argument("--lastfm", type=Path, default=LASTFM)
@@ -78,18 +78,18 @@ def main() -> None:
             if name == "ratings":
                 compare_errors(root, tuning)
             elif name != "synthetic" and not given.lastfm.is_dir():
-                print(f"{given.lastfm} is not there: {name} is left out.")
+                print(f"{given.lastfm} does not exist: {name} is left out.")
             else:
                 compare(MAKERS[name](given.lastfm, root), root, tuning)
 
 
 def compare(data: Data, root: Path, tuning: list[str]) -> None:
-    """Everybody's lists of one data set."""
+    """Compare the lists of all models on one data set."""
     lists = {"encore": published(data, root, tuning)}
     for name, peer in PEERS.items():
         print(f"{data.name}: {name} …", file=sys.stderr)
         lists[name] = peer(data)
-    measured = {name: per_user(each, data.held_out) for name, each in lists.items()}
+    measured = {name: per_user(tracks, data.held_out) for name, tracks in lists.items()}
     print(f"\n{data.name}: {len(data.users):,} users × {len(data.tracks):,} tracks, {data.rest.nnz:,} interactions, "
           f"{data.held_out.nnz:,} held out; {' '.join(tuning)}")  # fmt: skip
     rows = []
@@ -100,34 +100,34 @@ def compare(data: Data, root: Path, tuning: list[str]) -> None:
 
 
 def compare_errors(root: Path, tuning: list[str]) -> None:
-    """Ratings predicted by the pipeline, and by MLlib on a grid, for the pipeline's own test part."""
+    """Compare the rating errors of the pipeline with MLlib's on a grid, on the pipeline's test part."""
     (root / "raw").mkdir()
     generate(SyntheticSizes(2_000, 1_500, 80_000, SEED), root / "raw")
     (root / "ratings.toml").write_text(RATINGS, encoding="utf-8")
     run("ratings", root, str(root / "ratings.toml"), [*tuning, "--selection-candidates", '["als_explicit"]'])
     work = root / "data" / "work" / "ratings"
     (parts,) = work.glob("Split/*/parts")
-    (model,) = (each for each in work.glob("Train/*/model") if (each / "itemFactors").is_dir())
+    (model,) = (path for path in work.glob("Train/*/model") if (path / "itemFactors").is_dir())
     test = pd.read_parquet(parts / "part=test")
     rows = [["encore", f"{error_of(model, test):.4f}"]]
     spark = open_session(SessionOptions("local[2]", driver_memory="2g", log=root / "spark.log"))
     train = spark.read.parquet(str(parts / "part=train"), str(parts / "part=validation"))
-    found = {}
+    errors = {}
     for rank, penalty in itertools.product(RANKS, PENALTIES):
         saved = root / f"mllib-{rank}-{penalty}"
         settings = {"rank": rank, "regParam": penalty, "maxIter": 10, "seed": 1}
         ALS(userCol="user", itemCol="track", ratingCol="value", **settings).fit(train).write().save(str(saved))
-        found[rank, penalty] = error_of(saved, test)
+        errors[rank, penalty] = error_of(saved, test)
     close_session()
-    best = min(found, key=found.__getitem__)
-    rows += [[f"MLlib, rank {best[0]}, λ {best[1]}", f"{found[best]:.4f}"]]
-    rows += [["encore / MLlib", f"{error_of(model, test) / found[best]:.4f}"]]
+    best = min(errors, key=errors.__getitem__)
+    rows += [[f"MLlib, rank {best[0]}, λ {best[1]}", f"{errors[best]:.4f}"]]
+    rows += [["encore / MLlib", f"{error_of(model, test) / errors[best]:.4f}"]]
     print(f"\nsynthetic ratings, {len(test):,} held out; {' '.join(tuning)}")
     print(table(["", "rmse"], rows))
 
 
 def error_of(model: Path, test: pd.DataFrame) -> float:
-    """Root mean squared error of an ALSModel over the pairs of which both sides are known, within 1 to 5."""
+    """Return the RMSE of an ALSModel over the pairs of known users and tracks, clamped to 1 to 5."""
     users, tracks = (
         pd.read_parquet(model / side).set_index("id")["features"] for side in ("userFactors", "itemFactors")
     )
@@ -141,7 +141,7 @@ def error_of(model: Path, test: pd.DataFrame) -> float:
 
 
 def lastfm(source: Path, root: Path) -> Data:
-    """Last.fm 2k: plays of artists."""
+    """Return Last.fm 2k: plays of artists."""
     shutil.copytree(source, root / "raw", copy_function=shutil.copyfile)
     plays = pd.read_csv(source / "user_artists.dat", sep="\t", header=None, dtype=str)
     plays = plays[plays[2].str.isdigit()].astype({2: float})
@@ -158,7 +158,7 @@ def lastfm(source: Path, root: Path) -> Data:
 
 
 def tagging(source: Path, root: Path) -> Data:
-    """How many tags the same people gave to artists: other artists than those that they played most."""
+    """Return how many tags users gave to artists; mostly other artists than those they played."""
     (root / "raw").mkdir()
     for name in ("artists.dat", "tags.dat"):
         shutil.copyfile(source / name, root / "raw" / name)
@@ -199,14 +199,14 @@ tag = "tagID"
 
 
 def keep_tags(source: Path, root: Path, wanted: Callable[[tuple[str, str]], bool]) -> None:
-    """Gives the pipeline only those tags whose user and artist are wanted."""
+    """Write only the tags of the given users and artists."""
     first, *lines = (source / TAGGED).read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if wanted(tuple(line.split("\t")[:2]))]  # type: ignore[arg-type]
     (root / "raw" / TAGGED).write_text("\n".join([first, *kept]) + "\n", encoding="utf-8")
 
 
 def synthetic(source: Path, root: Path) -> Data:
-    """Ratings of listeners with tastes."""
+    """Return ratings of generated users."""
     (root / "raw").mkdir()
     generate(SyntheticSizes(2_000, 1_500, 80_000, SEED), root / "raw")
     ratings = pd.read_csv(root / "raw" / "ratings.csv", dtype=str).drop_duplicates(["user_id", "track_id"], keep="last")
@@ -243,7 +243,7 @@ MAKERS: dict[str, Callable[[Path, Path], Data]] = {"lastfm": lastfm, "tagging": 
 
 
 def split(name: str, rows: pd.DataFrame) -> Data:
-    """Holds out int(0.2 · n) of each user's tracks after a shuffle."""
+    """Hold out int(0.2 · n) of each user's tracks after a shuffle."""
     users, user = np.unique(rows[0], return_inverse=True)
     tracks, track = np.unique(rows[1], return_inverse=True)
     matrix = sparse.csr_matrix((rows[2].to_numpy(float), (user, track)), (len(users), len(tracks)))
@@ -252,7 +252,7 @@ def split(name: str, rows: pd.DataFrame) -> Data:
 
 
 def halves(matrix: sparse.csr_matrix, fraction: float, seed: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """What is left, and what is held out."""
+    """Return the remaining and the held-out interactions."""
     rng = np.random.default_rng(seed)
     chosen = np.zeros(matrix.nnz, bool)
     for low, high in itertools.pairwise(matrix.indptr.tolist()):
@@ -270,7 +270,7 @@ def halves(matrix: sparse.csr_matrix, fraction: float, seed: int) -> tuple[spars
 
 
 def run(name: str, root: Path, dataset: str, more: list[str]) -> None:
-    """Runs the pipeline as its users do."""
+    """Run the pipeline with its command line."""
     command = [
         str(Path(sys.executable).with_name("luigi")), "--module", "workflow", "RecommendAll", "--local-scheduler",
         "--dataset", dataset, "--raw-dir", str(root / "raw"), "--recommend-k", str(DEPTH),
@@ -284,7 +284,7 @@ def run(name: str, root: Path, dataset: str, more: list[str]) -> None:
 
 
 def published(data: Data, root: Path, tuning: list[str]) -> Lists:
-    """The lists that the pipeline publishes."""
+    """Return the lists that the pipeline publishes."""
     described = list(root.glob("*.toml"))
     dataset = str(described[0]) if described else "lastfm-2k"
     run(data.name, root, dataset, tuning)
@@ -298,13 +298,13 @@ def published(data: Data, root: Path, tuning: list[str]) -> Lists:
 
 
 def popularity(data: Data) -> Lists:
-    """What most users have."""
+    """Return the most popular tracks."""
     counts = np.diff(data.rest.tocsc().indptr).astype(float)
     return best_of(lambda some: np.tile(counts, (len(some), 1)), data.rest)
 
 
 def ease(data: Data) -> Lists:
-    """Steck 2019, λ of the best of four."""
+    """Return EASE (Steck 2019) with the best of four λ."""
 
     def with_penalty(rest: sparse.csr_matrix, penalty: float) -> Lists:
         ones = binary(rest)
@@ -315,9 +315,9 @@ def ease(data: Data) -> Lists:
         np.fill_diagonal(weights, 0)
 
         def scores(some: NDArray[np.int64]) -> NDArray[np.float64]:
-            found = np.zeros((len(some), rest.shape[1]))
-            found[:, kept] = part[some] @ weights
-            return found
+            scored = np.zeros((len(some), rest.shape[1]))
+            scored[:, kept] = part[some] @ weights
+            return scored
 
         return best_of(scores, rest)
 
@@ -325,7 +325,7 @@ def ease(data: Data) -> Lists:
 
 
 def implicit_als(data: Data) -> Lists:
-    """implicit's ALS on what was heard, 15 iterations."""
+    """Return implicit's ALS on the remaining interactions, 15 iterations."""
     from implicit.cpu.als import AlternatingLeastSquares
 
     def with_settings(rest: sparse.csr_matrix, factors: int, penalty: float, alpha: float) -> Lists:
@@ -342,7 +342,7 @@ def implicit_als(data: Data) -> Lists:
 
 
 def neighbours(data: Data) -> Lists:
-    """implicit's neighbours of items, by cosine or BM25."""
+    """Return implicit's item neighbours, by cosine or BM25."""
     from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
 
     def with_settings(rest: sparse.csr_matrix, kind: str, nearest: int) -> Lists:
@@ -359,35 +359,35 @@ PEERS: dict[str, Callable[[Data], Lists]] = {
 
 
 def tuned(peer: Callable[..., Lists], grid: list[tuple[object, ...]], data: Data) -> Lists:
-    """With the settings that are best on a fifth of what is left."""
+    """Return the lists with the settings that are best on a fifth of the remaining interactions."""
     rest, validation = halves(data.rest, HELD_OUT, SEED + 1)
     scores = [per_user(peer(rest, *settings), validation)[0].mean() for settings in grid]
     return peer(data.rest, *grid[int(np.argmax(scores))])
 
 
 def binary(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Ones."""
+    """Return the matrix with all values 1."""
     ones = matrix.astype(np.float32)
     ones.data[:] = 1
     return ones
 
 
 def listed(model: object, matrix: sparse.csr_matrix) -> Lists:
-    """The lists of one of implicit's models."""
+    """Return the lists of an implicit model."""
     users = np.arange(matrix.shape[0])
-    found, scores = model.recommend(users, matrix, N=DEPTH, filter_already_liked_items=True)  # type: ignore[attr-defined]
-    return np.where(scores > np.finfo(np.float32).min, found, -1).astype(np.int64)
+    tracks, scores = model.recommend(users, matrix, N=DEPTH, filter_already_liked_items=True)  # type: ignore[attr-defined]
+    return np.where(scores > np.finfo(np.float32).min, tracks, -1).astype(np.int64)
 
 
 def best_of(scores: Callable[[NDArray[np.int64]], NDArray[np.float64]], rest: sparse.csr_matrix) -> Lists:
-    """The tracks with the highest scores, without what was heard."""
+    """Return the tracks with the highest scores, without training tracks."""
     lists = []
     for start in range(0, rest.shape[0], 512):
         some = np.arange(start, min(start + 512, rest.shape[0]))
-        found = scores(some).astype(float)
-        found[rest[some].nonzero()] = -np.inf
-        top = np.argpartition(-found, DEPTH, axis=1)[:, :DEPTH]
-        order = np.argsort(-np.take_along_axis(found, top, axis=1), axis=1, kind="stable")
+        values = scores(some).astype(float)
+        values[rest[some].nonzero()] = -np.inf
+        top = np.argpartition(-values, DEPTH, axis=1)[:, :DEPTH]
+        order = np.argsort(-np.take_along_axis(values, top, axis=1), axis=1, kind="stable")
         lists.append(np.take_along_axis(top, order, axis=1))
     return np.concatenate(lists)
 
@@ -396,7 +396,7 @@ def best_of(scores: Callable[[NDArray[np.int64]], NDArray[np.float64]], rest: sp
 
 
 def per_user(lists: Lists, held_out: sparse.csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """ndcg@10 and recall@20 of each user who has something held out."""
+    """Return ndcg@10 and recall@20 of each user with held-out tracks."""
     discounts = 1 / np.log2(np.arange(2, 12))
     ndcg, recall = [], []
     for user, wanted in relevant(held_out):
@@ -407,19 +407,19 @@ def per_user(lists: Lists, held_out: sparse.csr_matrix) -> tuple[NDArray[np.floa
 
 
 def relevant(held_out: sparse.csr_matrix) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each user who has something held out, and what."""
+    """Yield each user with held-out tracks, and the tracks."""
     for user, (low, high) in enumerate(itertools.pairwise(held_out.indptr.tolist())):
         if high > low:
             yield user, held_out.indices[low:high]
 
 
-def paired_ratio(mine: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The ratio of the means, and its 95 % interval when users are drawn again."""
+def paired_ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the ratio of the means, and its 95 % bootstrap interval over users."""
     rng = np.random.default_rng(0)
-    weights = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), size=RESAMPLES)
-    ratios = (weights @ mine) / (weights @ theirs)
+    weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES)
+    ratios = (weights @ ours) / (weights @ theirs)
     low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(mine.mean() / theirs.mean()), float(low), float(high)
+    return float(ours.mean() / theirs.mean()), float(low), float(high)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How the whole pipeline grows with users, tracks and interactions, and what a cluster of two workers does to it.
+"""How the pipeline scales with users, tracks and interactions, and with a cluster of two workers.
 
 python tests/benchmarks/scaling.py [--sizes 1 5 20] [--at 5]
 
-From raw CSV to what is served, each size in a directory of its own: the seconds of every stage, the bytes that it reads
-and writes, and the most memory that all processes had together. Then `--at` million interactions once more, on two
-workers of one core each beside `local[2]`, in turns; the lists have to be the same.
+From raw CSV to published version, for each size: seconds of every stage, bytes read and written, and the peak memory of
+all processes together. Then `--at` million interactions once more on a cluster of two workers with one core each,
+alternating with `local[2]`; the lists must be identical.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZES = {1: (50_000, 20_000), 5: (100_000, 30_000), 20: (1_000_000, 100_000)}
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run took."""
+    """The measurements of a run."""
 
     seconds: float
     peak_bytes: int
@@ -45,21 +45,21 @@ class Ran:
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", choices=tuple(SIZES), default=list(SIZES))
     parser.add_argument("--at", type=int, choices=tuple(SIZES), default=5, help="millions, for the cluster")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        ran = {millions: _told(root / f"{millions}M", millions) for millions in given.sizes}
+        ran = {millions: _run_and_report(root / f"{millions}M", millions) for millions in given.sizes}
         print(_by_stage(ran))
         print("\n" + _in_all(ran))
         print("\n" + _on_cluster(root, given.at))
 
 
 def run(root: Path, millions: int, master: str = "local[2]") -> Ran:
-    """Runs the pipeline on so many million interactions."""
+    """Run the pipeline on `millions` million interactions."""
     users, tracks = SIZES[millions]
     flags = {
         "paths-data-root": root / "data", "paths-models-root": root / "models", "spark-session-master": master,
@@ -82,14 +82,14 @@ def run(root: Path, millions: int, master: str = "local[2]") -> Ran:
     return Ran(did.seconds, did.peak_bytes, stages, read, written)
 
 
-def _told(root: Path, millions: int, master: str = "local[2]") -> Ran:
+def _run_and_report(root: Path, millions: int, master: str = "local[2]") -> Ran:
     print(f"{millions}M interactions, {SIZES[millions][0]:,} users, {SIZES[millions][1]:,} tracks, {master} …",
           file=sys.stderr)  # fmt: skip
     return run(root, millions, master)
 
 
 def _by_stage(ran: dict[int, Ran]) -> str:
-    """Seconds of each stage; for the two largest sizes, the power of the interactions by which they grow."""
+    """Format the seconds of each stage; for the two largest sizes also the exponent of growth."""
     *_, smaller, larger = (None, *ran)
     rows = []
     for stage in next(iter(ran.values())).stages:
@@ -117,10 +117,10 @@ def _in_all(ran: dict[int, Ran]) -> str:
 
 
 def _on_cluster(root: Path, millions: int) -> str:
-    """The same work in this process's Spark, and on two workers; in turns."""
-    local = _told(root / "local", millions)
+    """Run the same work locally and on two workers, alternating."""
+    local = _run_and_report(root / "local", millions)
     with run_cluster(root / "cluster", port=_free_port(), workers=2, cores=1, memory="2g") as running:
-        there = _told(root / "there", millions, running.address)
+        there = _run_and_report(root / "there", millions, running.address)
     same = _lists(root / "local").equals(_lists(root / "there"))
     rows = [["local[2]", f"{local.seconds:.1f}", "1", f"{local.peak_bytes / 1e9:.1f}"],
             ["two workers of one core", f"{there.seconds:.1f}", f"{there.seconds / local.seconds:.2f}",

@@ -1,9 +1,9 @@
-"""Trains and makes lists in a session of its own, on the master that is named: a program, for `test_cluster.py`.
+"""Train and make lists on a given Spark master: the program that `test_cluster.py` runs.
 
-python tests/support/cluster_job.py MASTER BLOCKS INTO [--kill]
+python tests/support/cluster_job.py MASTER MATRIX INTO [--kill]
 
-With --kill, a task in the middle of an iteration kills the executor that it runs in, once. Prints how many half
-iterations were done, and by how many workers.
+With --kill, a task in the middle of an iteration kills its executor, once. Prints the number of half-iterations and of
+workers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ OBJECTIVE = training.Objective(5, 0.5, 0.5, "binary", alpha=8.0)
 TASK_COST = 300
 
 
-def main(master: str, blocks: Path, into: Path, *options: str) -> None:
-    """See above."""
+def main(master: str, matrix: Path, into: Path, *options: str) -> None:
+    """Run the job; see the module."""
     into.mkdir()
     training._TASK_COST = TASK_COST
     if options:
@@ -34,16 +34,18 @@ def main(master: str, blocks: Path, into: Path, *options: str) -> None:
     seen.mkdir()
     _note_workers(seen)
     spark = open_session(SessionOptions(master, log=into / "spark.log"))
-    told: list[str] = []
+    reports: list[str] = []
     training.train(
-        spark, blocks, into, OBJECTIVE, iterations=4, steps=3, seed=5, report=lambda text, _: told.append(text)
+        spark, matrix, into, OBJECTIVE, iterations=4, steps=3, seed=5, report=lambda text, _: reports.append(text)
     )
     close_session()
-    print(json.dumps({"halves": len(told), "workers": len(list(seen.iterdir())), "killed": (into / "killed").exists()}))
+    print(
+        json.dumps({"halves": len(reports), "workers": len(list(seen.iterdir())), "killed": (into / "killed").exists()})
+    )
 
 
 def _kill_one(mark: Path) -> None:
-    """Makes the task that first finds no mark kill its executor, when it has written a half of its rows wrongly."""
+    """Let the first task that finds no mark write half of its rows wrongly and kill its executor."""
     solve = training.solve_rows
 
     def solve_or_die(job: training.HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
@@ -58,7 +60,7 @@ def _kill_one(mark: Path) -> None:
 
 
 def _note_workers(seen: Path) -> None:
-    """Makes each Python worker leave a file of its name."""
+    """Let each Python worker leave a file with its executor's id."""
     solve = training.solve_rows
 
     def solve_and_note(job: training.HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
@@ -69,7 +71,7 @@ def _note_workers(seen: Path) -> None:
 
 
 def _executor() -> int:
-    """The process of the executor that this Python worker belongs to: its parent is Spark's daemon, then Java."""
+    """Return the process id of this Python worker's executor: the parent of Spark's daemon, a Java process."""
     return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
 
 
