@@ -1,4 +1,4 @@
-"""Which source files a piece of code depends on: those that it imports, and those that they import in turn."""
+"""Find the source files that a piece of code depends on, by following its imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -39,76 +39,79 @@ _TRACED = ("workflow/hyperparameter_search.py",)
 class SourceTracer:
     """Follows imports between the project's files.
 
-    Reading and parsing every file takes longer than a run with nothing to do, so a cache file remembers the digest and
-    the imports of each by its size and modification time.
+    Reading and parsing every file takes longer than a run with nothing to do, so a cache file holds the digest and the
+    imports of each file, by its size and modification time. A tracer looks at each file once.
     """
 
     def __init__(self, cache_file: Path, root: Path = PROJECT) -> None:
         self._cache_file, self._root = cache_file, root
-        self._known = self._load()
+        self._cache = self._load()
         self._is_changed = False
+        self._digests: dict[str, str] = {}
+        self._dependencies: dict[str, frozenset[str]] = {}
+        """The project's files that each file imports."""
 
     def digests(self, source: str) -> dict[str, str]:
-        """The sha256 of every file that a piece of Python source depends on, by path relative to the project's root."""
-        found: dict[str, str] = {}
-        waiting = set(self._files(_imported_names(source)))
-        while waiting:
-            file = waiting.pop()
-            facts = self._facts(file)
-            found[file] = facts["sha256"]
-            waiting |= set(self._files(facts["imports"])) - found.keys()
+        """The SHA-256 of every file that a piece of Python source depends on, by path relative to the root."""
+        digests: dict[str, str] = {}
+        pending = self._project_files(_imported_names(source))
+        while pending:
+            file = min(pending)
+            if file not in self._digests:
+                self._look_at(file)
+            digests[file] = self._digests[file]
+            pending = (pending | self._dependencies[file]) - digests.keys()
         self._save()
-        return found
+        return digests
 
-    def _facts(self, file: str) -> dict[str, Any]:
-        status = os.stat(self._root / file)  # noqa: PTH116 - called for every file of every stage
+    def _look_at(self, file: str) -> None:
+        """Find the digest and the dependencies of a file, in the cache or by reading it."""
+        path = self._root / file
+        status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
-        if self._known.get(file, {}).get("stamp") != stamp:
-            imports = sorted(_imported_names((self._root / file).read_text(encoding="utf-8")))
-            self._known[file] = {"stamp": stamp, "sha256": sha256(self._root / file), "imports": imports}
+        if self._cache.get(file, {}).get("stamp") != stamp:
+            imports = sorted(_imported_names(path.read_text(encoding="utf-8")))
+            self._cache[file] = {"stamp": stamp, "sha256": sha256(path), "imports": imports}
             self._is_changed = True
-        facts: dict[str, Any] = self._known[file]
-        return facts
+        self._digests[file] = self._cache[file]["sha256"]
+        self._dependencies[file] = self._project_files(self._cache[file]["imports"])
 
-    def _files(self, modules: Iterable[str]) -> Iterator[str]:
-        """The files of those modules that are the project's own."""
-        for module in modules:
-            for file in _candidates(module):
-                if (file in _TRACED or not file.startswith(INFRASTRUCTURE)) and _is_file(self._root / file):
-                    yield file
+    def _project_files(self, modules: Iterable[str]) -> frozenset[str]:
+        """The traced files of modules that belong to the project."""
+        return frozenset(file for module in modules for file in _module_files(self._root, module) if _is_traced(file))
 
     def _load(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):
-            known = read_json(self._cache_file)
-            if isinstance(known, dict):
-                return known
+            cache = read_json(self._cache_file)
+            if isinstance(cache, dict):
+                return cache
         return {}
 
     def _save(self) -> None:
         if self._is_changed:
-            with suppress(OSError):  # the next run parses again
+            with suppress(OSError):  # the next run parses the files again
                 self._cache_file.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self._cache_file, json.dumps(self._known, indent=1), forced=False)
+                write_atomically(self._cache_file, json.dumps(self._cache, indent=1), forced=False)
             self._is_changed = False
 
 
+def _is_traced(file: str) -> bool:
+    return file in _TRACED or not file.startswith(INFRASTRUCTURE)
+
+
 @cache
-def _is_file(path: Path) -> bool:
-    return path.is_file()
-
-
-def _candidates(module: str) -> Iterator[str]:
-    """Where a module's own source, and that of the packages around it, would be."""
+def _module_files(root: Path, module: str) -> tuple[str, ...]:
+    """The existing files of a module and of the packages around it; none if the project does not have it."""
     parts = module.split(".")
-    yield "/".join(parts) + ".py"
-    for end in range(1, len(parts) + 1):
-        yield "/".join(parts[:end]) + "/__init__.py"
+    packages = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    files = [f"{packages[-1]}.py", *(f"{package}/__init__.py" for package in packages)]
+    return tuple(file for file in files if os.path.isfile(f"{root}/{file}"))  # noqa: PTH113 - thousands of calls
 
 
 def _imported_names(source: str) -> set[str]:
-    """Every dotted name that is imported, wherever in the source; of `from a import b`, both `a` and `a.b`."""
+    """The dotted names of all imports, wherever they are; for `from a import b` both `a` and `a.b`."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(textwrap.dedent(source))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -117,23 +120,27 @@ def _imported_names(source: str) -> set[str]:
 
 
 def source_with_imports(function: Callable[..., Any], modules: Iterable[str] = ()) -> str:
-    """A function's source, preceded by the imports of its module that it uses, and by those of further modules."""
+    """A function's source, after the imports of its module that it uses and imports of further modules."""
+    source, names = _function_source(function)
+    imports = [f"import {module}" for module in modules]
+    imports += [statement for name, statement in _module_imports(function.__module__).items() if name in names]
+    return "\n".join([*imports, source])
+
+
+@cache
+def _function_source(function: Callable[..., Any]) -> tuple[str, frozenset[str]]:
+    """The source of a function, and the names that it uses."""
     source = textwrap.dedent(inspect.getsource(function))
-    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    needed = [f"import {module}" for module in modules]
-    for name, statement in _module_imports(function.__module__).items():
-        if name in used:
-            needed.append(statement)
-    return "\n".join([*needed, source])
+    return source, frozenset(node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
 
 
 @cache
 def _module_imports(module: str) -> dict[str, str]:
-    """The import statements at the top of a module, by the name that each binds."""
+    """The `from … import …` statements at the top of a module, by the name that each binds."""
     statements: dict[str, str] = {}
     for node in ast.parse(inspect.getsource(sys.modules[module])).body:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                bound = f" as {alias.asname}" if alias.asname else ""
-                statements[alias.asname or alias.name] = f"from {node.module} import {alias.name}{bound}"
+                renamed = f" as {alias.asname}" if alias.asname else ""
+                statements[alias.asname or alias.name] = f"from {node.module} import {alias.name}{renamed}"
     return statements
