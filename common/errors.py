@@ -1,4 +1,4 @@
-"""The errors a user can cause: one sentence that says what is wrong, where, and what to do."""
+"""Errors that a user can cause. Each has one sentence: the problem, its place, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can put right. Printed as one sentence, without a traceback, and never retried."""
+    """An error that the user can correct. Printed as one sentence without a traceback, and never retried."""
 
 
 class MissingInput(UserError):
-    """A raw file or directory that the run needs is not there."""
+    """A raw file or directory that the run needs is missing."""
 
 
 class StoreError(UserError):
@@ -19,11 +19,11 @@ class StoreError(UserError):
 
 
 class NotApplicable(UserError):
-    """A model that cannot learn from this data; the text is the reason, without its name."""
+    """A model cannot learn from this data. The text is the reason, without the model's name."""
 
 
 def join_sorted(names: Iterable[str]) -> str:
-    """The names, sorted and separated by commas, as they read in a sentence."""
+    """The names, sorted and separated by commas, for a sentence."""
     return ", ".join(sorted(names))
 
 

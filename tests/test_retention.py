@@ -114,7 +114,7 @@ def test_a_run_that_promotes_prunes_but_keeps_what_served_before(
     root, first = pipeline.models / "synthetic", pipeline.current()
     second, third = ({"recommend": {"k": k}, "publish": {"keep_versions": 1}} for k in (7, 8))
     pipeline.run(settings=second)
-    assert "Pruned" not in capfd.readouterr().out
+    assert "Removed" not in capfd.readouterr().out
     before = pipeline.current()
     orphan = next((pipeline.data / "work" / "synthetic" / "Evaluate").glob(f"*/{SUCCESS}")).parent
     orphan = orphan.rename(orphan.with_name("0123456789abcdef"))
@@ -123,7 +123,7 @@ def test_a_run_that_promotes_prunes_but_keeps_what_served_before(
     assert VersionRegistry(root).versions() == [before, pipeline.current()]
     assert first not in (before, pipeline.current())
     assert not orphan.exists()
-    assert "Pruned: 1 version and 1 stage output, as [publish] keep_… says." in capfd.readouterr().out
+    assert "Removed 1 version and 1 stage output: see keep_… in [publish]." in capfd.readouterr().out
     assert VersionRegistry(root).audit()[-1]["via"] == "the pipeline, after promoting"
     assert pipeline.run(settings=third).statuses["Promote"] == "skipped"
 

@@ -1,6 +1,6 @@
 """Mail about a failed stage or a run that could not start: one sentence and the log's path, without secrets.
 
-Luigi decides whether a mail is sent, to whom and through which server: `[email]` and `[smtp]` in luigi.cfg. Luigi's own
+`[email]` and `[smtp]` in luigi.cfg determine whether a mail is sent, its receiver and its server. Luigi's own
 mails, which contain the command line and a traceback, are off there: `[worker] send_failure_email = false`.
 """
 

@@ -56,7 +56,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Interrupt the block after a time, and kill the Spark session. Luigi's own timeout would fork the process.
 
     Args:
-        seconds: 0 for no limit. There is none outside the main thread either, the only one to receive signals.
+        seconds: 0 for no limit. Outside the main thread, which alone receives signals, the limit has no effect.
 
     Raises:
         UserError: the block took longer.

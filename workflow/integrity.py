@@ -1,4 +1,4 @@
-"""Check that an existing result is what its stage has written, so that no damaged file is read.
+"""Find damaged results, so that no stage reads a file that has changed since it was written.
 
 The marker of each result holds the size and SHA-256 of its files. Hashing all of them in every run would take longer
 than a run with nothing to do may, so a file beside each verified result remembers the stamp of its files: what changes

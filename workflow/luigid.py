@@ -79,7 +79,7 @@ class StatusReporter:
     """Reports one stage to luigid: at most once a second, only changes, and ignoring errors."""
 
     def __init__(self, stage: luigi.Task, label: str, inputs: str) -> None:
-        """`label` and `inputs`, a description of what the stage reads, are in each message."""
+        """`label` and `inputs`, a description of the stage's inputs, are in each message."""
         self._set_message: Callable[[str], None] | None = stage.set_status_message
         self._set_percentage: Callable[[int], None] | None = stage.set_progress_percentage
         self._set_link: Callable[[str], None] | None = stage.set_tracking_url

@@ -1,4 +1,4 @@
-"""The plan of a run: its stages in order of dependency, which results are damaged, and what is still to do."""
+"""The plan of a run: its stages in order of dependency, the damaged results and the pending stages."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class PlannedStage(Protocol):
         """Whether the result exists and is undamaged."""
 
     def check_result(self) -> str | None:
-        """Compare an existing result with its checksums; return what is wrong with it."""
+        """Compare an existing result with its checksums; return a sentence about the damage, if any."""
 
 
 class RunPlan:
-    """The stages of a run and what is left to do."""
+    """The stages of a run, and those that are still pending."""
 
     def __init__(self, top: GraphTask, stages: list[PlannedStage]) -> None:
         """Check the existing results, and find the stages that have to run.
@@ -71,7 +71,7 @@ class RunPlan:
         """
         self.stages = stages
         self.damaged = {stage: damage for stage in stages if (damage := stage.check_result())}
-        """What is wrong with each damaged result."""
+        """The damage of each damaged result, in a sentence."""
         self.pending = dependencies_first(top, lambda stage: not stage.complete())
         self.total = len(self.pending)
         """The number of stages to do when the run started."""

@@ -60,7 +60,7 @@ def read_only_run() -> Iterator[None]:
 
 
 def join(request: RunRequest) -> RunSession:
-    """The session with the requested run id; a new one if there is none. A UserError ends the process."""
+    """Find the session with the requested run id, or open one. A UserError ends the process."""
     if request.run_id not in _sessions:
         _sessions[request.run_id] = RunSession(request)
     return _sessions[request.run_id]
@@ -123,7 +123,7 @@ class RunSession:
 
 
 def _open_record(context: RunContext, top: TopTask) -> RunRecording:
-    """Clean up after earlier runs, check the existing results, open the record and announce what is to do."""
+    """Clean up after earlier runs, check the existing results, open the record and announce the pending stages."""
     context.stages = dependencies_first(top)
     for stage in context.stages:
         if stage.directory.is_relative_to(context.work):  # a published version is never touched

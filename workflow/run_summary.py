@@ -81,7 +81,7 @@ def _metrics(metrics: dict[str, Any]) -> list[str]:
 
 
 def _selection_metric(name: str) -> list[str]:
-    """The metric that selected the champion, and what it measures."""
+    """The metric that selected the champion, with its description."""
     info = find_metric(name)
     return ["", f"Selected by {name}. {info.sentence}"] if info else []
 

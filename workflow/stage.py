@@ -159,7 +159,7 @@ class Stage(PipelineTask):
         return integrity.expected_checksums(self.directory)
 
     def check_result(self) -> str | None:
-        """Compare an existing result with its checksums, and set `is_damaged`; return what is wrong with it."""
+        """Compare an existing result with its checksums, and set `is_damaged`; return the damage, if any."""
         if not (self.directory / SUCCESS).exists():
             return None
         try:

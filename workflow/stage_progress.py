@@ -26,7 +26,7 @@ class Progress:
         """Time and fraction of the first and the last report, for the estimate."""
 
     def report(self, text: str, fraction: float | None = None) -> None:
-        """Set what the stage reports about itself: a text, and the fraction of its work that is done."""
+        """Set the stage's own report: a text, and the fraction of its work that is done."""
         if fraction is None or (self._reports and fraction < self._reports[-1][1]):
             self._reports = []  # another stage, or another part of the same stage
         if fraction is not None:

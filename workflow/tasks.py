@@ -49,7 +49,7 @@ from workflow.stage import Dependencies, RowCounts, Stage
 _NOT_APPLICABLE = "not_applicable.json"
 """In the place of a model: why the candidate cannot learn from this data."""
 
-# Luigi wants a scheduler before a range of days has begun its first run, which would find out whether luigid answers.
+# RangeDaily needs a scheduler before its first run starts, which would check whether luigid answers.
 enable_failover(lambda sentence: Console().info(sentence))
 
 
@@ -455,11 +455,11 @@ class Publish(Stage):
 
     @property
     def directory(self) -> Path:
-        """A version lies with the models, not with the stages' outputs."""
+        """The directory of the version, below the models root."""
         return self.context.paths.versions(self.context.dataset.name) / self.fingerprint
 
     def expected_checksums(self) -> dict[str, Any]:
-        """The marker says what the manifest has to be, and that says the rest."""
+        """The checksum of the manifest, from the marker, and those of the other files, from the manifest."""
         files: dict[str, Any] = read_manifest(self.directory)["files"]
         return super().expected_checksums() | files
 
@@ -504,7 +504,7 @@ class Publish(Stage):
 
 
 class Promote(Stage):
-    """Makes the version the one that is served, if the gate lets it: `current`, the one mutable cell."""
+    """Lets `current`, the only mutable file, point to the version, if the promotion gate accepts it."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"published": self.clone(Publish)}
@@ -521,15 +521,15 @@ class Promote(Stage):
         return str(self.clone(Publish).fingerprint)
 
     def complete(self) -> bool:
-        """Whether this run's version is there and served, or was refused in this run."""
+        """Whether this run's version is published and served, or was refused in this run."""
         served = self.clone(Publish).complete() and self._registry.current() == self._version
         return not self.is_damaged and (served or self.context.refusal is not None)
 
     def check_result(self) -> str | None:
-        """Nothing of its own could be damaged; but a version that is made again is looked at again.
+        """Promote again if the version has to be published again; a promotion has no files that could be damaged.
 
         Raises:
-            UserError: what says which version is served cannot be read.
+            UserError: `current` cannot be read.
         """
         self._registry.current()
         self.is_damaged = self.clone(Publish).is_damaged
@@ -542,36 +542,36 @@ class Promote(Stage):
                 record.status = "skipped"
                 return
             serving = self._registry.current()
-            compared = self.context.comparison = self._compared(serving)
+            comparison = self.context.comparison = self._compare(serving)
             self.context.refusal = self._refusal(serving)
             if self.context.refusal is None:
-                self._registry.promote(self._version, expected=serving, by="run", compared=compared.figures)
+                self._registry.promote(self._version, expected=serving, by="run", compared=comparison.figures)
                 self._prune(serving)
 
-    def _prune(self, before: str | None) -> None:
-        """Removes what is old, but not the version that served before: one can roll back to that."""
+    def _prune(self, previous: str | None) -> None:
+        """Remove old versions and unused stage outputs; keep the previously served version for a rollback."""
         kept, dataset = self.context.settings["publish"], self.context.dataset.name
-        versions = self._registry.prune(kept["keep_versions"], spared=(before,), via="the pipeline, after promoting")
+        versions = self._registry.prune(kept["keep_versions"], spared=(previous,), via="the pipeline, after promoting")
         unused = retention.prune(self.context.paths, dataset, kept["keep_days"], kept["keep_gb"], own_run=self.run_id)
         if versions or unused:
-            gone = f"{count_noun(len(versions), 'version')} and {count_noun(len(unused), 'stage output')}"
-            self.context.console.info(f"  Pruned: {gone}, as [publish] keep_… says.")
+            removed = f"{count_noun(len(versions), 'version')} and {count_noun(len(unused), 'stage output')}"
+            self.context.console.info(f"  Removed {removed}: see keep_… in [publish].")
 
     def _refusal(self, serving: str | None) -> str | None:
-        """Why the version may not be promoted, in a sentence; None where it may."""
+        """Why the version must not be promoted, in a sentence; None if it may be."""
         if self._registry.is_pinned():
             return f"a rollback pinned {self._registry.dataset} to version {serving}."
         limits = {name: self.context.settings["publish"][name] for name in ("min_size", "tolerance")}
         select_by = self.context.settings["selection"]["select_by"]
-        # What is no longer there cannot be compared with, and must not be in the way.
+        # A served version that has been deleted cannot be compared, and does not block the promotion.
         old = self._candidate(serving) if serving and self._registry.has_version(serving) else None
         new = self._candidate(self._version)
-        if self.context.as_of is None:  # of all there is: as new as can be
+        if self.context.as_of is None:  # an undated version is newer than any dated one
             new = replace(new, as_of=None)
         return refusal_reason(new, old, select_by=select_by, **limits)
 
-    def _compared(self, serving: str | None) -> ChampionComparison:
-        """How the champion compares with popularity, and with what is served where that can be said."""
+    def _compare(self, serving: str | None) -> ChampionComparison:
+        """Compare the champion with popularity, and with the served version if both have the same split and metric."""
         from spark.evaluation.paired_bootstrap import compare_to_popularity, compare_versions
 
         new, own = self._candidate(self._version), self._registry.root / self._version / EVALUATION
@@ -579,9 +579,9 @@ class Promote(Stage):
         if serving is None or not self._registry.has_version(serving):
             return ChampionComparison(new.champion, new.compared_by, popularity)
         theirs = self._registry.root / serving / EVALUATION
-        alike = new.measured_like(self._candidate(serving)) and theirs.is_file()
-        found = compare_versions(own, theirs) if alike else None
-        return ChampionComparison(new.champion, new.compared_by, popularity, found, has_serving_version=True)
+        is_comparable = new.measured_like(self._candidate(serving)) and theirs.is_file()
+        difference = compare_versions(own, theirs) if is_comparable else None
+        return ChampionComparison(new.champion, new.compared_by, popularity, difference, has_serving_version=True)
 
     def _candidate(self, version: str) -> GateInput:
         directory = self._registry.root / version
@@ -590,7 +590,7 @@ class Promote(Stage):
 
 
 class RecommendAll(PipelineTask, luigi.WrapperTask):
-    """From raw listening data to recommendations for everyone, served."""
+    """The whole pipeline: from raw listening data to served recommendations for every user."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"promoted": self.clone(Promote)}
@@ -599,36 +599,36 @@ class RecommendAll(PipelineTask, luigi.WrapperTask):
 class RecommendAsOf(luigi.Task):
     """`RecommendAll` as of one day, for Luigi's `RangeDaily`, which fills a range of days.
 
-    Done when the day's version is published, served or not: an old day's never is. Each day that is missing is a run of
-    its own, which begins when the one before has ended.
+    It is complete when the day's version is published, whether it is served or not: an older version is never promoted
+    over a newer one. Each missing day is a separate run, which starts when the previous one has ended.
     """
 
-    date = luigi.DateParameter(description="Only what happened before this day (UTC) counts.")
-    dataset = RedactedParameter(default="synthetic", description="A shipped dataset's name, or a TOML file's path.")
-    raw_dir = RedactedParameter(default="", description="Where the raw files are; data/raw/<dataset> if left out.")
+    date = luigi.DateParameter(description="Use only interactions before this day (UTC).")
+    dataset = RedactedParameter(default="synthetic", description="Name of a shipped dataset, or path of a TOML file.")
+    raw_dir = RedactedParameter(default="", description="Directory of the raw files (default: data/raw/<dataset>).")
 
     @property
     def priority(self) -> float:  # type: ignore[override]
-        """For Luigi: the earlier day comes first; all of them after the tasks of a run, which have 1."""
+        """Higher for earlier days, and below the priority 1 of a run's tasks."""
         return 1 - float(self.date.toordinal()) / datetime.date.max.toordinal()
 
     @property
-    def _asked(self) -> dict[str, str]:
+    def _parameters(self) -> dict[str, str]:
         return {"dataset": self.dataset, "raw_dir": self.raw_dir, "as_of": str(self.date)}
 
     def complete(self) -> bool:
         """Whether the day's version is published."""
         with read_only_run():
-            return Publish(**self._asked).complete()
+            return Publish(**self._parameters).complete()
 
     def run(self) -> Iterator[RecommendAll]:
-        """Begins the day's run. Luigi comes back when that has ended well, and finds the day complete."""
+        """Start the day's run. Luigi calls this again when the run has succeeded, and finds the day complete."""
         if not self.complete():
-            yield RecommendAll(**self._asked)
+            yield RecommendAll(**self._parameters)
 
     @classmethod
     def bulk_complete(cls, parameter_tuples: Iterable[datetime.date]) -> list[datetime.date]:
-        """Luigi's hook for ranges: those of the days that are complete. Says how many there are to do."""
+        """Luigi's hook for ranges: the days that are complete. Prints how many are to do."""
         days = list(parameter_tuples)
         complete = [day for day in days if cls(day).complete()]
         Console().info(
