@@ -248,8 +248,8 @@ class TestTheGate:
         smaller = {"synthetic": {**SMALL, "num_users": 20}}
         ran = pipeline.run(settings=smaller)
         assert ran.succeeded
-        assert "Not promoted: it has 20 users and the serving version 60" in capfd.readouterr().out
-        assert ran.record[-1]["not_promoted"].startswith("it has 20 users and the serving version 60")
+        assert "Not promoted: it has 20 users, fewer than [publish] min_size = 0.5 × 60 of" in capfd.readouterr().out
+        assert ran.record[-1]["not_promoted"].startswith("it has 20 users, fewer than [publish] min_size = 0.5 × 60 of")
         assert ran.record[-1]["compared"]
         assert pipeline.current() == first
         assert len(VersionRegistry(pipeline.models / "synthetic").versions()) == 2
@@ -283,7 +283,7 @@ class TestTheGate:
         self, pipeline: Roots, capfd: pytest.CaptureFixture[str]
     ) -> None:
         assert pipeline.run(settings={"split": {"seed": 7}}).succeeded
-        assert "The serving version was not measured on the same split" in capfd.readouterr().out
+        assert "The serving version was measured on another split" in capfd.readouterr().out
 
     def test_compares_by_lists_where_errors_choose(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         assert pipeline.run(settings={"selection": {"select_by": "rmse"}}).succeeded
@@ -441,7 +441,7 @@ class TestFingerprints:
         roots = Roots(tmp_path)
         self.fingerprint(Ingest, roots, **plays)
         read: list[Any] = []
-        monkeypatch.setattr("workflow.fingerprint.sha256", lambda path: read.append(path) or "0")
+        monkeypatch.setattr("workflow.raw_file_digests.sha256", lambda path: read.append(path) or "0")
         self.fingerprint(Ingest, roots, **plays)
         assert not [path for path in read if path.suffix == ".csv"]
 
@@ -473,7 +473,7 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
     with configured(QUICK, roots.paths):
         directory = Generate().directory
     holds, waits = threading.Event(), threading.Event()
-    say_waiting = Stage._say_waiting
+    say_waiting = Stage._print_waiting
 
     def waiting(self: Stage, holder: str) -> None:
         say_waiting(self, holder)
@@ -486,7 +486,7 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
             directory.mkdir()
             write_json(directory / SUCCESS, {})
 
-    monkeypatch.setattr(Stage, "_say_waiting", waiting)
+    monkeypatch.setattr(Stage, "_print_waiting", waiting)
     other = threading.Thread(target=other_run)
     other.start()
     holds.wait(30)
