@@ -56,7 +56,7 @@ METRICS = {
         "higher", "accuracy", "hits",
     ),
     "map": Metric(
-        "Mean average precision: the mean of the precision at each hit. Rewards early hits.",
+        "Mean average precision: the precision at each hit, averaged over the relevant tracks.",
         "higher", "accuracy", "hits",
     ),
     "mrr": Metric(
@@ -114,8 +114,8 @@ def find_metric(reported: str) -> Metric | None:
 
 def lower_is_better(reported: str) -> bool:
     """Whether smaller values of a metric are better."""
-    found = find_metric(reported)
-    return found is not None and found.better == "lower"
+    metric = find_metric(reported)
+    return metric is not None and metric.better == "lower"
 
 
 def reported_names(*sources: Source) -> tuple[str, ...]:

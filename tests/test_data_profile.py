@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from config.dataset import Dataset, Interactions
-from spark.ingest.data_profile import ValueCounts, count_distribution, profile_interactions
+from spark.ingest.data_profile import profile_interactions
+from spark.ingest.distributions import ValueCounts, count_distribution
 from spark.ingest.ingest_counts import IngestCounts
 
 KEYS: dict[str, Any] = {"path": "x.csv", "user": "u", "track": "t", "value": "v", "duplicates": "sum"}

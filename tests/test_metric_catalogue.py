@@ -98,7 +98,7 @@ def test_one_entry_and_one_function_make_a_metric(tmp_path: Path, monkeypatch: p
     assert {"toy@10", "toy@20"} <= set(reported_names("hits"))
     assert lower_is_better("toy@10")
     assert "toy@20" in selectable_names()
-    board = Scoreboard.of({"champion": "als", "models": {"als": summary.metrics}})
+    board = Scoreboard.from_metrics({"champion": "als", "models": {"als": summary.metrics}})
     (column,) = (column for column in board.main if column.name == "toy@10")
     assert (column.meaning, column.lower_is_better) == ("The share of the list that is missed.", True)
     assert ("toy", "The share of the list that is missed.", "lower") in metric_rows()

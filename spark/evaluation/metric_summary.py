@@ -145,11 +145,9 @@ def _summarize_errors(table: pa.Table) -> tuple[dict[str, float], dict[str, Inte
     counts = np.column_stack([rated] * len(errors))
     mean_losses = losses.sum(axis=0) / rated.sum()
     resampled = resampled_ratios(zip(resample_batches(losses), resample_batches(counts), strict=True))
-    metrics = {
-        name: float(error.from_mean_loss(mean_losses[place])) for place, (name, error) in enumerate(errors.items())
-    }
-    intervals = {
-        name: percentile_interval(error.from_mean_loss(resampled[:, place]))
-        for place, (name, error) in enumerate(errors.items())
-    }
+    metrics: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    for column, (name, error) in enumerate(errors.items()):
+        metrics[name] = float(error.from_mean_loss(mean_losses[column]))
+        intervals[name] = percentile_interval(error.from_mean_loss(resampled[:, column]))
     return metrics, intervals

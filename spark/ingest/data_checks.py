@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.formatting import count_noun
 
 MIN_INTERACTIONS = 5
 """A user or track with fewer interactions gives a model little to learn from."""
@@ -83,7 +84,7 @@ def _value_checks(facts: DataFacts) -> Iterator[_Check]:
     if not facts.is_rating:
         return
     (value, count), distinct = facts.commonest, facts.distinct_values
-    sentence = f"{_count(distinct, 'distinct rating')} occur{'s' if distinct == 1 else ''}."
+    sentence = f"{count_noun(distinct, 'distinct rating')} occur{'s' if distinct == 1 else ''}."
     if distinct == 1:
         sentence = (
             f"every rating is {value:g}, so ratings carry no information: describe the data as "
@@ -105,9 +106,9 @@ def _quality_checks(facts: DataFacts) -> Iterator[_Check]:
         sentence = "of the tracks with interactions are missing from the catalogue"
         yield _share("without_entry", facts.without_entry, len(tracks), sentence)
     for heading, rows in facts.unusable.items():
-        sentence = f"{_count(rows, 'row')} of [{heading}] {_are(rows)} malformed or without an id."
+        sentence = f"{count_noun(rows, 'row')} of [{heading}] {_are(rows)} malformed or without an id."
         yield _expect_none(f"unusable_{heading}", rows, sentence)
-    sentence = f"{_count(facts.future, 'interaction')} {_are(facts.future)} dated in the future."
+    sentence = f"{count_noun(facts.future, 'interaction')} {_are(facts.future)} dated in the future."
     yield _expect_none("future", facts.future, sentence)
 
 
@@ -122,10 +123,6 @@ def _share(check: str, part: int, total: int, sentence: str) -> _Check:
 
 def _expect_none(check: str, count: int, sentence: str) -> _Check:
     return _Check(check, "notice" if count else "ok", count, sentence)
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _are(count: int) -> str:

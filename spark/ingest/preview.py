@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from common.errors import MissingInput, UserError
+from common.formatting import MISSING
 from common.terminal import text_table
 from config.dataset import Dataset, Table, load_dataset
 from config.paths import Paths
@@ -108,13 +108,13 @@ def _summarize(kept: Sequence[Row]) -> str:
 
 def _format_table(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     """Yield the first few rows in aligned columns."""
-    lines = [list(names), *([_format_cell(name, row[name]) for name in names] for row in rows[:SHOWN_ROWS])]
-    yield from textwrap.indent(text_table(lines), "  ").splitlines()
+    cells = [list(names), *([_format_cell(name, row[name]) for name in names] for row in rows[:SHOWN_ROWS])]
+    return (f"  {line}" for line in text_table(cells).splitlines())
 
 
 def _format_cell(name: str, value: Any) -> str:
     if value is None:
-        return "–"
+        return MISSING
     if name == Columns.TIME:
         return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
