@@ -1,4 +1,4 @@
-"""`make screenshots`: the pictures in docs/, taken of what is published.
+"""`make screenshots`: screenshots of the published versions for docs/.
 
 python tests/screenshots.py [--models models] [--data data] [--dataset synthetic] [--into docs]
 

@@ -37,14 +37,14 @@ def sign_in(client: FlaskClient, token: str = TOKEN) -> int:
 
 
 class TestAccess:
-    """One function decides, and what it does not know is the owner's."""
+    """Access control."""
 
-    def test_every_route_is_named_and_nothing_else_is(self, client: FlaskClient) -> None:
+    def test_access_table_matches_routes(self, client: FlaskClient) -> None:
         routes = {rule.endpoint for rule in client.application.url_map.iter_rules()}
         named = [endpoint for endpoints in access.ACCESS.values() for endpoint in endpoints]
         assert sorted(named) == sorted(routes)
 
-    def test_whatever_takes_a_post_is_the_owner_s_but_for_signing_in_and_newcomers(self, client: FlaskClient) -> None:
+    def test_post_requires_owner_except_login_and_new_users(self, client: FlaskClient) -> None:
         rules = client.application.url_map.iter_rules()
         posts = {rule.endpoint for rule in rules if "POST" in (rule.methods or ())}
         assert posts - set(access.ACCESS[access.OWNER]) == {
@@ -54,7 +54,7 @@ class TestAccess:
         }
 
     @pytest.mark.parametrize("path", ["/versions/v1/promote", "/versions/v1/roll-back", "/prune", "/pipeline"])
-    def test_what_changes_something_asks_for_the_token(self, client: FlaskClient, path: str) -> None:
+    def test_actions_require_token(self, client: FlaskClient, path: str) -> None:
         asked = client.get(path)
         assert (asked.status_code, asked.location.split("?")[0]) == (302, "/login")
         assert client.post(path).status_code == 401
@@ -62,15 +62,15 @@ class TestAccess:
         assert sign_in(client) == 302
         assert client.get(path).status_code == 200
 
-    def test_without_a_token_nothing_can_be_changed(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_actions_are_forbidden_without_configured_token(
+        self, roots: tuple[Path, Path], client: FlaskClient
+    ) -> None:
         bare = create_app(*roots, {"TESTING": True}).test_client()
         assert bare.post("/prune").status_code == 403
         assert sign_in(bare, "") == 403
         assert sign_in(bare, "anything") == 403
 
-    def test_where_reading_is_not_open_only_health_and_the_sign_in_are(
-        self, roots: tuple[Path, Path], client: FlaskClient
-    ) -> None:
+    def test_private_page_allows_only_health_and_login(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         closed = create_app(*roots, {"TESTING": True, "TOKEN": TOKEN, "PUBLIC_READ": False}).test_client()
         assert [closed.get(page).status_code for page in PAGES] == [302] * len(PAGES)
         refused = closed.get("/api/v1/users")
@@ -79,19 +79,19 @@ class TestAccess:
         assert [closed.get(page).status_code for page in ("/healthz", "/readyz", "/login")] == [200] * 3
         assert closed.get("/api/v1/users", headers=BEARER).status_code == 200
 
-    def test_a_wrong_token_is_refused_and_too_many_are_not_even_looked_at(self, client: FlaskClient) -> None:
+    def test_wrong_tokens_are_rate_limited(self, client: FlaskClient) -> None:
         assert [sign_in(client, "wrong") for _ in range(MAX_ATTEMPTS)] == [401] * MAX_ATTEMPTS
         assert sign_in(client) == 429
         refused = client.get("/prune", headers=BEARER)
         assert refused.status_code == 429
         assert 0 < int(refused.headers["Retry-After"]) <= WINDOW_S
 
-    def test_another_token_ends_the_sessions(self, client: FlaskClient) -> None:
+    def test_changed_token_ends_sessions(self, client: FlaskClient) -> None:
         sign_in(client)
         client.application.config["TOKEN"] = "another token, as long"
         assert client.get("/prune").status_code == 302
 
-    def test_the_cookie_is_for_this_site_alone(self, client: FlaskClient) -> None:
+    def test_session_cookie_attributes(self, client: FlaskClient) -> None:
         answer = client.post("/login", data={"token": TOKEN})
         cookie = answer.headers["Set-Cookie"]
         assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Secure" not in cookie
@@ -103,7 +103,7 @@ class TestAccess:
         [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"},
          {"Origin": "null"}],
     )  # fmt: skip
-    def test_a_post_from_another_site_is_refused(self, client: FlaskClient, headers: dict[str, str]) -> None:
+    def test_refuses_cross_site_post(self, client: FlaskClient, headers: dict[str, str]) -> None:
         sign_in(client)
         assert client.post("/prune", data={"keep": "1"}, headers=headers).status_code == 403
 
@@ -123,10 +123,10 @@ class TestAccess:
         assert usual.get("/api/v1/users/u1", base_url=base_url).status_code == 200
 
     @pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "x"])
-    def test_signing_in_leads_nowhere_else(self, client: FlaskClient, onwards: str) -> None:
+    def test_login_does_not_redirect_to_other_sites(self, client: FlaskClient, onwards: str) -> None:
         assert client.post("/login", data={"token": TOKEN, "next": onwards}).location == "/"
 
-    def test_secrets_are_made_once_and_only_their_owner_can_read_them(self, tmp_path: Path) -> None:
+    def test_secret_file_is_created_once_with_mode_0600(self, tmp_path: Path) -> None:
         file = tmp_path / "web" / "token"
         made = secret_files.load_or_create_secret(file)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -136,16 +136,16 @@ class TestAccess:
         with pytest.raises(UserError, match="Other users can read"):
             secret_files.load_or_create_secret(file)
 
-    def test_a_short_token_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_refuses_short_token(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(secret_files.TOKEN_VARIABLE, "short")
         with pytest.raises(UserError, match="too short"):
             secret_files.token_from_environment()
 
 
 class TestVersions:
-    """What is served can be changed, each time with a word in the audit."""
+    """Promoting, rolling back and pruning versions."""
 
-    def test_rolling_back_pins_and_promoting_ends_it(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_rollback_pins_and_promotion_unpins(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         registry = VersionRegistry(roots[0] / "tiny")
         publish(roots[0], version="v2")
         sign_in(client)
@@ -161,14 +161,14 @@ class TestVersions:
         assert (last["action"], last["via"]) == ("promoted by the user", "the page, from 127.0.0.1")
         assert "the page, from 127.0.0.1" in client.get("/versions").text
 
-    def test_a_promotion_that_came_second_is_told(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_refuses_promotion_after_another(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2")
         answer = client.post("/versions/v1/promote", data={"expected": "v1"}, headers=BEARER)
         assert answer.status_code == 409
         assert "another promotion came first" in answer.text
         assert VersionRegistry(roots[0] / "tiny").current() == "v2"
 
-    def test_a_damaged_version_is_not_promoted(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_refuses_to_promote_damaged_version(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2")
         (roots[0] / "tiny" / "v1" / FILE).write_bytes(b"x")
         answer = client.post("/versions/v1/promote", data={"expected": "v2"}, headers=BEARER)
@@ -176,7 +176,7 @@ class TestVersions:
         assert "Verification failed" in client.get("/versions/v1?verify=1").text
         assert "files match their published SHA-256 checksums" in client.get("/versions/v2?verify=1").text
 
-    def test_a_full_disk_is_told(
+    def test_reports_full_disk(
         self, roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         publish(roots[0], version="v2")
@@ -189,9 +189,7 @@ class TestVersions:
         assert (answer.status_code, f"the disk of {roots[0]} is full: " in answer.text) == (507, True)
         assert VersionRegistry(roots[0] / "tiny").current() == "v2"
 
-    def test_pruning_says_what_goes_and_keeps_what_is_served(
-        self, roots: tuple[Path, Path], client: FlaskClient
-    ) -> None:
+    def test_prune_previews_and_keeps_served_version(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         registry = VersionRegistry(roots[0] / "tiny")
         for name in ("v2", "v3"):
             publish(roots[0], version=name)
@@ -202,9 +200,7 @@ class TestVersions:
         assert registry.versions() == ["v1", "v3"]
         assert registry.audit()[-1]["action"] == "pruned"
 
-    def test_a_version_that_cannot_be_read_is_pruned_like_others(
-        self, roots: tuple[Path, Path], client: FlaskClient
-    ) -> None:
+    def test_prunes_damaged_version(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2")
         sign_in(client)
         (roots[0] / "tiny" / "v1" / "manifest.json").write_text("{")
@@ -213,11 +209,11 @@ class TestVersions:
         client.post("/prune", data={"keep": "1"})
         assert not (roots[0] / "tiny" / "v1").exists()
 
-    def test_how_many_are_kept_has_to_be_said(self, client: FlaskClient) -> None:
+    def test_refuses_to_keep_no_version(self, client: FlaskClient) -> None:
         sign_in(client)
         assert client.post("/prune", data={"keep": "0"}).status_code == 400
 
-    def test_what_changed_since_the_version_before_is_said(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_overview_shows_changes_since_previous_version(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         publish(roots[0], version="v2", settings={"als": {"rank": 32}}, counts={"users": 12346, "tracks": 3,
                 "interactions": 12, "recommendations": 24})  # fmt: skip
         page = client.get("/").text
@@ -228,12 +224,10 @@ class TestVersions:
 
 
 class TestDamage:
-    """A served version that turns out damaged: the last good one goes on serving."""
+    """Fallback to the last good version."""
 
     @pytest.mark.parametrize("harm", ["remove", "cut", "garbage"])
-    def test_the_last_good_one_serves_and_readiness_says_so(
-        self, roots: tuple[Path, Path], client: FlaskClient, harm: str
-    ) -> None:
+    def test_falls_back_to_last_good_version(self, roots: tuple[Path, Path], client: FlaskClient, harm: str) -> None:
         made = publish(roots[0], version="v2")
         assert client.get("/api/v1/users/u1").json["version"] == "v2"  # type: ignore[index]
         assert client.get("/readyz").status_code == 200
@@ -252,7 +246,7 @@ class TestDamage:
         assert 'class="health error"' in client.get("/").text
         assert client.get("/healthz").json["datasets"] == {"tiny": "v1"}  # type: ignore[index]
 
-    def test_a_flipped_bit_is_found(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_readyz_detects_flipped_bit(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         file = publish(roots[0], version="v2") / FILE
         content = bytearray(file.read_bytes())
         content[-100] ^= 1
@@ -260,27 +254,25 @@ class TestDamage:
         assert client.get("/readyz").status_code == 503
         assert client.get("/api/v1/users/u1").json["version"] == "v1"  # type: ignore[index]
 
-    def test_damage_that_a_request_meets_first_does_not_fail_it(
-        self, roots: tuple[Path, Path], client: FlaskClient
-    ) -> None:
+    def test_request_that_finds_damage_is_answered(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         file = publish(roots[0], version="v2") / FILE
         file.write_bytes(b"no database" * 1000)
         answer = client.get("/users/u1")
         assert (answer.status_code, "This page shows version 1" in answer.text) == (200, True)
 
-    def test_a_promoted_version_that_is_not_there(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_promoted_version_is_missing(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         (roots[0] / "tiny" / "current").write_text("gone\n")
         assert client.get("/").status_code == 200
         assert client.get("/readyz").status_code == 503
 
-    def test_nothing_at_all_is_not_ready(self, bare: FlaskClient) -> None:
+    def test_readyz_without_versions(self, bare: FlaskClient) -> None:
         assert bare.get("/readyz").status_code == 503
 
 
 class TestRuns:
-    """Runs, and one of them."""
+    """Run pages and starting runs."""
 
-    def test_a_run_s_page_shows_stages_settings_and_log(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_run_page_shows_stages_settings_and_log(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         stages = [{"stage": "Ingest", "requires": [], "to_do": True}, {"stage": "Split", "requires": ["Ingest"]}]
         for run, rank, day in (("r1", 32, 1), ("r2", 64, 2)):
             opening = started(f"2025-11-0{day}T08:00:00Z") | {"settings": {"als": {"rank": rank}}, "stages": stages}
@@ -296,7 +288,7 @@ class TestRuns:
         assert client.get("/runs?page=7").status_code == 404
         assert client.get("/graph.css").mimetype == "text/css"
 
-    def test_starting_one_is_refused_with_a_sentence(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_refuses_invalid_run(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         def start(**form: str) -> tuple[int, str]:
             answer = client.post("/pipeline", data={"name": "synthetic"} | form, headers=BEARER)
             return answer.status_code, answer.text
@@ -312,7 +304,7 @@ class TestRuns:
         assert start()[0] == 403
         assert "without <code>--allow-runs</code>" in client.get("/pipeline", headers=BEARER).text
 
-    def test_one_is_started_as_its_own_process_and_a_second_one_waits(
+    def test_starts_one_run_at_a_time(
         self, roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         go = tmp_path / "go"
@@ -327,7 +319,7 @@ class TestRuns:
         assert "The run is starting." in client.get(f"/runs/{run_id}").text
         run_launcher.launch(paths, "synthetic", {})[1].wait(20)
 
-    def test_its_settings_are_luigi_s_and_the_owner_s_luigi_cfg_counts(
+    def test_run_command_overrides_luigi_cfg(
         self, roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         (tmp_path / "own.cfg").write_text("[als]\nalpha = 7.5\n")
@@ -350,15 +342,15 @@ class TestPages:
     """The other pages."""
 
     @pytest.mark.parametrize("path", [*PAGES, "/metrics", "/tracks/plain", "/users/u1", "/readyz"])
-    def test_they_answer(self, client: FlaskClient, path: str) -> None:
+    def test_page_answers(self, client: FlaskClient, path: str) -> None:
         assert client.get(path).status_code == 200
 
-    def test_the_quality_report_has_rows_rejects_and_checks(self, client: FlaskClient) -> None:
+    def test_data_page_shows_rows_rejects_and_checks(self, client: FlaskClient) -> None:
         page = client.get("/data").text
         assert "10,500" in page and "not a number" in page
         assert "Half of &lt;b&gt; is missing." in page
 
-    def test_a_dated_version_says_of_when_it_is(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_dated_version_shows_its_date(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         assert "Outside" not in client.get("/data").text
         assert "as of" not in client.get("/versions/v1").text
         profile = read_json(roots[0] / "tiny" / "v1" / "profile.json")
@@ -368,14 +360,12 @@ class TestPages:
         page = client.get("/data").text
         assert "4,321" in page and "time window, which ends 1 Mar 2026, 00:00 UTC" in page
 
-    def test_the_leaderboard_sorts(self, client: FlaskClient) -> None:
+    def test_leaderboard_sorts_by_metric(self, client: FlaskClient) -> None:
         table = client.get("/leaderboard?by=rmse").text.split('<table class="metrics">')[1]
         assert table.index("als_explicit") < table.index("als <")
         assert client.get("/leaderboard?by=nothing").status_code == 400
 
-    def test_the_leaderboard_draws_a_curve_of_each_candidate(
-        self, roots: tuple[Path, Path], client: FlaskClient
-    ) -> None:
+    def test_leaderboard_draws_curves(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         assert "Metrics by list length" not in client.get("/leaderboard").text
         shorter = CURVES["als"] | {"ndcg": [0.15, 0.2]}
         publish(roots[0], version="v2", metrics={"curves": CURVES | {"als": shorter}})
@@ -389,7 +379,7 @@ class TestPages:
         assert re.findall(r"<title>als, (\d+: [\d.]+)</title>", ndcg) == ["1: 0.1500", "2: 0.2000"]
         assert len(re.findall(r"<title>popularity, \d+:", ndcg)) == 3
 
-    def test_prometheus_reads_what_is_served(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_metrics_of_served_version_and_runs(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         record(roots[1], "r", started("2025-11-02T08:00:00Z"), {"event": "run_finished", "status": "failed",
                "duration_s": 3.0})  # fmt: skip
         client.get("/")
@@ -400,9 +390,7 @@ class TestPages:
         assert "last_success_seconds{" not in text
         assert "data_age_seconds{" not in text
 
-    def test_prometheus_reads_the_last_success_and_the_age_of_the_data(
-        self, roots: tuple[Path, Path], bare: FlaskClient
-    ) -> None:
+    def test_metrics_of_last_success_and_data_age(self, roots: tuple[Path, Path], bare: FlaskClient) -> None:
         times = {"first": "2001-09-09T01:46:40Z", "last": "2001-09-09T01:46:40Z"}
         publish(roots[0], ingested_at="1970-01-01T00:16:40.000Z", profile={"times": times})
         for run, at, status in (("a", "01", "done"), ("b", "02", "nothing_to_do"), ("c", "03", "failed")):
@@ -421,7 +409,7 @@ class TestPages:
         for name, moment in ages.items():
             assert before - moment <= float(lines[f'{name}{{dataset="tiny"}}']) <= time.time() - moment
 
-    def test_a_list_as_csv_holds_no_formula(self, client: FlaskClient) -> None:
+    def test_csv_escapes_formulas(self, client: FlaskClient) -> None:
         answer = client.get("/api/v1/users/u1/recommendations.csv")
         assert answer.mimetype == "text/csv"
         assert answer.text.splitlines()[1].startswith("1,untitled,,")
@@ -429,7 +417,7 @@ class TestPages:
             "'=1+1", "'+x", "'-x", "'@x", "'\tx", "x=", "",
         ]  # fmt: skip
 
-    def test_a_track_says_whom_it_is_recommended_to(self, client: FlaskClient) -> None:
+    def test_track_page_shows_audience(self, client: FlaskClient) -> None:
         page = client.get("/tracks/untitled").text
         assert 'href="/users/u1"' in page
         assert "Recommended to" in page

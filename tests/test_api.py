@@ -1,4 +1,4 @@
-"""The API: what it answers, what it refuses, and that its description is true."""
+"""The API: responses, refusals and the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PLAIN = {"track_id": "plain", "title": "Plain song", "artist": "Somebody", "genr
 
 
 def ask(client: FlaskClient, path: str, **query: Any) -> Any:
-    """The JSON of an answer that went well."""
+    """Return the JSON of a successful response."""
     answer = client.get(f"/api/v1/{path}", query_string=query)
     assert (answer.status_code, answer.mimetype) == (200, "application/json")
     return answer.json
 
 
 def refusal(client: FlaskClient, status: int, path: str, **query: Any) -> Any:
-    """The problem that an answer tells of."""
+    """Return the problem document of a failed response."""
     answer = client.get(f"/api/v1/{path}", query_string=query)
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
     assert answer.json is not None
@@ -36,7 +36,7 @@ def refusal(client: FlaskClient, status: int, path: str, **query: Any) -> Any:
 
 
 class TestUsers:
-    def test_a_user_s_list_has_titles_scores_and_reasons(self, client: FlaskClient) -> None:
+    def test_recommendations_have_titles_scores_and_explanations(self, client: FlaskClient) -> None:
         found = ask(client, "users/u1/recommendations")
         assert found["user"] == {"user_id": "u1", "age": None, "country": "NO", "tracks_heard": 1, "tier": "content"}
         assert (found["dataset"], found["version"]) == ("tiny", "v1")
@@ -48,10 +48,10 @@ class TestUsers:
         assert len(ask(client, "users/u1/recommendations", k=1)["recommendations"]) == 1
 
     @pytest.mark.parametrize("user", [user for user in USERS if user != ".."])  # which clients resolve before they ask
-    def test_whatever_an_id_is_it_is_found(self, client: FlaskClient, user: str) -> None:
+    def test_finds_user_with_odd_id(self, client: FlaskClient, user: str) -> None:
         assert ask(client, f"users/{quote(user, safe='')}")["user"]["user_id"] == user
 
-    def test_pages_follow_one_another(self, client: FlaskClient) -> None:
+    def test_users_are_paginated(self, client: FlaskClient) -> None:
         found, after = [], ""
         while True:
             page = ask(client, "users", limit=5, after=after)
@@ -64,28 +64,28 @@ class TestUsers:
 
 
 class TestTracks:
-    def test_a_track_and_what_is_similar(self, client: FlaskClient) -> None:
+    def test_track_and_similar_tracks(self, client: FlaskClient) -> None:
         assert ask(client, "tracks/plain")["track"] == PLAIN
         (line,) = ask(client, "tracks/plain/similar")["similar"]
         assert (line["rank"], line["track"]["track_id"], line["score"]) == (1, "hostile", 0.875)
         assert ask(client, "tracks/hostile/similar")["similar"] == []
 
-    def test_words_find_them_page_by_page(self, client: FlaskClient) -> None:
+    def test_track_search_is_paginated(self, client: FlaskClient) -> None:
         pages = [ask(client, "tracks", q="somebody", limit=1, page=page) for page in (1, 2, 3)]
         assert [[track["track_id"] for track in page["tracks"]] for page in pages] == [["plain"], ["hostile"], []]
         assert [page["total"] for page in pages] == [2, 2, 2]
         assert ask(client, "tracks")["total"] == len(TRACKS)
 
 
-class TestNewcomers:
-    """Recommendations for somebody whom no model knows."""
+class TestNewUsers:
+    """Recommendations for new users."""
 
-    def test_the_dataset_may_stand_in_the_query_too(self, client: FlaskClient) -> None:
+    def test_dataset_in_query(self, client: FlaskClient) -> None:
         path = "/api/v1/recommendations?dataset={}"
         assert client.post(path.format("tiny"), json={"tracks": ["plain"]}).status_code == 200
         assert client.post(path.format("gone"), json={"tracks": ["plain"]}).status_code == 404
 
-    def test_what_is_similar_is_added_up_where_there_are_no_factors(self, client: FlaskClient) -> None:
+    def test_sums_similarities_without_factors(self, client: FlaskClient) -> None:
         answer = client.post("/api/v1/recommendations", json={"tracks": ["plain", "gone"]})
         assert answer.json is not None
         assert (answer.status_code, answer.json["method"], answer.json["unknown_tracks"]) == (200, "similar", ["gone"])
@@ -102,7 +102,7 @@ class TestNewcomers:
             ({"tracks": ["plain"], "weights": [-1]}, "weights.0"), ([1], "_schema"),
         ],
     )  # fmt: skip
-    def test_what_makes_no_sense_is_named(self, client: FlaskClient, body: Any, field: str) -> None:
+    def test_refuses_invalid_field(self, client: FlaskClient, body: Any, field: str) -> None:
         answer = client.post("/api/v1/recommendations", json=body)
         assert answer.json is not None
         assert (answer.status_code, list(answer.json["errors"])) == (422, [field])
@@ -115,13 +115,13 @@ class TestNewcomers:
             ('{"tracks": ["plain"], "weights": [NaN]}', "application/json", 422),
         ],
     )  # fmt: skip
-    def test_what_is_no_json_is_refused(self, client: FlaskClient, data: str, kind: str, status: int) -> None:
+    def test_refuses_body_that_is_not_json(self, client: FlaskClient, data: str, kind: str, status: int) -> None:
         answer = client.post("/api/v1/recommendations", data=data, content_type=kind)
         assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
 
 
-class TestWhatIsPublished:
-    def test_versions_are_told_apart_from_the_one_that_is_served(
+class TestVersionsAndRuns:
+    def test_versions_name_the_served_one(
         self,
         roots: tuple[Path, Path],
         client: FlaskClient,
@@ -132,28 +132,26 @@ class TestWhatIsPublished:
         assert ask(client, "versions/v1")["champion"] == "als"
         assert ask(client, "metrics")["models"]["als"]["ndcg@10"] == 0.25
 
-    def test_metrics_have_curves_where_the_version_does(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_metrics_have_curves_if_measured(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         assert ask(client, "metrics")["curves"] == {}
         publish(roots[0], version="v2", metrics={"curves": CURVES})
         assert ask(client, "metrics")["curves"] == CURVES
 
-    def test_runs_say_how_they_ended(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_runs_have_stages_and_error(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         record(roots[1], "r1", {"event": "run_started", "run": "r1", "dataset": "tiny", "at": "2026-11-24T10:00:00Z"},
                stage("Split", "failed", "It is broken."))  # fmt: skip
         (run,) = ask(client, "runs")["runs"]
         assert run["stages"] == {"failed": 1}
         assert "It is broken." in run["error"]
 
-    def test_runs_come_page_by_page(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_runs_are_paginated(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         for name in ("r1", "r2", "r3"):
             record(roots[1], name, started("2026-11-24T10:00:00Z"))
         pages = [ask(client, "runs", limit=2, page=page) for page in (1, 2, 3)]
         assert [[run["run_id"] for run in page["runs"]] for page in pages] == [["r3", "r2"], ["r1"], []]
         assert [page["total"] for page in pages] == [3, 3, 3]
 
-    def test_runs_of_a_dataset_that_has_published_nothing_are_there_too(
-        self, roots: tuple[Path, Path], client: FlaskClient
-    ) -> None:
+    def test_runs_of_dataset_without_versions(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         record(roots[1], "r9", stage("Ingest", "failed", "No such column."), dataset="new")
         (run,) = ask(client, "runs", dataset="new")["runs"]
         assert "No such column." in run["error"]
@@ -174,7 +172,7 @@ class TestWhatIsPublished:
         counted = 'encore_requests_total{endpoint="api.recommendations",status="200"} 3.0'
         assert counted in client.get("/metrics").text
 
-    def test_what_was_sent_is_not_sent_again(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_etag_gives_304(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         tag = client.get("/api/v1/users/u1").headers["ETag"]
         again = client.get("/api/v1/users/u1", headers={"If-None-Match": tag})
         assert (again.status_code, again.data) == (304, b"")
@@ -185,35 +183,35 @@ class TestWhatIsPublished:
 
 class TestRefusals:
     @pytest.mark.parametrize("k", ["0", "-1", str(10**9), "abc", "1.5", ""])
-    def test_a_length_that_is_none_is_named(self, client: FlaskClient, k: str) -> None:
+    def test_refuses_invalid_k(self, client: FlaskClient, k: str) -> None:
         said = refusal(client, 422, "users/u1/recommendations", k=k)
         assert list(said["errors"]) == ["k"]
         assert said["detail"].startswith("k: ")
 
-    def test_fields_that_there_are_not_are_named(self, client: FlaskClient) -> None:
+    def test_refuses_unknown_field(self, client: FlaskClient) -> None:
         assert list(refusal(client, 422, "users", colour="red")["errors"]) == ["colour"]
 
     @pytest.mark.parametrize("wanted", ["nobody", "a\0b", "x" * 10_000, "'; DROP TABLE users", "🎧"])
-    def test_what_is_not_there_is_said(self, client: FlaskClient, wanted: str) -> None:
+    def test_unknown_object_is_404(self, client: FlaskClient, wanted: str) -> None:
         for path in ("users/{}", "users/{}/recommendations", "tracks/{}", "tracks/{}/similar", "versions/{}"):
             assert len(refusal(client, 404, path.format(quote(wanted, safe="")))["detail"]) < 600
         assert refusal(client, 404, "nothing")
         assert refusal(client, 404, "users", dataset="../tiny")["detail"].startswith("There is no dataset '../tiny'.")
 
-    def test_only_reading_is_allowed(self, client: FlaskClient) -> None:
+    def test_refuses_post(self, client: FlaskClient) -> None:
         answer = client.post("/api/v1/users")
         assert (answer.status_code, answer.mimetype) == (405, "application/problem+json")
 
-    def test_before_anything_is_published_it_says_so(self, bare: FlaskClient) -> None:
+    def test_nothing_published(self, bare: FlaskClient) -> None:
         assert refusal(bare, 404, "users")["detail"] == "Nothing has been published yet."
 
-    def test_a_damaged_version_is_no_bug(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
+    def test_damaged_version_is_503(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
         (roots[0] / "tiny" / "v1" / FILE).write_bytes(b"damaged")
         assert "cannot be read" in refusal(client, 503, "users/u1")["detail"]
 
 
 class TestDescription:
-    def test_it_names_every_route_and_no_page(self, client: FlaskClient) -> None:
+    def test_description_covers_all_routes(self, client: FlaskClient) -> None:
         spec = client.get("/api/v1/openapi.json").json
         assert spec is not None
         assert spec["openapi"].startswith("3.1")
@@ -234,10 +232,10 @@ class TestDescription:
             ("versions/v1", schemas.Version), ("metrics", schemas.MetricsResponse), ("runs", schemas.RunsResponse),
         ],
     )  # fmt: skip
-    def test_answers_are_what_it_says(self, client: FlaskClient, path: str, kind: type[BaseModel]) -> None:
+    def test_responses_match_their_schemas(self, client: FlaskClient, path: str, kind: type[BaseModel]) -> None:
         kind.model_validate(ask(client, path), strict=False, extra="forbid")
 
-    def test_its_page_shows_every_operation(self, client: FlaskClient) -> None:
+    def test_reference_page_shows_every_operation(self, client: FlaskClient) -> None:
         page = client.get("/api").text
         assert page.count("<code>GET /api/v1/") == 11
         assert "<code>POST /api/v1/recommendations</code>" in page

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: that every page is in order, and what one can do with mouse, keyboard and no script."""
+"""The pages in Chromium: accessibility, layout, and use by mouse, by keyboard and without JavaScript."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ expect.set_options(timeout=15_000)
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 NARROW: ViewportSize = {"width": 360, "height": 740}
 LONG = "x" * 300
-"""Nothing in it where a line could be broken."""
+"""Text without a line break opportunity."""
 
 PAGES: dict[str, dict[str, int]] = {
     "pages.overview": {"/": 200},
@@ -50,7 +50,7 @@ PAGES: dict[str, dict[str, int]] = {
     "actions.new_run": {"/pipeline": 200},
     "nothing": {"/nowhere": 404},
 }
-"""Addresses of every page, with the statuses that they have."""
+"""URLs of every page with the expected status."""
 
 Visit = Callable[..., Page]
 Sites = tuple[str, Path, Path]
@@ -61,14 +61,14 @@ Sites = tuple[str, Path, Path]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all."""
+    """One browser for all tests of the module."""
     with opened() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a page over two datasets, whose versions and runs have all that there can be to show."""
+    """Serve two datasets whose versions and runs have every optional part, and return the URL."""
     models, data = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("data")
     publish(models, "another")
     publish(models)
@@ -84,12 +84,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (runs / "failed.log").write_text(f"first line\n{HOSTILE}\n{LONG}\n")
     (runs / "starting.out").write_text(f"{LONG}\n")
     record(data, "going", opening, done, {"event": "stage_started", "stage": "Split", "at": "2025-11-02T08:00:02Z"})
-    with going_on(runs / "going.jsonl"), served(models, data, TOKEN) as address:
+    with locked_record(runs / "going.jsonl"), served(models, data, TOKEN) as address:
         yield address
 
 
 def _evaluated() -> dict[str, Any]:
-    """What a version says of its evaluation and its tuning."""
+    """Return the evaluation and tuning documents of a version."""
     intervals = {name: {"ndcg@10": [0.01, 0.3], "recall@10": [0.02, 0.4]} for name in METRICS}
     difference = {"difference": 0.15, "interval": [0.1, 0.2]}
     group = {"users": 40, "metrics": {"ndcg@10": 0.2}, "intervals": {"ndcg@10": [0.1, 0.3]}}
@@ -113,7 +113,7 @@ def _evaluated() -> dict[str, Any]:
 
 @pytest.fixture
 def own(roots: tuple[Path, Path]) -> Iterator[Sites]:
-    """A page of the test's own, over two versions of which the second is served: its address and its two roots.
+    """Serve two versions, the second promoted, for one test; return the URL, models root and data root.
 
     Named before `visit`, it ends after what visits it.
     """
@@ -124,8 +124,8 @@ def own(roots: tuple[Path, Path]) -> Iterator[Sites]:
 
 
 @contextmanager
-def going_on(run: Path) -> Iterator[None]:
-    """A run of that record goes on: somebody holds its lock."""
+def locked_record(run: Path) -> Iterator[None]:
+    """Hold the lock of a run record, as a running run does."""
     with run.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -133,7 +133,7 @@ def going_on(run: Path) -> Iterator[None]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Iterator[Visit]:
-    """Opens pages, each in a context of its own; fails the test where the browser complained of any of them."""
+    """Open pages in separate browser contexts; fail the test on any browser error."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
@@ -152,7 +152,7 @@ def visit(chromium: Browser) -> Iterator[Visit]:
 
 
 def _listen(page: Page, home: str, complaints: list[str]) -> None:
-    """Writes down what should not happen on any page; what status a page has, each test looks at itself."""
+    """Record console errors, failed and external requests, dialogs and exceptions. Tests check the status."""
     visited: set[str] = set()
 
     def asked(request: Request) -> None:
@@ -182,7 +182,7 @@ def _listen(page: Page, home: str, complaints: list[str]) -> None:
 
 
 def sign_in(page: Page) -> None:
-    """Signs in with the token, and comes to the overview."""
+    """Sign in with the token."""
     page.goto("/login")
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
@@ -191,20 +191,20 @@ def sign_in(page: Page) -> None:
 
 @pytest.fixture(scope="module")
 def owner(chromium: Browser, home: str) -> Any:
-    """The state of a browser that has signed in."""
+    """Return the storage state of a signed-in browser."""
     with chromium.new_context(base_url=home) as context:
         sign_in(context.new_page())
         return context.storage_state()
 
 
 def violations(page: Page) -> list[str]:
-    """What axe has against a page as it stands: the rule, and the first element that breaks it."""
+    """Return axe's violations: the rule and the first element that violates it."""
     found = Axe().run(page, options={"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}})
     return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found.response["violations"]]
 
 
-def sticks_out(page: Page) -> list[str]:
-    """The elements that make the document wider than the window; none where it is not."""
+def overflowing_elements(page: Page) -> list[str]:
+    """Return the elements that make the document wider than the window."""
     found: list[str] = page.evaluate(
         """() => {
             const wide = document.documentElement.clientWidth;
@@ -220,7 +220,7 @@ def sticks_out(page: Page) -> list[str]:
 # -- every page --------------------------------------------------------------------------------------------------------
 
 
-def test_every_page_is_among_those_looked_at(roots: tuple[Path, Path]) -> None:
+def test_all_pages_are_checked(roots: tuple[Path, Path]) -> None:
     app = create_app(*roots)
     routes = app.url_map.bind("127.0.0.1")
     there = {
@@ -235,37 +235,37 @@ def test_every_page_is_among_those_looked_at(roots: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize(("address", "status"), [pair for pages in PAGES.values() for pair in pages.items()])
-def test_a_page_is_in_order(visit: Visit, home: str, owner: Any, address: str, status: int) -> None:
+def test_page_is_accessible_and_fits(visit: Visit, home: str, owner: Any, address: str, status: int) -> None:
     page = visit(home, storage_state=owner)
     answer = page.goto(address)
     assert answer is not None
     assert answer.status == status
-    assert sticks_out(page) == []
+    assert overflowing_elements(page) == []
     assert violations(page) == []
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size(NARROW)
-    assert sticks_out(page) == []
+    assert overflowing_elements(page) == []
     assert violations(page) == []
 
 
-def test_the_page_before_anything_is_published_is_in_order(visit: Visit, roots: tuple[Path, Path]) -> None:
+def test_empty_page_is_accessible_and_fits(visit: Visit, roots: tuple[Path, Path]) -> None:
     record(roots[1], "r", started("2025-11-02T08:00:00Z"), stage("Ingest", "failed", LONG))
     with served(*roots, TOKEN) as home:
         page = visit(home, viewport=NARROW)
         page.goto("/")
         expect(page.get_by_role("heading", name="Nothing published yet")).to_be_visible()
-        assert sticks_out(page) == []
+        assert overflowing_elements(page) == []
         assert violations(page) == []
         page.context.close()
 
 
-def test_what_is_not_in_order_is_found(visit: Visit, home: str) -> None:
+def test_checks_find_problems(visit: Visit, home: str) -> None:
     page = visit(home, viewport=NARROW)
     page.goto("/users")
     page.evaluate("document.querySelector('label').remove()")
     page.evaluate(f"document.querySelector('h1').innerHTML = '<pre>{LONG}</pre>'")
     assert [each.partition(":")[0] for each in violations(page)] == ["label"]
-    assert any("<pre>" in each for each in sticks_out(page))
+    assert any("<pre>" in each for each in overflowing_elements(page))
     complaints: list[str] = []
     page = page.context.new_page()
     _listen(page, home, complaints)
@@ -283,7 +283,7 @@ def test_what_is_not_in_order_is_found(visit: Visit, home: str) -> None:
 # -- what one can do ---------------------------------------------------------------------------------------------------
 
 
-def test_signing_in_promoting_and_rolling_back(own: Sites, visit: Visit) -> None:
+def test_sign_in_promote_and_roll_back(own: Sites, visit: Visit) -> None:
     home, models, _ = own
     page = visit(home)
     page.goto("/versions")
@@ -313,7 +313,7 @@ def test_signing_in_promoting_and_rolling_back(own: Sites, visit: Visit) -> None
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_versions_are_ticked_and_compared(visit: Visit, home: str) -> None:
+def test_compare_versions(visit: Visit, home: str) -> None:
     page = visit(home)
     page.goto("/versions")
     for box in page.get_by_role("checkbox").all():
@@ -325,7 +325,7 @@ def test_versions_are_ticked_and_compared(visit: Visit, home: str) -> None:
     expect(side).to_contain_text(["Version 3", "Version 1"])
 
 
-def test_another_dataset_is_chosen_and_stays(visit: Visit, home: str) -> None:
+def test_dataset_stays_selected(visit: Visit, home: str) -> None:
     page = visit(home)
     page.goto("/")
     page.get_by_text("Dataset tiny").click()
@@ -336,7 +336,7 @@ def test_another_dataset_is_chosen_and_stays(visit: Visit, home: str) -> None:
     expect(page).to_have_url(f"{home}/users/u1?dataset=another")
 
 
-def test_a_user_is_found_while_one_types(visit: Visit, home: str) -> None:
+def test_user_suggestions(visit: Visit, home: str) -> None:
     page = visit(home)
     page.goto("/users")
     field = page.get_by_role("combobox", name="User id")
@@ -354,7 +354,7 @@ def test_a_user_is_found_while_one_types(visit: Visit, home: str) -> None:
     expect(page.get_by_role("region", name="Recommendations")).to_contain_text("because of Plain song")
 
 
-def test_a_track_is_found_with_the_keyboard_alone(visit: Visit, home: str) -> None:
+def test_track_suggestions_by_keyboard(visit: Visit, home: str) -> None:
     page = visit(home)
     page.goto("/tracks")
     field = page.get_by_role("combobox", name="Words of title or artist")
@@ -378,7 +378,7 @@ def test_a_track_is_found_with_the_keyboard_alone(visit: Visit, home: str) -> No
     expect(page).to_have_url(re.compile(r"/tracks/plain\b"))
 
 
-def test_trying_it(visit: Visit, home: str) -> None:
+def test_try_it(visit: Visit, home: str) -> None:
     page = visit(home)
     page.goto("/try")
     recommended = page.get_by_role("region", name="Recommendations")
@@ -397,7 +397,7 @@ def test_trying_it(visit: Visit, home: str) -> None:
     expect(page.get_by_role("link", name="Remove Plain song")).to_have_count(0)
 
 
-def test_text_from_the_data_stays_text(visit: Visit, home: str) -> None:
+def test_text_from_data_is_escaped(visit: Visit, home: str) -> None:
     page = visit(home)
     page.goto(f"/users/{quote(HOSTILE, safe='')}")
     expect(page.get_by_role("heading", level=1)).to_have_text(f"User {HOSTILE}")
@@ -415,7 +415,7 @@ def test_text_from_the_data_stays_text(visit: Visit, home: str) -> None:
 # -- what updates itself -----------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_goes_on_is_followed_to_its_end(own: Sites, visit: Visit) -> None:
+def test_run_page_updates_itself(own: Sites, visit: Visit) -> None:
     home, _, data = own
     page = visit(home)
     sent = data / "runs" / "tiny"
@@ -429,7 +429,7 @@ def test_a_run_that_goes_on_is_followed_to_its_end(own: Sites, visit: Visit) -> 
     begun = {"event": "stage_started", "stage": "Ingest", "at": "2025-11-02T08:00:02Z"}
     run = sent / "r.jsonl"
     run.touch()
-    with going_on(run):
+    with locked_record(run):
         record(data, "r", started("2025-11-02T08:00:00Z") | {"stages": stages}, begun)
         expect(page.locator(".notice")).to_contain_text("Ingest is running")
         expect(page).to_have_title("Run r · Encore")
@@ -451,7 +451,7 @@ def test_a_run_that_goes_on_is_followed_to_its_end(own: Sites, visit: Visit) -> 
 
 
 @pytest.mark.parametrize("address", ["/", "/versions", "/runs/failed"])
-def test_the_keyboard_reaches_everything_and_shows_where_it_is(visit: Visit, home: str, address: str) -> None:
+def test_keyboard_reaches_everything_with_visible_focus(visit: Visit, home: str, address: str) -> None:
     page = visit(home)
     page.goto(address)
     skip = page.get_by_role("link", name="Skip to content")
@@ -488,7 +488,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(visit: Visit, hom
 # -- without a script --------------------------------------------------------------------------------------------------
 
 
-def test_nothing_but_suggestions_and_updates_needs_a_script(own: Sites, visit: Visit) -> None:
+def test_works_without_javascript(own: Sites, visit: Visit) -> None:
     home, models, data = own
     page = visit(home, java_script_enabled=False)
     page.goto("/users")
@@ -517,6 +517,6 @@ def test_nothing_but_suggestions_and_updates_needs_a_script(own: Sites, visit: V
     assert VersionRegistry(models / "tiny").current() == "v1"
 
     record(data, "r", started("2025-11-02T08:00:00Z"))
-    with going_on(data / "runs" / "tiny" / "r.jsonl"):
+    with locked_record(data / "runs" / "tiny" / "r.jsonl"):
         page.goto("/runs/r")
         expect(page.locator('meta[http-equiv="refresh"]')).to_have_count(1)

@@ -1,4 +1,4 @@
-"""What the overview says of a dataset: green, amber or red, and why."""
+"""The health of a dataset on the overview."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def said(
     return found.level, " ".join(found.reasons)
 
 
-def test_all_is_well_where_the_last_run_ended_well_and_what_it_made_serves() -> None:
+def test_ok_after_successful_run() -> None:
     assert said(published(), ended("done")) == ("ok", "The promoted version is served, and the last run succeeded.")
 
 
 @pytest.mark.parametrize("status", ["failed", "unfinished"])
-def test_a_run_that_did_not_end_well_is_to_be_looked_at(status: str) -> None:
+def test_warns_of_failed_run(status: str) -> None:
     level, reasons = said(published(), ended(status))
     assert level == "warning"
     assert reasons.startswith("The last run ")
 
 
-def test_a_newer_version_that_is_not_served_is_to_be_looked_at() -> None:
+def test_warns_of_unserved_newer_version() -> None:
     assert GATE in said(published(), ended("done", "v2"), newest="v2")[1]
     assert GATE not in said(published(), ended("done", "v2"), newest="v2", pinned=True)[1]
     refused = replace(ended("done", "v2"), refusal="it has 20 users.")
@@ -64,11 +64,11 @@ def test_a_newer_version_that_is_not_served_is_to_be_looked_at() -> None:
     assert GATE in said(published(), refused, newest="v3")[1]
 
 
-def test_unless_the_last_run_asked_for_the_one_that_serves() -> None:
+def test_ok_if_last_run_chose_served_version() -> None:
     assert said(published(), ended("done", "v1"), newest="v2")[0] == "ok"
 
 
-def test_what_is_old_or_no_better_than_popularity_is_to_be_looked_at() -> None:
+def test_warns_of_stale_data_and_weak_champion() -> None:
     assert f"ingested {STALE_DAYS} days ago" in said(published(days=STALE_DAYS))[1]
     assert said(published(days=STALE_DAYS - 1))[0] == "ok"
     assert "all users get the same list" in said(published(champion="popularity"))[1]
@@ -76,7 +76,7 @@ def test_what_is_old_or_no_better_than_popularity_is_to_be_looked_at() -> None:
     assert "may be no better than popularity" in said(published(leaderboard=unsure))[1]
 
 
-def test_another_version_that_serves_instead_is_bad() -> None:
+def test_error_if_fallback_is_served() -> None:
     here = published()
     here.fallback_reason = "v2 cannot be read."
     assert said(here) == ("error", "v2 cannot be read. Version 1 is served instead.")

@@ -30,11 +30,11 @@ from webapp.serving.scoreboard import Scoreboard
 
 
 def words_of(html: str) -> str:
-    """The text of a page, without markup and with single blanks."""
+    """Return a page's text without markup, with single spaces."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).strip()
 
 
-def test_overview_shows_what_is_served(client: FlaskClient) -> None:
+def test_overview_shows_served_version(client: FlaskClient) -> None:
     answer = client.get("/")
     text = words_of(answer.text)
     assert answer.status_code == 200
@@ -49,7 +49,7 @@ def test_overview_shows_what_is_served(client: FlaskClient) -> None:
     )
 
 
-def test_scores_stand_champion_first_and_baseline_last_with_ratios(client: FlaskClient) -> None:
+def test_leaderboard_lists_champion_first_and_baseline_last(client: FlaskClient) -> None:
     table = client.get("/leaderboard").text.split('<table class="metrics">')[1].split("</table>")[0]
     rows = [words_of(row) for row in table.split("<tr")[2:]]
     assert [re.sub(r'^class="[^"]*">\s*', "", row).lstrip("> ") for row in rows] == [
@@ -59,12 +59,12 @@ def test_scores_stand_champion_first_and_baseline_last_with_ratios(client: Flask
     ]
 
 
-def test_popularity_as_champion_is_said_so(roots: tuple[Path, Path], bare: FlaskClient) -> None:
+def test_overview_says_that_popularity_is_champion(roots: tuple[Path, Path], bare: FlaskClient) -> None:
     publish(roots[0], metrics={"champion": "popularity"})
     assert "Popularity is the champion" in bare.get("/").text
 
 
-def test_no_ratio_to_a_baseline_of_zero() -> None:
+def test_no_ratio_to_zero_baseline() -> None:
     board = Scoreboard.from_metrics(
         {"champion": "als", "models": {"als": {"ndcg@10": 0.5}, "popularity": {"ndcg@10": 0.0}}}
     )
@@ -72,7 +72,7 @@ def test_no_ratio_to_a_baseline_of_zero() -> None:
     assert board.headline.ratio is None
 
 
-def test_the_headline_s_interval_stands_behind_its_value(roots: tuple[Path, Path], bare: FlaskClient) -> None:
+def test_headline_shows_interval(roots: tuple[Path, Path], bare: FlaskClient) -> None:
     intervals = {"als": {"ndcg@10": [0.2312, 0.27], "recall@10": [0.2, 0.4]}, "popularity": {"ndcg@10": [0.09, 0.11]}}
     publish(roots[0], metrics={"intervals": intervals})
     text = words_of(bare.get("/").text)
@@ -82,7 +82,7 @@ def test_the_headline_s_interval_stands_behind_its_value(roots: tuple[Path, Path
     assert "popularity baseline 0.1000 0.0900–0.1100 0.2000" in text
 
 
-def test_what_lists_are_like_stands_apart_from_how_good_they_are() -> None:
+def test_scoreboard_separates_beyond_accuracy_and_longer_lists() -> None:
     names = ("mae", "cold_users", "gini@20", "arp@10", "mrr@20", "rmse", "coverage@10", "mrr@10", "ndcg@10")
     board = Scoreboard.from_metrics({"champion": "als", "models": {"als": dict.fromkeys(names, 0.5)}})
     assert [metric.name for metric in board.main] == ["ndcg@10", "mrr@10", "coverage@10", "rmse", "mae"]
@@ -91,7 +91,7 @@ def test_what_lists_are_like_stands_apart_from_how_good_they_are() -> None:
     assert all(metric.meaning for metric in board.metrics)
 
 
-def test_the_champion_within_the_rules_stands_below_it() -> None:
+def test_scoreboard_lists_champion_with_rules_after_champion() -> None:
     lists = {"metrics": {"ndcg@10": 0.4}, "intervals": {"ndcg@10": [0.3, 0.5]}}
     models = {"ease": {"ndcg@10": 0.6}, "als": {"ndcg@10": 0.5}, "popularity": {"ndcg@10": 0.2}}
     board = Scoreboard.from_metrics({"champion": "als", "models": models, "lists": lists})
@@ -100,7 +100,7 @@ def test_the_champion_within_the_rules_stands_below_it() -> None:
     assert board.candidates[1].cells["ndcg@10"].ratio == pytest.approx(2.0)
 
 
-def test_a_recommendation_says_what_it_is_due_to(client: FlaskClient) -> None:
+def test_user_page_explains_recommendations(client: FlaskClient) -> None:
     page = client.get("/users/u1").text
     assert "1 untitled because of Plain song" in words_of(page)
     assert page.count("because of") == 1
@@ -108,9 +108,9 @@ def test_a_recommendation_says_what_it_is_due_to(client: FlaskClient) -> None:
 
 
 class TestTryIt:
-    """Recommendations for whoever is looking."""
+    """Recommendations from picked tracks."""
 
-    def test_what_is_picked_is_in_the_address_and_counts_at_once(self, client: FlaskClient) -> None:
+    def test_picks_in_url_give_recommendations(self, client: FlaskClient) -> None:
         page = client.get("/try").text
         assert "Recommendations appear here after your first pick." in page
         assert 'href="/try?t=plain"' in page
@@ -119,20 +119,20 @@ class TestTryIt:
         assert "By summed similarity to your picks" in text
         assert "0.875" in text
 
-    def test_what_is_picked_can_be_removed_and_is_not_offered_again(self, client: FlaskClient) -> None:
+    def test_pick_can_be_removed_and_is_not_suggested(self, client: FlaskClient) -> None:
         page = client.get("/try?t=plain&t=untitled&q=somebody").text
         assert 'href="/try?t=untitled&amp;q=somebody"' in page
         assert re.findall(r'aria-label="Add ([^"]+)"', page) == ["&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"]
         assert "No recommendations for these picks" in client.get("/try?t=untitled").text
 
-    def test_too_much_is_refused(self, client: FlaskClient) -> None:
+    def test_refuses_too_many_picks(self, client: FlaskClient) -> None:
         assert client.get("/try", query_string={"t": [str(n) for n in range(51)]}).status_code == 400
 
 
 class TestTracks:
-    """Looking tracks up, and a track's own page."""
+    """Track search and track pages."""
 
-    def test_a_track_s_page_has_what_is_known_and_what_is_similar(self, client: FlaskClient) -> None:
+    def test_track_page_shows_details_and_similar_tracks(self, client: FlaskClient) -> None:
         page = client.get("/tracks/plain")
         text = words_of(page.text)
         assert "Listeners 9 Artist Somebody Genre folk" in text
@@ -141,7 +141,7 @@ class TestTracks:
         assert "0.875" in text
         assert "No similar songs" in client.get("/tracks/hostile").text
 
-    def test_what_is_not_there_is_said(self, client: FlaskClient) -> None:
+    def test_unknown_track_or_no_match(self, client: FlaskClient) -> None:
         answer = client.get("/tracks/nothing")
         assert answer.status_code == 404
         assert "The served version has no song &#39;nothing&#39;." in answer.text
@@ -156,11 +156,11 @@ class TestTracks:
             ("alert('x", ["hostile"]),
         ],
     )  # fmt: skip
-    def test_words_of_title_and_artist_find_it(self, client: FlaskClient, wanted: str, found: list[str]) -> None:
+    def test_search_by_words_of_title_and_artist(self, client: FlaskClient, wanted: str, found: list[str]) -> None:
         page = client.get("/tracks", query_string={"q": wanted}).text
         assert re.findall(r'<th scope="row"><a href="/tracks/(\w+)"', page) == found
 
-    def test_a_whole_id_goes_to_its_track(self, client: FlaskClient) -> None:
+    def test_search_redirects_exact_id(self, client: FlaskClient) -> None:
         answer = client.get("/tracks?q=untitled")
         assert (answer.status_code, answer.location) == (302, "/tracks/untitled")
 
@@ -170,17 +170,17 @@ def test_user_page_names_the_fallback_tier(client: FlaskClient) -> None:
         assert escape(TIERS[tier]) in client.get("/users", query_string={"q": user}, follow_redirects=True).text
 
 
-def test_metrics_are_explained(client: FlaskClient) -> None:
+def test_overview_explains_metrics(client: FlaskClient) -> None:
     assert "The share of a user&#39;s held-out tracks that the list contains." in client.get("/").text
 
 
-def test_pinned_dataset_says_why_nothing_is_promoted(roots: tuple[Path, Path], client: FlaskClient) -> None:
+def test_overview_says_that_version_is_pinned(roots: tuple[Path, Path], client: FlaskClient) -> None:
     assert "pinned" not in client.get("/").text
     VersionRegistry(roots[0] / "tiny").roll_back("v1", expected="v1")
     assert "A rollback pinned this version" in client.get("/").text
 
 
-def test_runs_newest_first_with_their_stages(roots: tuple[Path, Path], client: FlaskClient) -> None:
+def test_overview_lists_runs_newest_first(roots: tuple[Path, Path], client: FlaskClient) -> None:
     finished = {"event": "run_finished", "status": "nothing_to_do", "duration_s": 0.4}
     skipped = [stage("Ingest", "skipped"), stage("Train", "skipped", model="als"), stage("Train", "skipped", model="b")]
     record(roots[1], "newer", started("2025-11-02T08:00:00Z"), *skipped, finished)
@@ -197,7 +197,7 @@ def test_runs_newest_first_with_their_stages(roots: tuple[Path, Path], client: F
     assert "rows were &lt;rejected&gt;." in html
 
 
-def test_run_cut_off_in_the_middle_of_a_line_is_unfinished(roots: tuple[Path, Path], client: FlaskClient) -> None:
+def test_run_with_truncated_record_is_unfinished(roots: tuple[Path, Path], client: FlaskClient) -> None:
     record(roots[1], "cut", started("2025-11-01T08:00:00Z"), stage("Generate", "done"), '{"event": "stage", "sta')
     record(roots[1], "empty", "")
     text = words_of(client.get("/").text)
@@ -206,7 +206,7 @@ def test_run_cut_off_in_the_middle_of_a_line_is_unfinished(roots: tuple[Path, Pa
 
 
 @pytest.mark.parametrize("user_id", USERS)
-def test_every_user_is_reached_from_the_list_of_users(client: FlaskClient, user_id: str) -> None:
+def test_user_list_links_every_user(client: FlaskClient, user_id: str) -> None:
     html = client.get("/users").text
     links = re.findall(r'<a href="(/users[/?][^"]+)"><code class="id">', html)
     answer = client.get(links[USERS.index(user_id)])
@@ -218,14 +218,14 @@ def test_every_user_is_reached_from_the_list_of_users(client: FlaskClient, user_
 
 
 @pytest.mark.parametrize("user_id", [user_id for user_id in USERS if user_id != ".."])
-def test_exact_id_goes_straight_to_its_user(client: FlaskClient, user_id: str) -> None:
+def test_search_redirects_exact_user_id(client: FlaskClient, user_id: str) -> None:
     answer = client.get("/users", query_string={"q": user_id}, follow_redirects=True)
     assert [response.status_code for response in answer.history] == [302]
     assert answer.status_code == 200
     assert "<h1>User " in answer.text
 
 
-def test_id_that_browsers_would_resolve_is_not_put_in_a_path(client: FlaskClient) -> None:
+def test_dot_ids_are_linked_by_query(client: FlaskClient) -> None:
     html = client.get("/users").text
     assert 'href="/users?q=.."' in html
     assert 'href="/users/.."' not in html
@@ -244,31 +244,31 @@ def test_user_page_shows_profile_list_and_history(client: FlaskClient) -> None:
     assert "Plays Plain song Somebody 1,234" in text
 
 
-def test_number_of_recommendations_can_be_chosen(client: FlaskClient) -> None:
+def test_user_page_limits_recommendations(client: FlaskClient) -> None:
     assert "0.500" in client.get("/users/u1").text
     html = client.get("/users/u1?k=1").text
     assert "0.500" not in html
     assert 'href="/users/u1?k=100&amp;heard=25"' in html
 
 
-def test_look_up_lists_the_ids_that_begin_so(client: FlaskClient) -> None:
+def test_search_lists_users_by_prefix(client: FlaskClient) -> None:
     text = words_of(client.get("/users?q=u").text)
     assert "3 users whose id starts with the search text" in text
     assert "u1 1 u10 1 u2 1" in text
 
 
-def test_look_up_forgives_blanks_around_an_id(client: FlaskClient) -> None:
+def test_search_ignores_spaces_around_id(client: FlaskClient) -> None:
     assert client.get("/users?q=%20u2%20").location == "/users/u2"
 
 
-def test_look_up_without_a_match_says_so(client: FlaskClient) -> None:
+def test_search_without_match(client: FlaskClient) -> None:
     answer = client.get("/users", query_string={"q": "<b>"})
     assert answer.status_code == 200
     assert "&lt;b&gt;" in answer.text
     assert "<b>" not in answer.text
 
 
-def test_unknown_user_is_offered_what_is_popular(client: FlaskClient) -> None:
+def test_unknown_user_page_shows_popular_tracks(client: FlaskClient) -> None:
     answer = client.get("/users/%3Cimg%3E")
     assert answer.status_code == 404
     assert "&lt;img&gt;" in answer.text
@@ -278,18 +278,18 @@ def test_unknown_user_is_offered_what_is_popular(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("query", ["k=0", "k=101", "k=ten", "k=-1", "k=", "k=9" + "9" * 5000, "heard=1001"])
-def test_bad_query_value_is_named(client: FlaskClient, query: str) -> None:
+def test_refuses_invalid_query_value(client: FlaskClient, query: str) -> None:
     answer = client.get(f"/users/u1?{query}")
     assert answer.status_code == 400
     assert f"{query.partition('=')[0]} = " in answer.text
     assert "is not a whole number from 1 to" in answer.text
 
 
-def test_overlong_id_is_refused(client: FlaskClient) -> None:
+def test_refuses_overlong_id(client: FlaskClient) -> None:
     assert client.get("/users", query_string={"q": "x" * 501}).status_code == 400
 
 
-def test_datasets_can_be_switched_and_the_one_promoted_last_leads(
+def test_dataset_switcher_and_default_dataset(
     roots: tuple[Path, Path], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("webapp.serving.version_cache.DATASETS_TTL_S", 0.0)
@@ -320,7 +320,7 @@ def test_only_listed_datasets_reach_the_file_system(
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/users/u1"])
-def test_nothing_published_shows_how_to_begin(roots: tuple[Path, Path], bare: FlaskClient, path: str) -> None:
+def test_nothing_published_shows_first_command(roots: tuple[Path, Path], bare: FlaskClient, path: str) -> None:
     record(roots[1], "r", started("2025-11-01T08:00:00Z"), stage("Ingest", "failed", "No such file."))
     answer = bare.get(path)
     assert answer.status_code == 200
@@ -328,7 +328,7 @@ def test_nothing_published_shows_how_to_begin(roots: tuple[Path, Path], bare: Fl
     assert "Ingest: No such file." in answer.text
 
 
-def test_unknown_page_is_a_designed_404(client: FlaskClient) -> None:
+def test_unknown_page_is_404(client: FlaskClient) -> None:
     answer = client.get("/nowhere")
     assert answer.status_code == 404
     assert "<h1>Not Found</h1>" in answer.text
@@ -341,7 +341,7 @@ def test_wrong_method_keeps_its_allow_header(client: FlaskClient) -> None:
     assert "<h1>Method Not Allowed</h1>" in answer.text
 
 
-def test_failure_shows_an_id_that_is_logged(
+def test_internal_error_shows_logged_id(
     roots: tuple[Path, Path], client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(
@@ -357,12 +357,12 @@ def test_failure_shows_an_id_that_is_logged(
     assert "Traceback" not in answer.text
 
 
-def test_health_of_nothing_is_empty(bare: FlaskClient) -> None:
+def test_healthz_without_versions(bare: FlaskClient) -> None:
     answer = bare.get("/healthz")
     assert (answer.status_code, answer.json) == (200, {"status": "empty", "datasets": {}})
 
 
-def test_health_names_every_version(roots: tuple[Path, Path], client: FlaskClient) -> None:
+def test_healthz_names_every_version(roots: tuple[Path, Path], client: FlaskClient) -> None:
     publish(roots[0], "other", version="v7")
     answer = client.get("/healthz")
     assert (answer.status_code, answer.json) == (200, {"status": "ok", "datasets": {"tiny": "v1", "other": "v7"}})
@@ -385,7 +385,7 @@ def empty_current(root: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [lose_store, damage_store, damage_metrics, empty_current])
-def test_unreadable_version_is_reported(
+def test_healthz_reports_unreadable_version(
     roots: tuple[Path, Path], client: FlaskClient, harm: Callable[[Path], None]
 ) -> None:
     harm(roots[0] / "tiny")
@@ -400,7 +400,7 @@ def test_unreadable_version_is_reported(
 
 
 @pytest.mark.parametrize("path", ["/", "/users/u1", "/nowhere", "/?dataset=x", "/login"])
-def test_every_page_is_hardened(client: FlaskClient, path: str) -> None:
+def test_pages_have_security_headers(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert headers["Content-Security-Policy"].endswith("frame-ancestors 'none'")
@@ -412,7 +412,7 @@ def test_every_page_is_hardened(client: FlaskClient, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/healthz", "/static/encore.css", "/api/v1/users/u1", "/api/v1/nowhere", "/graph.css", "/metrics"]
 )
-def test_every_other_answer_may_do_nothing(client: FlaskClient, path: str) -> None:
+def test_other_responses_have_strict_policy(client: FlaskClient, path: str) -> None:
     with client.get(path) as answer:  # closes the file that a static answer holds open
         headers = answer.headers
     assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
@@ -421,13 +421,13 @@ def test_every_other_answer_may_do_nothing(client: FlaskClient, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/users/u1", "/users/nobody", "/nowhere"])
-def test_pages_need_nothing_that_the_policy_forbids(client: FlaskClient, path: str) -> None:
+def test_pages_comply_with_content_security_policy(client: FlaskClient, path: str) -> None:
     html = client.get(path).text
     assert not re.search(r"<style|<script(?! src=\"/static/)|\sstyle=|\son\w+=", html)
     assert not re.search(r'(?:src|href)="(?!/|#)', html)
 
 
-def test_charts_keep_bins_that_nothing_fell_into() -> None:
+def test_histogram_includes_empty_bins() -> None:
     bins = [{"from": 0, "to": 1, "count": 2}, {"from": 4, "to": 8, "count": 1}]
     doubled = [each["from"] for each in with_empty_bins(bins, doubling=True)]
     assert doubled == [0, 1, 2, 4]
@@ -435,7 +435,7 @@ def test_charts_keep_bins_that_nothing_fell_into() -> None:
     assert [each["from"] for each in with_empty_bins(even, doubling=False)] == [1.0, 1.5, 2.0, 2.5]
 
 
-def test_charts_escape_what_they_are_given() -> None:
+def test_charts_escape_text() -> None:
     assert HOSTILE not in charts.score_bar(1.0, 2.0, HOSTILE)
 
 
@@ -452,15 +452,15 @@ def test_track_table_escapes_text_from_the_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "highest", "width"), [(1, 2, "50.0"), (-1, 2, "0.0"), (0, 0, "0.0")])
-def test_score_bar_is_a_share_of_the_highest(value: float, highest: float, width: str) -> None:
+def test_score_bar_width(value: float, highest: float, width: str) -> None:
     assert f'class="fill" width="{width}"' in charts.score_bar(value, highest, "")
 
 
-def test_nearly_all_never_reads_as_all() -> None:
+def test_percent_never_rounds_to_all_or_nothing() -> None:
     assert [percent(share) for share in (1.0, 0.0, 0.5, 0.99996)] == ["100.0 %", "0.0 %", "50.0 %", "99.996 %"]
 
 
-def test_durations_read_in_fitting_units() -> None:
+def test_duration_units() -> None:
     assert [duration(s) for s in (0.04, 41.6, 125, 4320, None)] == ["0.0 s", "42 s", "2 min 5 s", "1 h 12 min", DASH]
 
 
@@ -473,7 +473,7 @@ def test_application_does_not_import_pyspark() -> None:
     assert found.stdout == "[]\n"
 
 
-def test_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["--port", str(port)]) == 2
@@ -482,13 +482,13 @@ def test_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.count("\n") == 1
 
 
-def test_missing_directory_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses_missing_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--models", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == f"Error: There is no directory {tmp_path / 'none'}.\n"
 
 
 @pytest.mark.parametrize("arguments", [["--port", "http"], ["--port", "65536"], ["--prot", "1"]])
-def test_bad_argument_is_one_sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses_bad_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 2
@@ -497,13 +497,13 @@ def test_bad_argument_is_one_sentence(arguments: list[str], capsys: pytest.Captu
     assert said.count("\n") == 1
 
 
-def test_unknown_host_is_one_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_unknown_host_address(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCORE_TOKEN", "a token that is long enough")
     assert main(["--host", "256.0.0.1"]) == 2
     assert capsys.readouterr().err.startswith("Error: Cannot listen on 256.0.0.1, port 8000: ")
 
 
-def test_served_page_prints_where_it_is(roots: tuple[Path, Path]) -> None:
+def test_server_prints_its_url(roots: tuple[Path, Path]) -> None:
     publish(roots[0])
     command = [sys.executable, "-m", "webapp", "--port", "0", "--models", str(roots[0]), "--data", str(roots[1])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:

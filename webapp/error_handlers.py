@@ -59,7 +59,7 @@ def _nothing_published(error: NothingPublished) -> ResponseReturnValue:
 
 
 def _unreadable_version(error: StoreError) -> ResponseReturnValue:
-    """Answer the request from the last good version, or report the error if there is none."""
+    """Answer the request from the last good version, or report the error without one."""
     current_app.logger.error("%s", error)
     if _fall_back(str(error)):
         return current_app.dispatch_request()

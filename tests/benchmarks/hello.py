@@ -1,4 +1,4 @@
-"""The yardstick of `web.py`: the least that Flask can answer, with the server and the threads that the page has."""
+"""The baseline of `web.py`: Flask's hello-world with the page's server and number of threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Flask
 
 
 def main() -> None:
-    """Serves on a free port, which it prints: with as many threads as the argument says."""
+    """Serve on a free port and print it. The argument is the number of threads."""
     app = Flask(__name__)
 
     @app.get("/")

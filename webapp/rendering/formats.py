@@ -1,4 +1,4 @@
-"""How numbers, times and names read on the page."""
+"""Template filters that format numbers, times and names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DASH = "—"
 
 
 def number(value: float | None) -> str:
-    """Thousands separated, at most two decimals, none where they are zeros: 12,345 or 3.5."""
+    """Format with thousands separators and at most two decimals, without trailing zeros: 12,345 or 3.5."""
     if value is None:
         return DASH
     text = f"{value:,.2f}"
@@ -20,30 +20,30 @@ def number(value: float | None) -> str:
 
 
 def metric(value: float | None) -> str:
-    """A metric's value, or a dash where it does not apply."""
+    """Format a metric's value; a dash for None."""
     if value is None:
         return DASH
     return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
 def interval(ends: Sequence[float]) -> str:
-    """A 95 % interval: 0.2310–0.2478."""
+    """Format an interval: 0.2310–0.2478."""
     low, high = ends
     return f"{metric(low)}–{metric(high)}"
 
 
 def score(value: float) -> str:
-    """A score: three decimals, fewer for large ones."""
+    """Format a score with three decimals, or none above 100."""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def ratio(value: float) -> str:
-    """How many times: ×2.14, ×31."""
+    """Format a ratio: ×2.14, ×31."""
     return f"×{value:.2f}" if value < 10 else f"×{value:,.0f}"
 
 
 def percent(share: float) -> str:
-    """A share as a percentage, with as many decimals as keep 99.9996 % from reading as 100 %."""
+    """Format a share as a percentage, with enough decimals that 0.999996 is not 100 %."""
     for decimals in (1, 2, 3, 4, 5, 6):
         text = f"{share:.{decimals}%}"
         if share in (0.0, 1.0) or text.rstrip("%") not in (f"{0:.{decimals}f}", f"{100:.{decimals}f}"):
@@ -52,16 +52,16 @@ def percent(share: float) -> str:
 
 
 def moment(stamp: str | None) -> str:
-    """A UTC time as people write it; text that is no time is shown as it is."""
+    """Format a timestamp: 1 Mar 2026, 00:00 UTC. Return text that is not a timestamp unchanged."""
     time = _time(stamp)
     return f"{time.day} {time:%b %Y, %H:%M} UTC" if time else stamp or DASH
 
 
 def ago(stamp: str | None, now: datetime | None = None) -> str:
-    """How long ago a time is: just now, 5 minutes ago, 3 hours ago, yesterday, 12 days ago; else the day itself.
+    """Format a timestamp's age: just now, 5 minutes ago, yesterday, 12 days ago; the date if older than a month.
 
     Args:
-        now: what counts as the present; by default it is.
+        now: the time to count from; by default the current time.
     """
     time = _time(stamp)
     if time is None:
@@ -71,15 +71,15 @@ def ago(stamp: str | None, now: datetime | None = None) -> str:
         return moment(stamp)
     if seconds < 45:
         return "just now"
-    for unit, word, most in ((60, "minute", 60), (3600, "hour", 24), (86400, "day", 31)):
-        if seconds < unit * most:
+    for unit, word, limit in ((60, "minute", 60), (3600, "hour", 24), (86400, "day", 31)):
+        if seconds < unit * limit:
             count = max(int(seconds // unit), 1)
             return "yesterday" if (word, count) == ("day", 1) else f"{count_noun(count, word)} ago"
     return f"{time:%-d %b %Y}"
 
 
 def _time(stamp: str | None) -> datetime | None:
-    """The time in UTC, which it is taken for if it does not say where; None of text that is no time."""
+    """Parse an ISO 8601 timestamp, by default in UTC; return None if it is not one."""
     try:
         time = datetime.fromisoformat(stamp or "")
     except ValueError:
@@ -88,23 +88,23 @@ def _time(stamp: str | None) -> datetime | None:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign: +0.0312, −12."""
+    """Format a difference with its sign: +0.0312, −12."""
     text = f"{value:+,.4f}" if isinstance(value, float) else f"{value:+,}"
     return text.replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:
-    """0.4 s, 42 s, 2 min 5 s, 1 h 12 min; a dash for None."""
+    """Format a duration: 0.4 s, 42 s, 2 min 5 s, 1 h 12 min; a dash for None."""
     return DASH if seconds is None else format_duration(seconds)
 
 
 def short(version: str) -> str:
-    """As much of a fingerprint as tells versions apart."""
+    """Shorten a version's id."""
     return version[:12]
 
 
 def words(name: str) -> str:
-    """A name from the code as words: missing_user, missing user."""
+    """Replace underscores by spaces: missing_user, missing user."""
     return name.replace("_", " ")
 
 

@@ -56,7 +56,7 @@ class MetricColumn:
 
 @dataclass(frozen=True)
 class MetricCell:
-    """A candidate's value of a metric, and its ratio to popularity's value; None if there is none."""
+    """A candidate's value of a metric, and its ratio to popularity's value; None if not applicable."""
 
     value: float | None
     ratio: float | None

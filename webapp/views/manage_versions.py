@@ -97,5 +97,5 @@ def _expected() -> str | None:
 
 
 def _via() -> str:
-    """Return what the audit log records as the origin of a change."""
+    """Return the origin of a change for the audit log."""
     return f"the page, from {request.remote_addr}"

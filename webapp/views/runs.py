@@ -88,7 +88,7 @@ def _last_lines(log: Path) -> str:
 
 
 def _output_of_starting_run(run_id: str) -> str | None:
-    """Return the output of a run that the page started and that has no record yet; None if there is none."""
+    """Return the output of a run that the page started and that has no record yet, if any."""
     output = next((file for file in paths().runs("").glob("*/*.out") if file.stem == run_id), None)
     return None if output is None else _last_lines(output)
 
