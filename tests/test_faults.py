@@ -1,4 +1,4 @@
-"""A sample of `make faults`: a run that is killed, or finds its disk full; an output that is damaged."""
+"""A sample of the cells of `make faults`: killed processes, full disks and damaged outputs."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SAMPLE = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Two versions, made undisturbed."""
+    """Two versions published without faults."""
     return World.make(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("cell", SAMPLE, ids=str)
-def test_a_fault_loses_nothing(cell: Cell, world: World, tmp_path: Path) -> None:
+def test_fault_loses_nothing(cell: Cell, world: World, tmp_path: Path) -> None:
     assert cell in set(world.cells())
     assert world.visit(cell, tmp_path / "root") == []
 
@@ -52,7 +52,7 @@ def test_the_matrix_has_every_stage_and_every_kind_of_fault(world: World) -> Non
     assert len(cells) == len(set(cells)) > 600
 
 
-def test_a_fault_that_does_harm_is_seen(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_harmful_fault_is_reported(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world, "lists", dict.fromkeys(world.lists, world.lists[world.old]))
     found = world.visit(Cell("Promote", "current", "remove"), tmp_path / "root")
-    assert "the next run made other lists" in found
+    assert "the next run made different recommendations" in found

@@ -1,11 +1,11 @@
-"""`make faults`: kills a run, or fills its disk, at every step by which it changes the disk; and damages every output.
+"""`make faults`: inject faults into a run at every step that changes the disk, and damage every output.
 
 python tests/faults/matrix.py [--only TEXT] [--at-once 2] [--every N] [--from N]
 
-After each: whoever reads finds the old version or the new one, whole; the next run ends well, with what an undisturbed
-one has made; it repeats nothing that was finished; and nothing is left lying about, on the disk or running. What people
-do with versions by hand is killed, and finds its disk full, in the same way. Prints the matrix, a line for each stage,
-and what is wrong with the cells that did not come through.
+The faults: the process is killed, the disk is full, or a file is truncated, altered or removed. After each fault,
+readers must find the complete old or new version; the next run must succeed with the same result as a run without
+faults, and repeat no finished stage; and no file or process may be left over. The commands that change versions are
+killed, and find the disk full, in the same way. Prints the matrix, with a line per stage, and the failed cells.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ SETTINGS = (
     "--als-max-iter=3", '--selection-candidates=["als"]', "--tune-trials=1", "--recommend-max-per-artist=2",
     "--retry-wait-s=0", "--spark-session-master=local[1]",
 )  # fmt: skip
-"""What makes a run short in which every kind of stage takes part."""
+"""Settings of a short run that contains every kind of stage."""
 
 BEFORE, AFTER = "--synthetic-seed=1", "--synthetic-seed=2"
-"""What the old version and the new one are made with."""
+"""The settings that differ between the old and the new version."""
 
 RUN = "run"
 KILLED, FULL = "kill", "full"
 DAMAGES = ("truncate", "flip", "remove")
 PATIENCE_S = 300
 END_S = 30
-"""So long may take to end what a run has started."""
+"""Maximum seconds until the processes that a run has started must have ended."""
 
 TUNE = "Tune als"
 TRIALS = "data/work/synthetic/Tune/*.trials"
@@ -61,15 +61,15 @@ BY_HAND = {
     "promote": ("models", "promote", "1"), "rollback": ("models", "rollback", "1"),
     "prune": ("workflow", "prune", "--keep=1"), "forget": ("models", "forget", FORGOTTEN),
 }  # fmt: skip
-"""The verbs by which people change versions; the old one has the number 1, and the new one is served."""
+"""Commands that change versions. The old version has the number 1, and the new one is served."""
 
-_SCRATCH = shutil.ignore_patterns("scratch")  # it goes a moment after the run
+_SCRATCH = shutil.ignore_patterns("scratch")  # removed shortly after the run
 VICTIM = Path(__file__).with_name("victim.py")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A fault, and where it strikes: at a step of a stage, or on a file of what it made."""
+    """A fault and its place: a step of a stage, or a file of its output."""
 
     stage: str
     where: str
@@ -81,13 +81,13 @@ class Cell:
 
 @dataclass
 class World:
-    """What an undisturbed run has made, from which every cell begins anew."""
+    """The results of a run without faults, from which each cell starts."""
 
     root: Path
     old: str
     new: str
     steps: list[tuple[str, str]]
-    """Every step of the run, by its stage."""
+    """Every step of the run, as pairs of stage and step."""
     outputs: dict[str, Path]
     """The directory of each stage, below the root."""
     requires: dict[str, list[str]]
@@ -96,7 +96,7 @@ class World:
 
     @classmethod
     def make(cls, root: Path) -> World:
-        """Publishes an old version, and a new one over a copy of that."""
+        """Publish an old version, and a new one in a copy of its root."""
         _ran(_luigi(root / "old", BEFORE))
         old = _current(root / "old")
         shutil.copytree(root / "old", root / "new", ignore=_SCRATCH)
@@ -128,19 +128,19 @@ class World:
         return world
 
     def before(self, stage: str, into: Path) -> None:
-        """The moment at which a stage begins: what it reads is there, and nothing that comes from it."""
+        """Create a root in the state before a stage: with the outputs that do not depend on the stage."""
         shutil.copytree(self.root / ("new" if stage in BY_HAND else "old"), into, ignore=_SCRATCH)
         for label, output in self.outputs.items():
             if stage in self.requires and not self._needs(label, stage):
                 shutil.copytree(self.root / "new" / output, into / output)
 
     def after(self, stage: str, into: Path) -> None:
-        """The moment at which a stage has ended: what comes from it is still to be made."""
+        """Create a root in the state after a stage, before the stages that depend on it."""
         self.before(stage, into)
         shutil.copytree(self.root / "new" / self.outputs[stage], into / self.outputs[stage])
 
     def _needs(self, label: str, stage: str) -> bool:
-        """Whether a stage is the other, or hangs on it."""
+        """Whether a stage is the other one or depends on it."""
         return label == stage or any(self._needs(name, stage) for name in self.requires[label])
 
     def cells(self) -> Iterator[Cell]:
@@ -159,12 +159,12 @@ class World:
             yield from (Cell(stage, name, damage) for name in names for damage in DAMAGES)
 
     def visit(self, cell: Cell, root: Path) -> list[str]:
-        """Lets it happen, in a root of its own; what is wrong afterwards."""
+        """Inject the fault in a new root; return the problems found afterwards."""
         try:
             faults = self._damaged(cell, root) if cell.fault in DAMAGES else self._struck(cell, root)
             faults += self._repeated(cell.stage, root) if cell.stage in BY_HAND else self._repaired(root)
-            faults += [f"{path} was left" for path in _left(root)]
-            return [*faults, *(f"{command} was left running" for command in _left_running(root))]
+            faults += [f"{path} is left over" for path in _left(root)]
+            return [*faults, *(f"{command} is still running" for command in _left_running(root))]
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
@@ -174,18 +174,22 @@ class World:
         ended = _victim(root, plan, cell.stage if by_hand else RUN)
         faults = []
         if cell.fault == KILLED and ended.returncode != -9:
-            faults.append(f"was never there: the run ended with {ended.returncode}")
+            faults.append(f"the step did not occur: the run ended with {ended.returncode}")
         if cell.fault == FULL and ended.returncode == 0 and (by_hand or _current(root) != self.new):
-            faults.append("ended as if all were well")
+            faults.append("the full disk was not reported")
         if cell.fault == FULL and ended.returncode != 0:
             stopped = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")][:-1] or [ended.stderr]
-            faults += [f"said nothing of a full disk: {line[-300:]!r}" for line in stopped if " is full: " not in line]
+            faults += [
+                f"the error does not mention a full disk: {line[-300:]!r}"
+                for line in stopped
+                if " is full: " not in line
+            ]
         if "Traceback" in ended.stderr:
-            faults.append(f"showed a traceback: {ended.stderr[-1500:]}")
+            faults.append(f"printed a traceback: {ended.stderr[-1500:]}")
         return faults + self._readable(root)
 
     def _damaged(self, cell: Cell, root: Path) -> list[str]:
-        if cell.where == TRIALS:  # what a run that was killed has left
+        if cell.where == TRIALS:  # the trials of a killed run
             self.before(cell.stage, root)
             new, old = ({file.name for file in self.root.glob(f"{each}/{TRIALS}")} for each in ("new", "old"))
             file = (root / TRIALS).with_name(*(new - old))
@@ -201,7 +205,7 @@ class World:
         return []
 
     def _readable(self, root: Path) -> list[str]:
-        """What is wrong with what is served, as a reader finds it."""
+        """The problems that a reader finds in the served version."""
         version = _current(root)
         if version not in self.lists:
             return [f"serves {version!r}"]
@@ -212,7 +216,7 @@ class World:
         return [f"{version} is served, and {fault}" for fault in faults]
 
     def _repaired(self, root: Path) -> list[str]:
-        """What is wrong after the next run."""
+        """The problems after the next run."""
         finished = {file: file.stat().st_ino for file in _markers(root) if _is_whole(file.parent)}
         ended = _luigi(root, AFTER)
         faults = []
@@ -221,16 +225,18 @@ class World:
         if _current(root) != self.new:
             faults.append(f"the next run left {_current(root)} served")
         elif not _lists(root, self.new).equals(self.lists[self.new]):
-            faults.append("the next run made other lists")
+            faults.append("the next run made different recommendations")
         for file, inode in finished.items():
             if not file.exists() or file.stat().st_ino != inode:
-                faults.append(f"{file.parent.relative_to(root)} was finished, and was made again")
+                faults.append(f"{file.parent.relative_to(root)} was finished and has been made again")
         return faults + self._readable(root)
 
     def _repeated(self, verb: str, root: Path) -> list[str]:
-        """What is wrong after somebody has done the same again by hand; a run sweeps what is left of what is gone."""
+        """The problems after the command is repeated; a further run removes the leftovers of pruned versions."""
         again = _run(_by_hand(verb, root))
-        faults = [f"the same again ended with {again.returncode}: {again.stderr[-300:]!r}"] if again.returncode else []
+        faults = (
+            [f"the repeated command ended with {again.returncode}: {again.stderr[-300:]!r}"] if again.returncode else []
+        )
         registry, served = (
             VersionRegistry(root / "models" / "synthetic"),
             self.old if verb in ("promote", "rollback") else self.new,
@@ -249,12 +255,12 @@ class World:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The stages, in the order in which they ran, and what is before and between them."""
+        """The stages in the order of the run, with the steps before and between them."""
         return list(dict.fromkeys(stage for stage, _ in self.steps))
 
 
 def damage(file: Path, how: str) -> None:
-    """Cuts a file in half, changes a bit in its middle, or removes it."""
+    """Truncate a file to half, flip a bit in its middle, or remove it."""
     if how == "remove":
         file.unlink()
         return
@@ -267,23 +273,23 @@ def damage(file: Path, how: str) -> None:
 
 
 def visit_all(
-    world: World, cells: list[Cell], at_once: int, told: Callable[[int, Cell, list[str]], None]
+    world: World, cells: list[Cell], at_once: int, report: Callable[[int, Cell, list[str]], None]
 ) -> dict[Cell, list[str]]:
-    """What is wrong with each of the cells; `told` hears of each as soon as it is known."""
+    """The problems of each cell; `report` is called for each as soon as they are known."""
     found: dict[Cell, list[str]] = {}
     with ThreadPoolExecutor(at_once) as pool:
         for number, (cell, faults) in enumerate(
-            zip(cells, pool.map(lambda each: _survived(world, *each), enumerate(cells)), strict=True), 1
+            zip(cells, pool.map(lambda numbered: _survived(world, *numbered), enumerate(cells)), strict=True), 1
         ):
             found[cell] = faults
-            told(number, cell, faults)
+            report(number, cell, faults)
     return found
 
 
 def _survived(world: World, number: int, cell: Cell) -> list[str]:
     try:
         return world.visit(cell, world.root / f"cell-{number}")
-    except Exception as error:  # whatever it is, this cell is not well
+    except Exception as error:  # any error fails the cell
         return [f"{type(error).__name__}: {error}"]
 
 
@@ -292,7 +298,7 @@ def _luigi(root: Path, seed: str) -> subprocess.CompletedProcess[str]:
 
 
 def _victim(root: Path, plan: dict[str, Any], what: str) -> subprocess.CompletedProcess[str]:
-    """A run, or a verb by name, that something happens to."""
+    """Run the pipeline or a command by its name in the victim process."""
     plan = {"root": str(root)} | plan
     command = ["luigi", *_arguments(root, AFTER)] if what == RUN else _by_hand(what, root)[2:]
     return _run([sys.executable, str(VICTIM), json.dumps(plan), *command])
@@ -310,7 +316,7 @@ def _arguments(root: Path, seed: str) -> list[str]:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a process group of its own, so that it can kill all that it started."""
+    """Run a command in a new process group, so that it can kill all processes it has started."""
     return subprocess.run(
         command, cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
         start_new_session=True, timeout=PATIENCE_S, check=False,
@@ -319,7 +325,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def _ran(ended: subprocess.CompletedProcess[str]) -> None:
     if ended.returncode:
-        sys.exit(f"An undisturbed run ended with {ended.returncode}: {ended.stderr}")
+        sys.exit(f"A run without faults ended with {ended.returncode}: {ended.stderr}")
 
 
 def _current(root: Path) -> str | None:
@@ -350,7 +356,7 @@ def _markers(root: Path) -> list[Path]:
 
 
 def _left(root: Path) -> list[str]:
-    """What was begun and not finished; what Spark's scratch holds goes a moment after the run."""
+    """Unfinished files and directories, without Spark's scratch, which is removed shortly after the run."""
     found = []
     for directory, names, files in os.walk(root):
         here = os.path.relpath(directory, root)
@@ -360,7 +366,7 @@ def _left(root: Path) -> list[str]:
 
 
 def _left_running(root: Path) -> list[str]:
-    """The commands that still have to do with a root, when all that was started there should have ended."""
+    """The commands of processes that still use a root after the time limit."""
     for _ in range(10 * END_S):
         found = [command for command, environment in _processes() if f"{root}/" in f"{command} {environment}"]
         if not found:
@@ -372,7 +378,7 @@ def _left_running(root: Path) -> list[str]:
 def _processes() -> Iterator[tuple[str, str]]:
     """The command line and the environment of every process."""
     for directory in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended, or is somebody else's
+        with suppress(OSError):  # the process has just ended, or belongs to another user
             yield (
                 (directory / "cmdline").read_text(errors="replace"),
                 (directory / "environ").read_text(errors="replace"),
@@ -380,7 +386,7 @@ def _processes() -> Iterator[tuple[str, str]]:
 
 
 def _is_whole(output: Path) -> bool:
-    """Whether an output is what was written, by its own word."""
+    """Whether the files of an output match its checksums."""
     try:
         files = read_json(output / SUCCESS)["files"]
         if (output / MANIFEST).exists():
@@ -391,44 +397,46 @@ def _is_whole(output: Path) -> bool:
 
 
 def _printed(world: World, found: dict[Cell, list[str]]) -> str:
-    """The matrix, and what did not come through."""
+    """The matrix, and the problems of the failed cells."""
     rows: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for cell, faults in found.items():
         rows[cell.stage][cell.fault].append(not faults)
     columns = (KILLED, FULL, *DAMAGES)
     lines = [f"{'':<24}" + "".join(f"{column:>12}" for column in columns)]
-    for stage in (*world.labels, *(each for each in rows if each not in world.labels)):
+    for stage in (*world.labels, *(stage for stage in rows if stage not in world.labels)):
         counts = (rows[stage][column] for column in columns)
-        shown = (f"{sum(each)}/{len(each)}" if each else "" for each in counts)
+        shown = (f"{sum(passed)}/{len(passed)}" if passed else "" for passed in counts)
         lines.append(f"{stage:<24}" + "".join(f"{text:>12}" for text in shown))
     lines += [f"\n{cell}\n  " + "\n  ".join(faults) for cell, faults in found.items() if faults]
     return "\n".join(lines)
 
 
-def _tell(of: int, number: int, cell: Cell, faults: list[str]) -> None:
+def _report(total: int, number: int, cell: Cell, faults: list[str]) -> None:
     if faults:
         print(f"\r{cell}\n  " + "\n  ".join(faults), file=sys.stderr)
-    print(f"\r{number} of {of}", end="", file=sys.stderr, flush=True)
+    print(f"\r{number} of {total}", end="", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Run the matrix; return 0 if every cell passes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="cells whose description has this text")
-    parser.add_argument("--at-once", type=int, default=2, help="runs side by side (default: %(default)s)")
-    parser.add_argument("--every", type=int, default=1, help="only every so manieth cell (default: %(default)s)")
-    parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them (default: %(default)s)")
-    given = parser.parse_args()
+    parser.add_argument("--only", default="", help="run only cells whose description contains this text")
+    parser.add_argument("--at-once", type=int, default=2, help="parallel runs (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=1, help="run only every Nth cell (default: %(default)s)")
+    parser.add_argument(
+        "--from", dest="first", type=int, default=1, help="number of the first cell (default: %(default)s)"
+    )
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="encore-faults-") as directory:
-        print("Making two versions undisturbed …", file=sys.stderr)
+        print("Publishing two versions without faults …", file=sys.stderr)
         world = World.make(Path(directory))
-        cells = [cell for cell in world.cells() if given.only in str(cell)][given.first - 1 :: given.every]
+        cells = [cell for cell in world.cells() if options.only in str(cell)][options.first - 1 :: options.every]
         print(f"{len(cells)} cells.", file=sys.stderr)
-        found = visit_all(world, cells, given.at_once, partial(_tell, len(cells)))
+        found = visit_all(world, cells, options.at_once, partial(_report, len(cells)))
         print("\n" + _printed(world, found))
-    lost = sum(bool(faults) for faults in found.values())
-    print(f"\n{len(found) - lost} of {len(found)} cells survived.")
-    return 1 if lost else 0
+    failed = sum(bool(faults) for faults in found.values())
+    print(f"\n{len(found) - failed} of {len(found)} cells passed.")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

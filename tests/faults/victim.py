@@ -1,13 +1,13 @@
-"""Runs a command, and lists each step by which it changes the disk; or dies, or finds the disk full, at one.
+"""Run a command and list its steps that change the disk, or inject a fault at one of them.
 
 python tests/faults/victim.py '{"root": …, "list": file}' COMMAND ARGUMENTS
 python tests/faults/victim.py '{"root": …, "at": [stage, step], "fault": "kill" or "full"}' COMMAND ARGUMENTS
 
-COMMAND is `luigi`, or `models` or `workflow` with one of their verbs, which counts as a stage.
+COMMAND is `luigi`, or `models` or `workflow` with one of their commands, which counts as a stage.
 
-A step is what the interpreter is about to do below `root`: to open a file for writing, to make, rename, link or remove
-something, to force it to the disk; or to begin or end the work of a stage, of which Java writes the most. Nothing in
-the project knows of this: the interpreter's audit hooks tell it.
+A step is an operation of the interpreter below `root`: opening a file for writing; creating, renaming, linking or
+removing an entry; forcing it to the disk; or the start or end of a stage's work, most of which Java writes. The steps
+are observed with the interpreter's audit hooks, so that the project's code does not depend on them.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ NAMES = (
     (re.compile(r"\bscratch/OWN/.+"), "scratch/OWN/FILE"), (re.compile(r"\btmp\w{8}\b"), "TMP"),
     (re.compile(r"\d{3,}"), "N"),
 )  # fmt: skip
-"""What is another name each time, and what it is called instead."""
+"""Patterns of names that differ between runs, with their replacements."""
 
 _CHANGING = {"os.rename": "rename", "os.mkdir": "make directory", "os.remove": "remove", "os.rmdir": "remove directory",
              "os.link": "link", "os.truncate": "truncate"}  # fmt: skip
 _FREEING = ("remove", "remove directory", "truncate", "stage")
-"""Begins steps for which a full disk has room."""
+"""Prefixes of steps that succeed on a full disk."""
 
 
 class Steps:
-    """What happens below a directory, in its order; and what is to happen at one of them."""
+    """The steps below a directory, in order, and the fault to inject at one of them."""
 
     def __init__(self, plan: dict[str, Any], stage: str) -> None:
         self._root = str(Path(plan["root"]).resolve())
@@ -60,14 +60,14 @@ class Steps:
         self.stage = stage
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """The interpreter's hook."""
+        """The audit hook."""
         if event in _CHANGING:
             self.take(_CHANGING[event], arguments[0])
         elif event == "open" and _is_writing(arguments[1], arguments[2]):
             self.take("append" if "a" in (arguments[1] or "") else "write", arguments[0])
 
     def take(self, what: str, path: Any) -> None:
-        """A step is about to be taken."""
+        """Handle an operation on a path, if it is below the root."""
         if not isinstance(path, str | bytes | os.PathLike):
             return
         place = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - Path.resolve would follow links
@@ -75,7 +75,7 @@ class Steps:
             self.step(f"{what} {_general(what, place.removeprefix(self._root + '/'))}", place)
 
     def step(self, name: str, place: str | None = None) -> None:
-        """The same, by its name."""
+        """Handle a step: list it, and inject the fault if it is the chosen one."""
         key = (self.stage, name)
         self._seen.setdefault(key)
         if key == self._at and self._fault == "kill":
@@ -85,28 +85,28 @@ class Steps:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
 
     def write(self) -> None:
-        """Writes the list, once, as what is seen now."""
+        """Write the list of steps."""
         if self._list:
             seen = list(self._seen)
             Path(self._list).write_text(json.dumps(seen), encoding="utf-8")
 
 
 def _is_writing(mode: str | None, flags: int) -> bool:
-    return any(each in (mode or "") for each in "wax+") or bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    return any(char in (mode or "") for char in "wax+") or bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
 
 def _general(what: str, path: str) -> str:
     for pattern, name in NAMES:
         path = pattern.sub(name, path)
     if what == "force" and (inside := path.partition(".staging/"))[1]:
-        path = f"{inside[0]}.staging/FILE"  # one is like the other
+        path = f"{inside[0]}.staging/FILE"  # all files in a staging directory are equivalent
     if what == "link":
         path = f"{path.partition('/FINGERPRINT/')[0]}/FINGERPRINT/FILE"
     return path
 
 
 def main() -> None:
-    """Runs the command to its end, whichever that is."""
+    """Run the command, and write the list of steps however it ends."""
     plan, command, *arguments = sys.argv[1:]
     steps = Steps(json.loads(plan), "the beginning" if command == "luigi" else arguments[0])
     fsync, exchange, at = os.fsync, directories._exchange, recording.RunRecording._set_log_prefix
@@ -133,7 +133,7 @@ def main() -> None:
 
         return made
 
-    writer._MIN_INTERVAL_S = 0.0  # so that it hangs on no clock which steps there are
+    writer._MIN_INTERVAL_S = 0.0  # otherwise the steps would depend on the time
     os.fsync, directories._exchange, recording.RunRecording._set_log_prefix = forced, exchanged, begun  # type: ignore[method-assign]
     for kind in vars(tasks).values():
         if isinstance(kind, type) and issubclass(kind, stage.Stage) and "make" in vars(kind):
