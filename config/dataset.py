@@ -1,4 +1,4 @@
-"""A dataset's description, `config/datasets/<name>.toml`, validated when it is read."""
+"""Dataset descriptions, `config/datasets/<name>.toml`: their keys, reading and validating them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ SHIPPED = Path(__file__).parent / "datasets"
 
 Text = Annotated[str, Field(min_length=1)]
 
-
 _ENCODINGS = {
     "utf-8": "UTF-8", "utf-8-sig": "UTF-8", "ascii": "US-ASCII",
     "iso8859-1": "ISO-8859-1", "iso8859-2": "ISO-8859-2", "iso8859-15": "ISO-8859-15",
@@ -24,44 +23,44 @@ _ENCODINGS = {
     "shift_jis": "Shift_JIS", "euc_jp": "EUC-JP", "euc_kr": "EUC-KR", "gbk": "GBK", "gb18030": "GB18030",
     "big5": "Big5",
 }  # fmt: skip
-"""Java's names of the encodings in which a line feed is one byte that nothing else contains, by Python's names."""
+"""Java's names of the supported encodings by Python's: those in which the byte of a line feed is never part of another
+character, so that files can be split into lines before they are decoded."""
 
 
 def _encoding(name: str) -> str:
-    """Java's name of an encoding; Python knows it by the same."""
+    """Return Java's name of an encoding, which Python also understands."""
     try:
         return _ENCODINGS[codecs.lookup(name).name]
     except LookupError:
-        raise ValueError(
-            f"is none that is read line by line; those are {join_sorted(set(_ENCODINGS.values()))}"
-        ) from None
+        supported = join_sorted(set(_ENCODINGS.values()))
+        raise ValueError(f"is not a supported encoding; supported: {supported}") from None
 
 
 class Table(BaseModel):
-    """Raw files, and how they are written."""
+    """Raw files of one table and their format."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Text
-    """Relative to the raw directory; a glob is allowed. Files that end in .gz or .bz2 are decompressed."""
+    """Path or glob pattern, relative to the raw directory. Files ending in .gz or .bz2 are decompressed."""
     format: Literal["csv", "jsonl", "parquet"] = "csv"
     separator: Text = ","
     quote: str = '"'
-    """The quoting character; empty switches quoting off. A quoted field ends on its line."""
+    """The quoting character; an empty string switches quoting off. Quoted fields cannot contain line breaks."""
     header: bool = True
     columns: tuple[Text, ...] = ()
-    """Names of the columns of a file without a header."""
+    """Column names of a file without a header."""
     encoding: Annotated[Text, AfterValidator(_encoding)] = "UTF-8"
 
     @field_validator("path")
     @classmethod
     def _below_the_raw_directory(cls, path: str) -> str:
         if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise ValueError("has to lie in the raw directory")
+            raise ValueError("must be inside the raw directory")
         try:
             list(Path(os.devnull).glob(path))
         except (ValueError, IndexError) as error:
-            raise ValueError(f"is no pattern of file names ({error})") from None
+            raise ValueError(f"is not a valid glob pattern ({error})") from None
         return path
 
     @model_validator(mode="after")
@@ -71,17 +70,17 @@ class Table(BaseModel):
                 {"encoding"} if self.format == "parquet" else set()
             )
             if misplaced := sorted(only_csv & self.model_fields_set):
-                raise ValueError(f'has {misplaced[0]}, which means nothing for format = "{self.format}"')
+                raise ValueError(f'has {misplaced[0]}, which does not apply to format = "{self.format}"')
         elif self.header == bool(self.columns):
             raise ValueError("needs either header = true or header = false with columns = [...]")
         if len(self.quote) > 1:
-            raise ValueError("has a quote of more than one character")
+            raise ValueError("has a quote with more than one character")
         if self.quote and self.quote in self.separator:
             raise ValueError("has a separator that contains the quote")
         if "\n" in self.separator or "\r" in self.separator:
-            raise ValueError("has a separator that would end the line")
+            raise ValueError("has a separator that contains a line break")
         if len({name.lower() for name in self.columns}) < len(self.columns):
-            raise ValueError("has columns with one name")
+            raise ValueError("has duplicate column names")
         return self
 
 
@@ -91,27 +90,28 @@ TIME_FORMATS = ("epoch_s", "epoch_ms", "iso8601")
 def _time_format(name: str) -> str:
     if name not in TIME_FORMATS and "yy" not in name:
         raise ValueError(
-            f"is none of {join_sorted(TIME_FORMATS)}{did_you_mean(name, TIME_FORMATS)}, "
+            f"is neither one of {join_sorted(TIME_FORMATS)}{did_you_mean(name, TIME_FORMATS)} "
             "nor a pattern such as dd/MM/yyyy HH:mm"
         )
     return name
 
 
 class Interactions(Table):
-    """Who listened to what. Each of user, track, value and time is a column or a Spark SQL expression."""
+    """The interactions of users with tracks. user, track, value and time are columns or Spark SQL expressions."""
 
     user: Text
     track: Text
     value: Text | None = None
-    """Left out for events: each row then counts one."""
+    """The rating or number of plays; omitted for events, where each row counts as one."""
     feedback: Literal["rating", "plays", "events"]
     time: Text | None = None
     time_format: Annotated[Text, AfterValidator(_time_format)] = "epoch_s"
-    """epoch_s, epoch_ms, iso8601, or a pattern of Spark's. Times without a zone are UTC."""
+    """epoch_s, epoch_ms, iso8601, or a Spark datetime pattern. Times without a zone are UTC."""
     rating_range: tuple[float, float] | None = None
     like_from: float | None = None
-    """From this rating on a track counts as liked; 70 % of the range where nothing is said."""
+    """The lowest rating that counts as liked; default: 70 % of the range."""
     duplicates: Literal["sum", "latest", "mean", "max"]
+    """How to merge several rows of the same user and track."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -119,18 +119,18 @@ class Interactions(Table):
             if self.rating_range is None or self.rating_range[0] >= self.rating_range[1]:
                 raise ValueError('needs rating_range = [lowest, highest] for feedback = "rating"')
         elif self.rating_range is not None or self.like_from is not None:
-            raise ValueError("has a rating_range or like_from, which only ratings have")
+            raise ValueError('has a rating_range or like_from, which only apply to feedback = "rating"')
         if (self.value is None) != (self.feedback == "events"):
-            raise ValueError('needs a value, unless feedback = "events", which has none')
+            raise ValueError('needs a value, unless feedback = "events", which must not have one')
         if self.duplicates == "latest" and self.time is None:
             raise ValueError('needs a time for duplicates = "latest"')
         if self.time is None and "time_format" in self.model_fields_set:
-            raise ValueError("has a time_format and no time")
+            raise ValueError("has a time_format but no time")
         return self
 
     @property
     def liked_from(self) -> float | None:
-        """The rating from which a track counts as relevant; None where every interaction does."""
+        """The lowest rating that counts as relevant; None if every interaction counts."""
         if self.rating_range is None:
             return None
         low, high = self.rating_range
@@ -138,32 +138,32 @@ class Interactions(Table):
 
 
 class Tracks(Table):
-    """The catalogue: id, and what is known of each track (columns or expressions)."""
+    """The track catalogue. Each key is a column or a Spark SQL expression."""
 
     id: Text
     title: Text | None = None
     artist: Text | None = None
     genre: Text | None = None
     tags: Text | None = None
-    """An array of text, or text in which `|` separates them; the first stands in for a missing genre."""
+    """An array of strings, or a string with `|` as the separator. The first tag replaces a missing genre."""
 
 
 class Tags(Table):
-    """Who tagged which track with what, one row a tag given: the commonest become the track's tags, if it has none."""
+    """Tags given by users, one row each. A track without tags gets the most frequent ones."""
 
     track: Text
     tag: Text
 
 
 class TagNames(Table):
-    """What the tags are called, where `[tags]` holds numbers."""
+    """Names of the tags, if `[tags]` refers to them by id."""
 
     id: Text
     name: Text
 
 
 class Users(Table):
-    """What is known of the users."""
+    """User attributes."""
 
     id: Text
     age: Text | None = None
@@ -171,16 +171,16 @@ class Users(Table):
 
 
 class Dataset(BaseModel):
-    """Everything the pipeline has to know to read somebody's listening data."""
+    """A dataset description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Text
     title: Text
     item_label: Text = "track"
-    """What the page calls a track."""
+    """The page's word for a track."""
     synthetic: bool = False
-    """The files are made by the Generate stage, not looked for in a raw directory."""
+    """Whether the Generate stage creates the raw files."""
     interactions: Interactions
     tracks: Tracks | None = None
     tags: Tags | None = None
@@ -189,21 +189,21 @@ class Dataset(BaseModel):
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The tables that the description names, by their heading."""
-        named = {key: getattr(self, key) for key in ("interactions", "tracks", "tags", "tag_names", "users")}
-        return {key: table for key, table in named.items() if table is not None}
+        """The described tables by heading."""
+        tables = {key: getattr(self, key) for key in ("interactions", "tracks", "tags", "tag_names", "users")}
+        return {key: table for key, table in tables.items() if table is not None}
 
 
 def shipped() -> list[str]:
-    """The names of the descriptions that come with the project."""
+    """Return the names of the descriptions in `config/datasets/`."""
     return sorted(file.stem for file in SHIPPED.glob("*.toml"))
 
 
 def load_dataset(name_or_path: str) -> Dataset:
-    """Reads a shipped description by its name, or any TOML file by its path; the name is the file's stem.
+    """Read a shipped description by name, or a TOML file by path; its stem becomes the dataset's name.
 
     Raises:
-        UserError: there is no such description, or it has a mistake; the sentence names the file and key.
+        UserError: the description does not exist or is invalid; the message names the file and key.
     """
     is_path = name_or_path.endswith(".toml") or "/" in name_or_path
     path = Path(name_or_path) if is_path else SHIPPED / f"{name_or_path}.toml"
@@ -214,26 +214,28 @@ def load_dataset(name_or_path: str) -> Dataset:
             f"There is no dataset {name_or_path!r}{hint}: name one of {join_sorted(known)}, or the path of a TOML file."
         )
     try:
-        described: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        description: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from error
     try:
-        return Dataset(name=path.stem, **described)
+        return Dataset(name=path.stem, **description)
     except (ValidationError, TypeError) as error:
-        raise UserError(_sentence(path, error)) from error
+        raise UserError(_message(path, error)) from error
 
 
 def find_files(raw_dir: Path, table: Table) -> list[Path]:
-    """The table's files in the raw directory, sorted. Of a directory of Parquet, the files that Spark would read.
+    """Return the table's files in the raw directory, sorted. A Parquet directory stands for its files.
+
+    Files and directories that Spark ignores, whose names begin with `.` or `_`, are left out.
 
     Raises:
-        MissingInput: there is none.
+        MissingInput: there are no such files.
     """
-    found = sorted(raw_dir.glob(table.path))
-    files = [path for path in found if path.is_file()]
-    directories = [path for path in found if path.is_dir()]
+    matches = sorted(raw_dir.glob(table.path))
+    files = [path for path in matches if path.is_file()]
+    directories = [path for path in matches if path.is_dir()]
     if table.format == "parquet":
         files += [
             file
@@ -244,38 +246,36 @@ def find_files(raw_dir: Path, table: Table) -> list[Path]:
     if files:
         return files
     if directories:
-        raise MissingInput(f'{directories[0]} is a directory: name the files in it, as path = "{table.path}/*".')
+        raise MissingInput(f'{directories[0]} is a directory. Name its files: path = "{table.path}/*".')
     if (link := raw_dir / table.path).is_symlink():
-        raise MissingInput(f"{link} is a link that leads to nothing, or to itself: let it lead to the file.")
+        raise MissingInput(f"{link} is a broken symbolic link: let it point to the file.")
     raise MissingInput(
-        f"There is no {table.path} in {raw_dir}: put the raw files there, "
-        "or name their directory with RAW= (--raw-dir)."
+        f"There is no {table.path} in {raw_dir}. Put the raw files there, or set their directory with RAW= (--raw-dir)."
     )
 
 
-def _sentence(path: Path, error: ValidationError | TypeError) -> str:
-    """The first mistake, naming the file and the key."""
+def _message(path: Path, error: ValidationError | TypeError) -> str:
+    """Describe the first error in one sentence with file and key."""
     if isinstance(error, TypeError):
-        return f"{path}: the name of a dataset is its file's name; remove the key 'name'."
+        return f"{path}: a dataset is named after its file; remove the key 'name'."
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        known = _fields(where[:-1])
-        return (
-            f"{path}: unknown key {'.'.join(where)!r}{did_you_mean(where[-1], known)}; known are {join_sorted(known)}."
-        )
+        known = _known_keys(location[:-1])
+        return f"{path}: unknown key {key!r}{did_you_mean(location[-1], known)}; valid keys: {join_sorted(known)}."
     if first["type"] == "missing":
-        return f"{path}: the key {'.'.join(where)!r} is missing."
+        return f"{path}: the key {key!r} is missing."
     reason = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return f"{path}: [{'.'.join(where)}] {reason}."
-    return f"{path}: {'.'.join(where)!r}: {reason[:1].lower()}{reason[1:]} (found {first['input']!r})."
+        return f"{path}: [{key}] {reason}."
+    return f"{path}: {key!r}: {reason[:1].lower()}{reason[1:]} (found {first['input']!r})."
 
 
-def _fields(where: list[str]) -> list[str]:
-    """The keys that may stand at this place of a description."""
+def _known_keys(location: list[str]) -> list[str]:
+    """Return the valid keys of a table, or of the top level for an empty location."""
     tables: dict[str, type[BaseModel]] = {
         "interactions": Interactions, "tracks": Tracks, "tags": Tags, "tag_names": TagNames, "users": Users,
     }  # fmt: skip
-    model = tables[where[0]] if where else Dataset
+    model = tables[location[0]] if location else Dataset
     return [name for name in model.model_fields if not (model is Dataset and name == "name")]

@@ -1,4 +1,4 @@
-"""Where things are: one place that knows the layout of `data/` and `models/`."""
+"""The layout of `data/` and `models/`."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-"""The repository's root: stages name the source files they depend on relative to it."""
+"""The root of the repository."""
 
 CURRENT = "current"
-"""Name of the one mutable cell in `models/<dataset>/`: the id of the version that is served."""
+"""Name of the file in `models/<dataset>/` with the id of the served version."""
 
 SUCCESS = "_SUCCESS"
-"""Name of the JSON file in every whole stage output, with the rows that the stage reported."""
+"""Name of the JSON file that marks a stage output as complete and holds its checksums and row counts."""
 
 EVALUATION = "evaluation.parquet"
-"""Name of the file in a version that a later one is compared by: what the champion's evaluation found of each user."""
+"""Name of a version's file with the champion's metrics per user, to compare later versions with."""
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The layout under the two roots; nothing here touches the disk."""
+    """Paths below the two roots. Nothing here reads or writes them."""
 
     data_root: Path = PROJECT / "data"
     models_root: Path = PROJECT / "models"
 
     @property
     def compiled(self) -> Path:
-        """Machine code of the engine's inner loops, made once for each kind of processor."""
+        """Compiled numba kernels, one set per processor type."""
         return self.data_root / "numba"
 
     @property
     def code(self) -> Path:
-        """The project's code, for the workers of a cluster."""
+        """Archives of the project's code for the workers of a cluster."""
         return self.data_root / "code"
 
     @property
     def scratch(self) -> Path:
-        """What Spark puts down for a while, a directory for each session."""
+        """Spark's temporary files, one directory per session."""
         return self.data_root / "scratch"
 
     def raw(self, dataset: str) -> Path:
-        """Where a dataset's raw files are looked for unless `--raw-dir` says otherwise."""
+        """The default raw directory of a dataset; `--raw-dir` overrides it."""
         return self.data_root / "raw" / dataset
 
     def work(self, dataset: str) -> Path:
-        """Stage outputs: `<stage>/<fingerprint>/` below this."""
+        """The stage outputs, `<stage>/<fingerprint>/`."""
         return self.data_root / "work" / dataset
 
     def runs(self, dataset: str) -> Path:
-        """Run records and logs: `<run id>.jsonl` and `<run id>.log`; while a run goes on, `<run id>.now` too."""
+        """Run records (`<run id>.jsonl`), logs (`<run id>.log`) and progress files of active runs (`<run id>.now`)."""
         return self.data_root / "runs" / dataset
 
     def versions(self, dataset: str) -> Path:
-        """Published versions, and `current`."""
+        """The published versions, and `current`."""
         return self.models_root / dataset

@@ -84,7 +84,7 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 MISTAKES = {
     "unknown key": ('duplicates = "sum"', 'duplicates = "sum"\nseperator = ";"',
-        ["unknown key 'interactions.seperator'", "did you mean 'separator'?", "known are columns, duplicates,"]),
+        ["unknown key 'interactions.seperator'", "did you mean 'separator'?", "valid keys: columns, duplicates,"]),
     "unknown heading": ("[interactions]", "[user]\nid = 'x'\n[interactions]",
         ["unknown key 'user'", "did you mean 'users'?"]),
     "unknown top key": ('title = "Mine"', 'title = "Mine"\nitemlabel = "artist"',
@@ -99,10 +99,10 @@ MISTAKES = {
     "bad feedback": ('feedback = "plays"', 'feedback = "likes"',
         ["'interactions.feedback'", "'rating', 'plays' or 'events'", "found 'likes'"]),
     "bad duplicates": ('"sum"', '"first"', ["'interactions.duplicates'", "'latest'", "found 'first'"]),
-    "absolute path": ('"plays.csv"', '"/plays.csv"', ["[interactions.path] has to lie in the raw directory"]),
-    "path outside": ('"plays.csv"', '"../p.csv"', ["[interactions.path] has to lie in the raw directory"]),
+    "absolute path": ('"plays.csv"', '"/plays.csv"', ["[interactions.path] must be inside the raw directory"]),
+    "path outside": ('"plays.csv"', '"../p.csv"', ["[interactions.path] must be inside the raw directory"]),
     "bad encoding": ("[interactions]", '[interactions]\nencoding = "utf-99"',
-        ["[interactions.encoding] is none that is read line by line", "ISO-8859-1", "UTF-8, windows-1250"]),
+        ["[interactions.encoding] is not a supported encoding; supported: ", "ISO-8859-1", "UTF-8, windows-1250"]),
     "latest without time": ('"sum"', '"latest"', ["[interactions] needs a time"]),
     "rating without range": ('feedback = "plays"', 'feedback = "rating"', ["[interactions] needs rating_range"]),
     "range upside down": ('feedback = "plays"', 'feedback = "rating"\nrating_range = [5, 1]',
@@ -117,23 +117,23 @@ MISTAKES = {
     "header and columns": ('path = "plays.csv"', 'path = "plays.csv"\ncolumns = ["a"]',
         ["[interactions] needs either header = true or header = false with columns"]),
     "long quote": ('path = "plays.csv"', 'path = "plays.csv"\nquote = "<<"',
-        ["[interactions] has a quote of more than one character"]),
+        ["[interactions] has a quote with more than one character"]),
     "quote in the separator": ('path = "plays.csv"', 'path = "plays.csv"\nseparator = "\\",\\""',
         ["[interactions] has a separator that contains the quote"]),
     "separator ends lines": ('path = "plays.csv"', 'path = "plays.csv"\nseparator = "\\r\\n"',
-        ["[interactions] has a separator that would end the line"]),
+        ["[interactions] has a separator that contains a line break"]),
     "two columns of one name": ('path = "plays.csv"', 'path = "plays.csv"\nheader = false\ncolumns = ["a", "A"]',
-        ["[interactions] has columns with one name"]),
+        ["[interactions] has duplicate column names"]),
     "separator of JSON": ('path = "plays.csv"', 'path = "plays.csv"\nformat = "jsonl"\nseparator = ";"',
-        ['[interactions] has separator, which means nothing for format = "jsonl"']),
+        ['[interactions] has separator, which does not apply to format = "jsonl"']),
     "encoding of Parquet": ('path = "plays.csv"', 'path = "plays.csv"\nformat = "parquet"\nencoding = "utf-8"',
-        ['[interactions] has encoding, which means nothing for format = "parquet"']),
+        ['[interactions] has encoding, which does not apply to format = "parquet"']),
     "bad format": ('path = "plays.csv"', 'path = "plays.csv"\nformat = "json"',
         ["'interactions.format'", "'jsonl'", "found 'json'"]),
     "misspelt time format": ('"sum"', '"sum"\ntime = "t"\ntime_format = "epoch"',
-        ["[interactions.time_format] is none of epoch_ms, epoch_s, iso8601 (did you mean 'epoch_s'?)"]),
+        ["[interactions.time_format] is neither one of epoch_ms, epoch_s, iso8601 (did you mean 'epoch_s'?)"]),
     "time format without time": ('"sum"', '"sum"\ntime_format = "epoch_s"',
-        ["[interactions] has a time_format and no time"]),
+        ["[interactions] has a time_format but no time"]),
     "mistake in another table": ('"sum"', '"sum"\n[tracks]\npath = "t.csv"\nid = "id"\ntitel = "t"',
         ["unknown key 'tracks.titel'", "did you mean 'title'?"]),
     "a name inside": ('title = "Mine"', 'title = "Mine"\nname = "yours"', ["remove the key 'name'"]),
@@ -180,7 +180,7 @@ def test_files_are_found_by_name_or_pattern_in_order(tmp_path: Path) -> None:
     (tmp_path / "d.csv").mkdir()
     assert find_files(tmp_path, rated(path="b.csv")) == [tmp_path / "b.csv"]
     assert find_files(tmp_path, rated(path="*.csv")) == [tmp_path / "a.csv", tmp_path / "b.csv"]
-    with pytest.raises(MissingInput, match=r'd.csv is a directory: name the files in it, as path = "d.csv/\*"'):
+    with pytest.raises(MissingInput, match=r'd.csv is a directory. Name its files: path = "d.csv/\*"'):
         find_files(tmp_path, rated(path="d.csv"))
 
 
@@ -194,7 +194,7 @@ def test_a_directory_of_parquet_is_its_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("raw", ["", "no-such-directory"])
 def test_a_file_that_is_not_there_is_named_with_its_directory(tmp_path: Path, raw: str) -> None:
-    with pytest.raises(MissingInput, match=f"There is no r.csv in {tmp_path / raw}: put the raw files there"):
+    with pytest.raises(MissingInput, match=f"There is no r.csv in {tmp_path / raw}. Put the raw files there"):
         find_files(tmp_path / raw, rated())
 
 

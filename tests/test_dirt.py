@@ -261,5 +261,5 @@ def test_truncated_compressed_file_is_reported(spark: SparkSession, tmp_path: Pa
 
 def test_directory_in_place_of_a_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "plays.csv").mkdir()
-    with pytest.raises(MissingInput, match=r"plays.csv is a directory: name the files in it"):
+    with pytest.raises(MissingInput, match=r"plays.csv is a directory. Name its files"):
         ingest(spark, dataset_of(PLAYS), tmp_path, tmp_path, 1.0)

@@ -1,4 +1,4 @@
-"""What the project depends on: locked with hashes, its licences listed, its vulnerabilities asked for."""
+"""The dependencies: locked with hashes, with their licences listed and their vulnerabilities audited."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOPELESS = {"name": "flask", "version": "3.1.0", "vulns": [{"id": "CVE-2", "fix_
 UNKNOWN = {"name": "luigi", "skip_reason": "Dependency not found on PyPI and could not be audited: luigi (3.8.1)"}
 
 
-def test_the_licences_of_all_that_is_locked_are_listed() -> None:
+def test_lists_the_licence_of_every_locked_package() -> None:
     listed = {
         name: versions.split(" or ")
         for name, versions in re.findall(r"^\| ([\w.-]+) \| (\d.*?) \|", DOCUMENT, re.MULTILINE)
@@ -31,19 +31,19 @@ def test_the_licences_of_all_that_is_locked_are_listed() -> None:
     assert {"luigi", "pyspark", "pydantic", "colorama"} <= listed.keys()
 
 
-def test_of_each_that_asks_for_something_in_return_it_is_said_what() -> None:
-    asking = {
+def test_states_the_conditions_of_every_copyleft_licence() -> None:
+    copyleft = {
         name for name, licence in re.findall(r"^\| ([\w.-]+) \| \d.*? \| (.*) \|", DOCUMENT, re.MULTILINE)
         if licences.COPYLEFT.search(licence)
     }  # fmt: skip
-    assert set(re.findall(r"^- `([\w.-]+)` \(", DOCUMENT, re.MULTILINE)) == asking == set(licences.MEANING)
+    assert set(re.findall(r"^- `([\w.-]+)` \(", DOCUMENT, re.MULTILINE)) == copyleft == set(licences.CONDITIONS)
 
 
-def test_every_package_says_what_its_licence_is() -> None:
-    assert not re.search(r"\| *(not said|UNKNOWN)? *\|$", DOCUMENT, re.MULTILINE)
+def test_every_package_declares_a_licence() -> None:
+    assert not re.search(r"\| *(not declared|UNKNOWN)? *\|$", DOCUMENT, re.MULTILINE)
 
 
-def test_a_package_with_extras_and_one_with_two_versions_are_read() -> None:
+def test_reads_extras_and_several_versions() -> None:
     lock = "pydantic[email]==2.1 \\\n    --hash=sha256:0\nscipy==1.17 ; python_version < '3.12' \\\nscipy==1.18 \\\n"
     assert licences.locked(lock) == {"pydantic": ["2.1"], "scipy": ["1.17", "1.18"]}
 
@@ -56,34 +56,34 @@ def test_each_locked_package_has_hashes(name: str) -> None:
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_what_audits_is_no_dependency() -> None:
+def test_pip_audit_is_not_a_dependency() -> None:
     assert "pip-audit" not in (PROJECT / "pyproject.toml").read_text() + REQUIREMENTS
 
 
-REST = "Not checked, the database does not know them: luigi."
-NOTHING = "Nothing was checked: pip-audit does not reach the database of vulnerabilities."
+REST = "Not checked, because the database does not have them: luigi."
+NOTHING = "No package was checked: pip-audit cannot reach the vulnerability database."
 
 
 @pytest.mark.parametrize(
-    ("packages", "code", "said"),
+    ("packages", "code", "message"),
     [
-        ([SOUND], 0, "No vulnerability of 1 packages is known."),
-        ([FAULTY], 1, "flask 3.1.0: CVE-1, put right in 3.1.1."),
-        ([HOPELESS, UNKNOWN], 1, f"flask 3.1.0: CVE-2, not put right yet. {REST}"),
-        ([SOUND, UNKNOWN], 2, f"No vulnerability of 1 packages is known. {REST}"),
+        ([SOUND], 0, "No known vulnerability (packages checked: 1)."),
+        ([FAULTY], 1, "flask 3.1.0: CVE-1, fixed in 3.1.1."),
+        ([HOPELESS, UNKNOWN], 1, f"flask 3.1.0: CVE-2, no fix available. {REST}"),
+        ([SOUND, UNKNOWN], 2, f"No known vulnerability (packages checked: 1). {REST}"),
         ([UNKNOWN], 2, NOTHING),
         ([], 2, NOTHING),
     ],
 )
-def test_what_was_not_checked_is_not_well(packages: list[dict[str, Any]], code: int, said: str) -> None:
-    assert audit.verdict(json.dumps({"dependencies": packages, "fixes": []})) == (code, said)
+def test_unchecked_packages_are_not_reported_as_safe(packages: list[dict[str, Any]], code: int, message: str) -> None:
+    assert audit.summarize(json.dumps({"dependencies": packages, "fixes": []})) == (code, message)
 
 
-def test_a_pip_audit_that_fails_has_checked_nothing(tmp_path: Path) -> None:
+def test_reports_a_failing_pip_audit(tmp_path: Path) -> None:
     broken = tmp_path / "pip-audit"
     broken.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
     broken.chmod(0o755)
     command = [sys.executable, "tools/audit.py", str(broken)]
-    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == f"{NOTHING[:-1]} (no network).\n"
+    process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == f"{NOTHING[:-1]} (no network).\n"

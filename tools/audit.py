@@ -1,6 +1,6 @@
-"""`python tools/audit.py PIP-AUDIT`: looks for known vulnerabilities of what requirements.txt locks.
+"""`python tools/audit.py PIP-AUDIT`: check the packages in requirements.txt for known vulnerabilities.
 
-Exit codes: 0 none is known, 1 some are, 2 it could not be checked, or not all of it.
+Exit codes: 0 no known vulnerability, 1 vulnerabilities found, 2 some or all packages could not be checked.
 """
 
 from __future__ import annotations
@@ -14,36 +14,41 @@ LOCK = Path(__file__).parent.parent / "requirements.txt"
 OPTIONS = ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
 
 
-def verdict(report: str, complaint: str = "") -> tuple[int, str]:
-    """The exit code and what to say of pip-audit's report; where it failed, that is no JSON, and it complained."""
+def summarize(report: str, errors: str = "") -> tuple[int, str]:
+    """Return the exit code and a message for pip-audit's output.
+
+    Args:
+        report: standard output; not JSON if pip-audit failed.
+        errors: standard error.
+    """
     try:
         packages = json.loads(report)["dependencies"]
     except (ValueError, KeyError, TypeError):
         packages = []
     checked = [package for package in packages if "skip_reason" not in package]
     if not checked:
-        why = f" ({complaint.splitlines()[-1]})" if complaint and not packages else ""
-        return 2, f"Nothing was checked: pip-audit does not reach the database of vulnerabilities{why}."
-    found = [
-        f"{package['name']} {package['version']}: {fault['id']}, "
-        + (f"put right in {', '.join(fault['fix_versions'])}." if fault["fix_versions"] else "not put right yet.")
+        reason = f" ({errors.splitlines()[-1]})" if errors and not packages else ""
+        return 2, f"No package was checked: pip-audit cannot reach the vulnerability database{reason}."
+    vulnerabilities = [
+        f"{package['name']} {package['version']}: {vulnerability['id']}, "
+        + (f"fixed in {', '.join(fixes)}." if (fixes := vulnerability["fix_versions"]) else "no fix available.")
         for package in checked
-        for fault in package["vulns"]
+        for vulnerability in package["vulns"]
     ]
     skipped = [package["name"] for package in packages if "skip_reason" in package]
-    rest = f" Not checked, the database does not know them: {', '.join(skipped)}." if skipped else ""
-    if found:
-        return 1, "\n".join(found) + rest
-    return 2 if skipped else 0, f"No vulnerability of {len(checked)} packages is known.{rest}"
+    rest = f" Not checked, because the database does not have them: {', '.join(skipped)}." if skipped else ""
+    if vulnerabilities:
+        return 1, "\n".join(vulnerabilities) + rest
+    return 2 if skipped else 0, f"No known vulnerability (packages checked: {len(checked)}).{rest}"
 
 
 def main(pip_audit: str) -> int:
-    """Prints the verdict."""
-    asked = subprocess.run(
+    """Run pip-audit, print the result and return the exit code."""
+    process = subprocess.run(
         [pip_audit, "--requirement", str(LOCK), *OPTIONS], capture_output=True, text=True, check=False
     )
-    code, said = verdict(asked.stdout, asked.stderr.strip())
-    print(said, file=sys.stderr if code else sys.stdout)
+    code, message = summarize(process.stdout, process.stderr.strip())
+    print(message, file=sys.stderr if code else sys.stdout)
     return code
 
 
