@@ -78,7 +78,7 @@ def test_the_command_ends_like_luigi_in_this_process(tmp_path: Path, capfd: pyte
     assert (ran.returncode, ran.stdout, ran.stderr) == (code, *capfd.readouterr())
 
 
-def test_a_candidate_that_there_is_not_gets_one_sentence(tmp_path: Path) -> None:
+def test_unknown_candidate_is_refused_with_one_sentence(tmp_path: Path) -> None:
     command = Roots(tmp_path).command("--local-scheduler", "--model=eases")
     command[3] = "Evaluate"
     ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -99,7 +99,7 @@ def test_a_run_may_be_given_its_id_but_not_twice(tmp_path: Path) -> None:
     assert find_run(roots.data / "runs").id == run_id
     assert second.returncode == SCHEDULING_ERROR
     assert second.stderr == (
-        f"Error: Run {run_id} of synthetic is recorded already: leave --run-id out, or name another.\n"
+        f"Error: Run {run_id} of synthetic is already recorded: leave --run-id out, or give another id.\n"
     )
     assert find_run(roots.data / "runs").status == "done"
 
