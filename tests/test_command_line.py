@@ -154,7 +154,7 @@ class TestAFailedStage:
         served = pipeline.current()
         ran = pipeline.call("--split-seed=7", JAVA_HOME="/nowhere")
         self.assert_refused(
-            ran, "Error: Split failed: JAVA_HOME is /nowhere, and there is no bin/java", pipeline, served
+            ran, "Error: Split failed: JAVA_HOME is /nowhere, which has no bin/java", pipeline, served
         )
 
     def test_by_a_java_that_does_not_start(self, pipeline: Roots, tmp_path: Path) -> None:
