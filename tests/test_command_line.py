@@ -153,9 +153,7 @@ class TestAFailedStage:
     def test_by_a_broken_java_home(self, pipeline: Roots) -> None:
         served = pipeline.current()
         ran = pipeline.call("--split-seed=7", JAVA_HOME="/nowhere")
-        self.assert_refused(
-            ran, "Error: Split failed: JAVA_HOME is /nowhere, which has no bin/java", pipeline, served
-        )
+        self.assert_refused(ran, "Error: Split failed: JAVA_HOME is /nowhere, which has no bin/java", pipeline, served)
 
     def test_by_a_java_that_does_not_start(self, pipeline: Roots, tmp_path: Path) -> None:
         (tmp_path / "bin").mkdir()
