@@ -81,7 +81,7 @@ def training(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> T
 
 @pytest.fixture(scope="module")
 def history(training: TrainingData) -> CSRMatrix:
-    return load_csr(training.blocks, USER)
+    return load_csr(training.matrix, USER)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -153,7 +153,7 @@ def test_unknown_users_are_not_personalised(scorer: Scorer, history: CSRMatrix, 
     if scorer.ranks_by_popularity:
         return  # their scores do not depend on the history
     users = np.array([SILENT], np.int32)
-    listeners = np.diff(load_csr(training.blocks, TRACK).indptr)
+    listeners = np.diff(load_csr(training.matrix, TRACK).indptr)
     assert not scorer.can_personalize(users, history).any()
     order = np.argsort(-scorer.scores(users, history)[0], kind="stable")
     np.testing.assert_array_equal(order, np.argsort(-listeners, kind="stable"))

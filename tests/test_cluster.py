@@ -21,7 +21,7 @@ from support.pipeline import Ran, Roots
 from support.processes import PATIENCE_S, eventually, unused_port
 
 from config.paths import PROJECT, SUCCESS
-from spark.algorithms.als import training
+from spark.algorithms.als import half_iteration, training
 from spark.runtime.local_cluster import run_cluster
 from spark.storage.interaction_matrix import build_interaction_matrix
 
@@ -61,7 +61,7 @@ def trained(master: str, matrix: Path, into: Path, *options: str) -> tuple[dict[
 def local_factors(spark: SparkSession, matrix: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The factors that the tests' local session computes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_TASK_COST", TASK_COST)
+        patch.setattr(half_iteration, "_COST_PER_TASK", TASK_COST)
         files = training.train(spark, matrix, tmp_path_factory.mktemp("home"), OBJECTIVE, iterations=4, steps=3, seed=5)
     return [file.read_bytes() for file in files]
 

@@ -15,10 +15,11 @@ from support.interactions import MATRIX, NUM_TRACKS, NUM_USERS, write_interactio
 
 from common.errors import StoreError, UserError
 from models.fold_in import FoldIn
-from spark.algorithms.als import early_stopping, training
+from spark.algorithms.als import early_stopping, half_iteration
 from spark.algorithms.als.early_stopping import best_iteration_count
-from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, Entries, Form, solve
-from spark.algorithms.als.training import Objective, factors, train
+from spark.algorithms.als.half_iteration import Objective, balanced_ranges, map_factors
+from spark.algorithms.als.kernel import BATCH_ENTRIES, BINARY, EXPLICIT, LINEAR, LOG, SideObjective, SparseRows, solve
+from spark.algorithms.als.training import train
 from spark.algorithms.saved_model import fit_model
 from spark.algorithms.training_data import TrainingData
 from spark.runtime.worker_tasks import run_tasks
@@ -90,9 +91,9 @@ def test_early_stop_does_not_depend_on_the_directories(spark: SparkSession, bloc
         assert learned.dataframe.count() == MATRIX.nnz
         assert learned.dataframe.columns == ["user", "track", "value"]
         (tmp_path / name).mkdir()
-        files = early_stopping._hold_back(learned, tmp_path / name, seed=1)
+        files = early_stopping._hold_out(learned, tmp_path / name, seed=1)
         assert len(files) == 3
-        held_back.append([pq.read_table(file) for file in (*files, *sorted((tmp_path / name / "learned").iterdir()))])
+        held_back.append([pq.read_table(file) for file in (*files, *sorted((tmp_path / name / "training").iterdir()))])
     assert held_back[0] == held_back[1]
 
 
@@ -128,9 +129,9 @@ def by_normal_equations(
     return solved
 
 
-def entries_of(matrix: sparse.csr_matrix) -> Entries:
+def entries_of(matrix: sparse.csr_matrix) -> SparseRows:
     """As the kernel takes them."""
-    return Entries(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
+    return SparseRows(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
 
 
 def solved_by_kernel(
@@ -140,8 +141,8 @@ def solved_by_kernel(
     gram = np.zeros((y.shape[1],) * 2, np.float32) if kind == EXPLICIT else y.T @ y
     own = np.zeros((matrix.shape[0], y.shape[1]), np.float32)
     found: NDArray[np.float32] = solve(
-        entries_of(matrix), Form(kind, np.float32(alpha), reg, exponent, np.float32(0), -1, -1), y, gram, own, steps,
-        0, matrix.shape[0],
+        entries_of(matrix), SideObjective(kind, np.float32(alpha), reg, exponent, np.float32(0), -1, -1),
+        y, gram, own, steps, 0, matrix.shape[0],
     )  # fmt: skip
     return found
 
@@ -176,7 +177,7 @@ def trained(
     """The factors of both sides."""
     into.mkdir()
     files = train(spark, blocks, into, objective, iterations=4, steps=steps, seed=seed)
-    return [np.array(factors(file, objective.width)) for file in files]
+    return [np.array(map_factors(file, objective.width)) for file in files]
 
 
 @pytest.mark.parametrize("objective", [IMPLICIT, BIASED], ids=["implicit", "biased"])
@@ -184,20 +185,20 @@ def test_the_result_does_not_depend_on_the_number_of_tasks(
     spark: SparkSession, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: Objective
 ) -> None:
     whole = trained(spark, blocks, tmp_path / "whole", objective)
-    monkeypatch.setattr(training, "_TASK_COST", 300)
+    monkeypatch.setattr(half_iteration, "_COST_PER_TASK", 300)
     told: list[tuple[str, float]] = []
     (tmp_path / "cut").mkdir()
-    assert len(training.tasks_of(load_csr(blocks, USER))) > 4
+    assert len(balanced_ranges(load_csr(blocks, USER))) > 4
     files = train(
         spark, blocks, tmp_path / "cut", objective, iterations=4, steps=3, seed=5,
         report=lambda *state: told.append(state),
     )  # fmt: skip
     for one, file in zip(whole, files, strict=True):
-        np.testing.assert_allclose(factors(file, objective.width), one, atol=1e-5)
+        np.testing.assert_allclose(map_factors(file, objective.width), one, atol=1e-5)
     assert (told[0], told[-1]) == (("iteration 1 of 4", 0.125), ("iteration 4 of 4", 1.0))
     again = trained(spark, blocks, tmp_path / "again", objective)
     for one, file in zip(again, files, strict=True):
-        assert one.tobytes() == factors(file, objective.width).tobytes()
+        assert one.tobytes() == map_factors(file, objective.width).tobytes()
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["track-0", "user-0"]
 
 
@@ -223,13 +224,13 @@ def test_training_lowers_the_objective_and_tells_it(
 ) -> None:
     told: list[str] = []
     files = train(
-        spark, blocks, tmp_path, objective, iterations=4, steps=3, seed=1, say_objective=True,
+        spark, blocks, tmp_path, objective, iterations=4, steps=3, seed=1, report_objective=True,
         report=lambda text, _: told.append(text),
     )  # fmt: skip
     values = [float(text.partition("objective ")[2]) for text in told[1::2]]
     assert values == sorted(values, reverse=True)
     assert told[0] == "iteration 1 of 4"
-    expected = loss(objective, *(factors(file, objective.width).astype(np.float64) for file in files))
+    expected = loss(objective, *(map_factors(file, objective.width).astype(np.float64) for file in files))
     assert values[-1] == pytest.approx(expected, rel=1e-5)
 
 
@@ -241,10 +242,10 @@ def test_training_ends_when_it_is_enough(spark: SparkSession, blocks: Path, tmp_
 
     def enough(done: int, users: Path, tracks: Path) -> bool:
         asked.append(done)
-        assert all(np.isfinite(factors(file, IMPLICIT.width)).all() for file in (users, tracks))
+        assert all(np.isfinite(map_factors(file, IMPLICIT.width)).all() for file in (users, tracks))
         return done == 2
 
-    stopped = train(spark, blocks, tmp_path / "stopped", IMPLICIT, iterations=9, steps=3, seed=1, enough=enough)
+    stopped = train(spark, blocks, tmp_path / "stopped", IMPLICIT, iterations=9, steps=3, seed=1, should_stop=enough)
     assert asked == [1, 2]
     assert [file.read_bytes() for file in stopped] == [file.read_bytes() for file in whole]
 
@@ -266,7 +267,7 @@ def test_training_lasts_as_long_as_lists_get_better(
 
     def measured(spark: SparkSession, work: Any, pieces: Any) -> list[Any]:
         found = run_tasks(spark, work, pieces)
-        if getattr(work, "func", work).__name__ == "_ndcg":
+        if getattr(work, "func", work).__name__ == "_sum_ndcg":
             sums.append(np.sum(found, axis=0))
         return found
 
@@ -284,13 +285,13 @@ def test_training_lasts_as_long_as_lists_get_better(
 def test_more_factors_than_users_and_tracks(spark: SparkSession, blocks: Path, tmp_path: Path, steps: int) -> None:
     many = Objective(max(NUM_USERS, NUM_TRACKS) + 10, 0.5, 0.5, "binary", alpha=8.0)
     files = train(spark, blocks, tmp_path, many, iterations=2, steps=steps, seed=1)
-    assert all(np.isfinite(factors(file, many.width)).all() for file in files)
+    assert all(np.isfinite(map_factors(file, many.width)).all() for file in files)
 
 
 def test_factors_that_do_not_fit_are_refused(spark: SparkSession, blocks: Path, tmp_path: Path) -> None:
     (tmp_path / "flat").mkdir()
     with pytest.raises(
-        UserError, match=r"Factors of rank 1000000000000 for 115 users and tracks take .* lower the rank"
+        UserError, match=r"Factors of rank 1000000000000 for 115 users and tracks need .* lower the rank"
     ):
         train(spark, blocks, tmp_path / "flat", Objective(10**12, 1.0, 0.0, "binary"), iterations=1, steps=3, seed=1)
 
@@ -319,8 +320,10 @@ def test_a_user_who_is_taken_in_gets_what_training_gives(
     # The next half-iteration of the training, tracks as they are.
     expected = solve(
         entries_of(MATRIX),
-        Form(wanted.kind, np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, np.float32(wanted.mean),
-             *((5, 6) if wanted.biases else (-1, -1))),
+        SideObjective(
+            wanted.feedback, np.float32(wanted.alpha), wanted.reg_param, wanted.reg_exponent, np.float32(wanted.mean),
+            *((5, 6) if wanted.biases else (-1, -1)),
+        ),
         y, np.zeros((5, 5), np.float32) if wanted.value == "rating" else gram,
         np.zeros((NUM_USERS, y.shape[1]), np.float32), 0, 0, NUM_USERS,
     )  # fmt: skip

@@ -73,7 +73,7 @@ def models(learned: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def tiers_of(chain: FallbackChain, learned: TrainingData, *users: int) -> list[str]:
     """The tiers of some users."""
-    places = chain.tiers(np.array(users, np.int32), load_csr(learned.blocks, USER))
+    places = chain.tiers(np.array(users, np.int32), load_csr(learned.matrix, USER))
     return [list(TIERS)[place] for place in places]
 
 
@@ -100,7 +100,7 @@ class TestLadder:
         assert tiers_of(chain, learned, 0, LONER, STRANGER) == ["segment", "popularity", "popularity"]
 
     def test_each_tier_makes_its_own_lists(self, learned: TrainingData, models: Path) -> None:
-        chain, heard = FallbackChain(models / "ease", models / "fallbacks"), load_csr(learned.blocks, USER)
+        chain, heard = FallbackChain(models / "ease", models / "fallbacks"), load_csr(learned.matrix, USER)
         users = np.array([0, NEWCOMER, STRANGER, LONER], np.int32)
         lists, _ = build_lists(chain, users, heard, 3, NO_RULES)
         assert lists.tracks[1, 0] == SWEDISH
@@ -111,7 +111,7 @@ class TestLadder:
             np.testing.assert_array_equal(lists.tracks[place], alone.tracks[0])
 
     def test_the_tiers_are_written_with_the_lists(self, learned: TrainingData, models: Path, tmp_path: Path) -> None:
-        paths = (learned.blocks.parent, learned.blocks, FallbackChain(models / "ease", models / "fallbacks"))
+        paths = (learned.matrix.parent, learned.matrix, FallbackChain(models / "ease", models / "fallbacks"))
         rows = recommend_all_users(learned.spark, *paths, 2, tmp_path / "lists", rules=NO_RULES, reasons=True)
         assert rows == 2 * NUM_USERS == ds.dataset(tmp_path / "lists").count_rows()
         tiers = pq.read_table(tmp_path / "tiers.parquet")["tier"].to_pylist()
@@ -129,7 +129,7 @@ class TestSegmentPopularity:
         scorer = load_scorer(models / "fallbacks" / "segment")
         assert isinstance(scorer, SegmentScorer)
         users = np.array([0, NEWCOMER, STRANGER], np.int32)
-        scores = scorer.scores(users, load_csr(learned.blocks, USER))
+        scores = scorer.scores(users, load_csr(learned.matrix, USER))
         assert scores[0, NORWEGIAN] > scores[0, SWEDISH]
         assert scores[1, SWEDISH] > scores[1, NORWEGIAN]
         assert scores[2].argsort().tolist() == scorer.popularity.argsort().tolist()
@@ -137,12 +137,12 @@ class TestSegmentPopularity:
     def test_a_score_is_a_smoothed_share(self, learned: TrainingData, models: Path) -> None:
         """Of 30 Norwegians 30 heard the track; of the 62 who heard something, 30."""
         score = load_scorer(models / "fallbacks" / "segment").scores(
-            np.array([0], np.int32), load_csr(learned.blocks, USER)
+            np.array([0], np.int32), load_csr(learned.matrix, USER)
         )
         assert score[0, NORWEGIAN] == pytest.approx((30 + 100 * 30 / 62) / (30 + 100))
 
     def test_where_nothing_is_known_of_users_it_cannot_learn(self, learned: TrainingData, tmp_path: Path) -> None:
-        unknown = TrainingData(learned.spark, learned.interactions, learned.blocks, NUM_USERS, NUM_TRACKS, None)
+        unknown = TrainingData(learned.spark, learned.interactions, learned.matrix, NUM_USERS, NUM_TRACKS, None)
         with pytest.raises(NotApplicable, match="neither country nor age"):
             fit_model(FALLBACK_ALGORITHMS["segment"], unknown, {}, tmp_path / "model")
 
@@ -180,7 +180,7 @@ class TestRules:
         assert (np.diff(found.scores, axis=1)[found.taken[:, 1:]] <= 0).all()
 
     def test_new_tracks_get_their_share_at_the_end(self, learned: TrainingData, models: Path) -> None:
-        chain, heard = FallbackChain(models / "ease", models / "fallbacks"), load_csr(learned.blocks, USER)
+        chain, heard = FallbackChain(models / "ease", models / "fallbacks"), load_csr(learned.matrix, USER)
         users = np.arange(NUM_USERS, dtype=np.int32)
         without, _ = build_lists(chain, users, heard, 4, NO_RULES)
         lists, _ = build_lists(chain, users, heard, 4, ListRules(NO_RULES.artists, new_share=0.25))
@@ -196,15 +196,15 @@ class TestRules:
         self, learned: TrainingData, models: Path, tmp_path: Path
     ) -> None:
         rules = ListRules.of(
-            learned.blocks.parent / "tracks", max_per_artist=0, new_share=0.25,
+            learned.matrix.parent / "tracks", max_per_artist=0, new_share=0.25,
             blocked={"artist": ["a", "nobody"], "track": [f"t{FRESH}", "t999"]},
         )  # fmt: skip
         lists = everybodys(learned, models, rules)
         assert not {2, 3, 4, FRESH} & set(lists.ravel().tolist())
 
     def test_without_a_limit_artists_do_not_matter(self, learned: TrainingData, models: Path) -> None:
-        limited = everybodys(learned, models, ListRules.of(learned.blocks.parent / "tracks", **asked(1)))
-        free = everybodys(learned, models, ListRules.of(learned.blocks.parent / "tracks", **asked(0)))
+        limited = everybodys(learned, models, ListRules.of(learned.matrix.parent / "tracks", **asked(1)))
+        free = everybodys(learned, models, ListRules.of(learned.matrix.parent / "tracks", **asked(0)))
         assert max(len(row) - len({ARTISTS[t] for t in row}) for row in free.tolist()) > 0
         assert all(len({ARTISTS[t] for t in row}) == len(row) for row in limited.tolist())
 
@@ -216,7 +216,7 @@ def asked(most: int) -> dict[str, Any]:
 def everybodys(learned: TrainingData, models: Path, rules: ListRules) -> IndexArray:
     """The lists of four of those who are in a country and heard something."""
     chain = FallbackChain(models / "ease", models / "fallbacks")
-    lists, _ = build_lists(chain, np.arange(NEWCOMER, dtype=np.int32), load_csr(learned.blocks, USER), 4, rules)
+    lists, _ = build_lists(chain, np.arange(NEWCOMER, dtype=np.int32), load_csr(learned.matrix, USER), 4, rules)
     assert lists.sizes.min() == 4
     return lists.tracks[:, :4]
 

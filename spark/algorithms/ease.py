@@ -38,7 +38,7 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
     Raises:
         NotApplicable: no track has enough listeners, or the matrices do not fit into memory.
     """
-    listeners = np.diff(load_csr(training.blocks, TRACK).indptr)
+    listeners = np.diff(load_csr(training.matrix, TRACK).indptr)
     tracks = np.flatnonzero(listeners >= settings["min_listeners"]).astype(np.int32)
     _check_size(len(tracks), settings["min_listeners"])
     into.mkdir()
@@ -64,13 +64,13 @@ def _check_size(num_tracks: int, min_listeners: int) -> None:
 
 def _gram_matrix(training: TrainingData, tracks: IndexArray, file: Path) -> NDArray[np.float32]:
     """Count the users who heard both of two tracks, shape (len(tracks), len(tracks)), in a memory-mapped file."""
-    blocks, count = training.blocks, len(tracks)
+    matrix, count = training.matrix, len(tracks)
     allocate_file(file, 4 * count**2)
 
     def write_rows(first: int) -> None:
         from spark.algorithms.cooccurrence import cooccurrence_rows
 
-        by_user, by_track = load_csr(blocks, USER), load_csr(blocks, TRACK)
+        by_user, by_track = load_csr(matrix, USER), load_csr(matrix, TRACK)
         user_weights, track_weights = np.ones(len(by_user), np.float32), np.ones(len(by_track), np.float32)
         for row in range(first, min(first + _TRACKS_PER_TASK, count)):
             track = int(tracks[row])

@@ -34,22 +34,22 @@ _ROWS_PER_FILE = 1 << 17
 _ROWS_PER_GROUP = 1 << 14
 
 
-def save_factors(spark: SparkSession, blocks: Path, flat: dict[str, Path], width: int, into: Path) -> None:
+def save_factors(spark: SparkSession, matrix: Path, flat: dict[str, Path], width: int, into: Path) -> None:
     """Save the factors of both sides as an `ALSModel` at `into`.
 
     Args:
-        blocks: the training data; users and tracks without interactions are left out.
+        matrix: the training data; users and tracks without interactions are left out.
         flat: a float32 file per side, shape (rows, width).
     """
     tasks = []
     for side, directory in DIRECTORIES.items():
         (into / directory).mkdir(parents=True)
-        count = len(load_csr(blocks, side))
+        count = len(load_csr(matrix, side))
         tasks += [(side, first, min(first + _ROWS_PER_FILE, count)) for first in range(0, count, _ROWS_PER_FILE)]
 
     def save_range(task: tuple[str, int, int]) -> None:
         side, first, last = task
-        known = np.flatnonzero(np.diff(load_csr(blocks, side).indptr[first : last + 1]))
+        known = np.flatnonzero(np.diff(load_csr(matrix, side).indptr[first : last + 1]))
         factors = np.fromfile(flat[side], np.float32, (last - first) * width, offset=4 * width * first)
         rows = factors.reshape(-1, width)[known]
         features = pa.ListArray.from_arrays(np.arange(0, rows.size + 1, width, dtype=np.int32), rows.ravel())
@@ -96,7 +96,7 @@ class FactorScorer(Scorer):
     rank: int | None = None
     """Number of leading columns that are factors, if biases follow them; None: all columns."""
     objective: Mapping[str, Any] | None = None
-    """Fields of `spark.algorithms.als.training.Objective`; None for a model trained by MLlib."""
+    """Fields of `spark.algorithms.als.half_iteration.Objective`; None for a model trained by MLlib."""
     predicts_ratings: bool = False
     mean: float = 0.0
     """Mean rating of the training data."""

@@ -1,4 +1,4 @@
-"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): that a track was heard is the preference."""
+"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): a heard track is a positive example."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from spark.algorithms.als.early_stopping import best_iteration_count
-from spark.algorithms.als.training import Objective, train_and_save
+from spark.algorithms.als.half_iteration import Objective
+from spark.algorithms.als.training import train_and_save
 from spark.algorithms.factor_model import FactorScorer, load_factors
 from spark.algorithms.mllib_als import fit_factors
 from spark.algorithms.saved_model import model_info
@@ -18,24 +19,24 @@ from spark.algorithms.training_data import ProgressReport, TrainingData
 
 
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
-    """Trains on who heard what."""
+    """Train with early stopping if `patience` is set; return the objective and the number of iterations."""
     if settings["engine"] == "mllib":
-        weigh = {"binary": F.lit(1.0), "linear": F.col("value"), "log": F.log1p("value")}[settings["value"]]
-        rows = training.dataframe.select("user", "track", weigh.alias("value"))
-        fit_factors(rows, training.count, settings, into, implicit=True)
+        strength = {"binary": F.lit(1.0), "linear": F.col("value"), "log": F.log1p("value")}[settings["value"]]
+        interactions = training.dataframe.select("user", "track", strength.alias("value"))
+        fit_factors(interactions, training.count, settings, into, implicit=True)
         return {}
     names = ("rank", "reg_param", "reg_exponent", "value", "alpha")
-    wanted = Objective(**{name: settings[name] for name in names})
+    objective = Objective(**{name: settings[name] for name in names})
     iterations = settings["max_iter"]
     if settings["patience"]:
         iterations = best_iteration_count(
-            training, wanted, into, most=iterations, patience=settings["patience"], steps=settings["steps"],
+            training, objective, into, most=iterations, patience=settings["patience"], steps=settings["steps"],
             seed=settings["seed"], report=report,
         )  # fmt: skip
-    train_and_save(training, wanted, {**settings, "max_iter": iterations}, into, report)
-    return {"objective": asdict(wanted), "iterations": iterations}
+    train_and_save(training, objective, {**settings, "max_iter": iterations}, into, report)
+    return {"objective": asdict(objective), "iterations": iterations}
 
 
 def load(model: Path) -> FactorScorer:
-    """Opens a saved model."""
+    """Open a saved model."""
     return load_factors(model, objective=model_info(model).get("objective"))

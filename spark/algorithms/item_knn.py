@@ -33,15 +33,15 @@ _TRACKS_PER_BATCH = 64
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Save the nearest neighbours of each track."""
     into.mkdir()
-    blocks, similarity, most = training.blocks, settings["similarity"], settings["neighbours"]
+    matrix, similarity, most = training.matrix, settings["similarity"], settings["neighbours"]
 
     def save_range(tracks: tuple[int, int]) -> str:
-        starts, neighbours, similarities = _nearest_neighbours(blocks, similarity, most, *tracks)
+        starts, neighbours, similarities = _nearest_neighbours(matrix, similarity, most, *tracks)
         name = f"{tracks[0]:09}.npz"
         np.savez(into / name, starts=starts, tracks=neighbours, similarities=similarities)
         return name
 
-    names = run_tasks(training.spark, save_range, _track_ranges(blocks))
+    names = run_tasks(training.spark, save_range, _track_ranges(matrix))
     ranges = [np.load(into / name) for name in names]
     counts = np.concatenate([np.diff(saved["starts"]) for saved in ranges])
     np.save(into / "starts.npy", np.concatenate([[0], np.cumsum(counts)]))
@@ -52,9 +52,9 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
     return {}
 
 
-def _track_ranges(blocks: Path) -> list[tuple[int, int]]:
+def _track_ranges(matrix: Path) -> list[tuple[int, int]]:
     """Split the tracks into ranges, end exclusive, that visit about `_PAIRS_PER_TASK` pairs of interactions each."""
-    by_track, by_user = load_csr(blocks, TRACK), load_csr(blocks, USER)
+    by_track, by_user = load_csr(matrix, TRACK), load_csr(matrix, USER)
     history_sizes = np.diff(by_user.indptr)[by_track.indices]
     pairs = np.concatenate([[0], np.cumsum(history_sizes)])[by_track.indptr]
     cuts = np.searchsorted(pairs, np.arange(_PAIRS_PER_TASK, pairs[-1], _PAIRS_PER_TASK))
@@ -62,12 +62,12 @@ def _track_ranges(blocks: Path) -> list[tuple[int, int]]:
 
 
 def _nearest_neighbours(
-    blocks: Path, similarity: str, most: int, first: int, last: int
+    matrix: Path, similarity: str, most: int, first: int, last: int
 ) -> tuple[NDArray[np.int64], IndexArray, FloatArray]:
     """The nearest neighbours of tracks `first` to `last` (exclusive) in CSR form; ties go to the lower index."""
     from spark.algorithms.cooccurrence import cooccurrence_rows
 
-    by_user, by_track = load_csr(blocks, USER), load_csr(blocks, TRACK)
+    by_user, by_track = load_csr(matrix, USER), load_csr(matrix, TRACK)
     user_weights, track_weights = _weights(by_user, by_track, similarity)
     starts, neighbours, similarities = [0], [], []
     for begin in range(first, last, _TRACKS_PER_BATCH):

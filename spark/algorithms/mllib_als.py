@@ -1,7 +1,7 @@
-"""Spark MLlib's alternating least squares: the reference that ours is compared with.
+"""Spark MLlib's ALS, as a reference for the project's own engine.
 
-It scales λ by the number of interactions of each user and track (Zhou et al. 2008): `reg_exponent` 1 in the project's
-objective. It has no biases.
+It always scales λ by the number of interactions of each user and track (Zhou et al. 2008), which is `reg_exponent` = 1,
+and has no biases.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _ROWS_PER_BLOCK = 250_000
 
 
 def fit_factors(ratings: DataFrame, count: int, settings: Mapping[str, Any], into: Path, *, implicit: bool) -> None:
-    """Trains on `ratings` (user, track, value), `count` of them, and saves an ordinary `ALSModel` at `into`."""
-    blocks = min(64, max(2, count // _ROWS_PER_BLOCK))  # from the data alone: the result depends on it
+    """Train on `count` rows with the columns user, track, value, and save an `ALSModel` at `into`."""
+    blocks = min(64, max(2, count // _ROWS_PER_BLOCK))  # must depend on the data alone, because the result does on it
     model = ALS(
         userCol="user",
         itemCol="track",

@@ -39,7 +39,7 @@ def fit_model(
         NotApplicable: the algorithm cannot learn from this data.
     """
     info = _module(name).fit(training, settings, into, report)
-    np.save(into / _POPULARITY, np.diff(load_csr(training.blocks, TRACK).indptr).astype(np.float32))
+    np.save(into / _POPULARITY, np.diff(load_csr(training.matrix, TRACK).indptr).astype(np.float32))
     write_json(into / MODEL_INFO, {"name": name, "num_users": training.num_users, **info})
 
 

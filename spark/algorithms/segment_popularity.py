@@ -34,7 +34,7 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
     Raises:
         NotApplicable: no country and no age group has enough users.
     """
-    matrix = load_csr(training.blocks, USER)
+    matrix = load_csr(training.matrix, USER)
     history_sizes = np.diff(matrix.indptr)
     segment, names = _assign_segments(training, history_sizes)
     if not names:

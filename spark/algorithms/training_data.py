@@ -24,7 +24,7 @@ class TrainingData:
     spark: SparkSession
     interactions: tuple[Path, ...]
     """Directories of Parquet files with the columns user, track, value, sorted by user and track."""
-    blocks: Path
+    matrix: Path
     """The same interactions as memory-mapped CSR matrices: see `spark.storage.interaction_matrix`."""
     num_users: int
     num_tracks: int
@@ -37,16 +37,16 @@ class TrainingData:
 
     @classmethod
     def read(
-        cls, spark: SparkSession, ingested: Path, interactions: tuple[Path, ...], blocks: Path, about: Interactions
+        cls, spark: SparkSession, ingested: Path, interactions: tuple[Path, ...], matrix: Path, about: Interactions
     ) -> TrainingData:
         """Combine a subset of the interactions with the tables that Ingest wrote.
 
         Args:
-            interactions, blocks: the subset, as Parquet and as CSR matrices.
+            interactions, matrix: the subset, as Parquet and as CSR matrices.
         """
         user_table, track_table = ingested / "users", ingested / "tracks"
         num_users, num_tracks = (ds.dataset(table).count_rows() for table in (user_table, track_table))
-        return cls(spark, interactions, blocks, num_users, num_tracks, about.rating_range, track_table, user_table)
+        return cls(spark, interactions, matrix, num_users, num_tracks, about.rating_range, track_table, user_table)
 
     @classmethod
     def all_interactions(cls, spark: SparkSession, ingested: Path, about: Interactions) -> TrainingData:
@@ -62,7 +62,7 @@ class TrainingData:
     @property
     def count(self) -> int:
         """Number of interactions."""
-        return len(load_csr(self.blocks, TRACK).indices)
+        return len(load_csr(self.matrix, TRACK).indices)
 
     @property
     def dataframe(self) -> DataFrame:

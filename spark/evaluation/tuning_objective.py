@@ -75,7 +75,7 @@ def measure_ndcg(
         NotApplicable: no evaluated user has a relevant track in the validation part.
     """
     step = -(-training.num_users // _MAX_USERS)
-    measure = partial(_sum_ndcg, list(models), training.blocks, liked_from, grid, step)
+    measure = partial(_sum_ndcg, list(models), training.matrix, liked_from, grid, step)
     sums = np.sum(run_tasks(training.spark, measure, sorted(validation.glob("*.parquet"))), axis=0)
     if not sums[-1]:
         raise NotApplicable(_NO_RELEVANT_TRACK)

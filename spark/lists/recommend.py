@@ -30,7 +30,7 @@ _ROWS_PER_TASK = 1 << 14
 def recommend_all_users(
     spark: SparkSession,
     ingested: Path,
-    blocks: Path,
+    matrix: Path,
     chain: FallbackChain,
     k: int,
     into: Path,
@@ -42,7 +42,7 @@ def recommend_all_users(
 
     Args:
         ingested: the directory that Ingest wrote.
-        blocks: the users' histories, which are excluded.
+        matrix: the users' histories, which are excluded.
         k: length of the lists.
         into: the directory to create, on a file system that every worker can write to.
         reasons: whether to add the column `because`.
@@ -54,12 +54,12 @@ def recommend_all_users(
         RuntimeError: there are fewer rows than the sum of min(k, unheard tracks) over the users, and no rule allows it.
     """
     into.mkdir()
-    history = load_csr(blocks, USER)
-    num_users, num_tracks = len(history), len(load_csr(blocks, TRACK))
+    history = load_csr(matrix, USER)
+    num_users, num_tracks = len(history), len(load_csr(matrix, TRACK))
 
     def write_range(first: int) -> TierCodes:
         users = np.arange(first, min(first + _ROWS_PER_TASK, num_users), dtype=np.int32)
-        history = load_csr(blocks, USER)
+        history = load_csr(matrix, USER)
         lists, tiers = build_lists(chain, users, history, min(k, num_tracks), rules)
         user_ids, track_ids = _ids(ingested / "users", Columns.USER_ID), _ids(ingested / "tracks", Columns.TRACK_ID)
         table = _to_table(users, lists, user_ids, track_ids)

@@ -39,7 +39,7 @@ def _write_matrix(matrix: Path) -> None:
 
 
 def _compile_als(matrix: Path) -> None:
-    from spark.algorithms.als.training import HalfIteration, Objective, cost, solve_rows
+    from spark.algorithms.als.half_iteration import HalfIteration, Objective, objective_of_rows, solve_rows
     from spark.storage.interaction_matrix import USER
 
     for value in ("binary", "rating"):
@@ -49,7 +49,7 @@ def _compile_als(matrix: Path) -> None:
             file.write_bytes(np.ones((_SIZE, objective.width), np.float32).tobytes())
         half_iteration = HalfIteration(matrix, USER, objective, own, result, other, np.eye(2), 1)
         solve_rows(half_iteration, (0, _SIZE))
-        cost(half_iteration, (0, _SIZE))
+        objective_of_rows(half_iteration, (0, _SIZE))
 
 
 def _compile_cooccurrence(matrix: Path) -> None:

@@ -17,17 +17,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spark.algorithms.als import training
+from spark.algorithms.als import half_iteration, training
+from spark.algorithms.als.half_iteration import HalfIteration, Objective
 from spark.runtime.session import SessionOptions, close_session, open_session
 
-OBJECTIVE = training.Objective(5, 0.5, 0.5, "binary", alpha=8.0)
+OBJECTIVE = Objective(5, 0.5, 0.5, "binary", alpha=8.0)
 TASK_COST = 300
 
 
 def main(master: str, matrix: Path, into: Path, *options: str) -> None:
     """Run the job; see the module."""
     into.mkdir()
-    training._TASK_COST = TASK_COST
+    half_iteration._COST_PER_TASK = TASK_COST
     if options:
         _kill_one(into / "killed")
     seen = into / "workers"
@@ -48,11 +49,13 @@ def _kill_one(mark: Path) -> None:
     """Let the first task that finds no mark write half of its rows wrongly and kill its executor."""
     solve = training.solve_rows
 
-    def solve_or_die(job: training.HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
+    def solve_or_die(job: HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
         # The third half-iteration, and not its first task.
         if job.side == "user" and job.own.name == "user-1" and task[0] > 0 and not mark.exists():
             mark.touch()
-            training.write_at(job.result, 4 * job.objective.width * task[0], np.full(job.objective.width, np.nan, "f4"))
+            half_iteration.write_at(
+                job.result, 4 * job.objective.width * task[0], np.full(job.objective.width, np.nan, "f4")
+            )
             os.kill(_executor(), signal.SIGKILL)
         return solve(job, task)
 
@@ -63,7 +66,7 @@ def _note_workers(seen: Path) -> None:
     """Let each Python worker leave a file with its executor's id."""
     solve = training.solve_rows
 
-    def solve_and_note(job: training.HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
+    def solve_and_note(job: HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
         (seen / str(_executor())).touch()
         return solve(job, task)
 

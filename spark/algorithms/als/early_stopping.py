@@ -1,8 +1,8 @@
-"""Early stop: how many iterations of implicit ALS are worth it, by lists for users of whom something is held back.
+"""Early stopping: the number of iterations of implicit ALS with the best lists on held-out interactions.
 
-A fifth of what some users heard is held back, of twenty thousand at most; the rest is trained on until `ndcg@10` of
-their lists has not improved for a while. Only then the training proper begins, on everything, for as many iterations as
-were best. So nothing that an evaluation measures on is looked at, and it serves for the training on all data as well.
+A fifth of the interactions of up to 20,000 users is held out. ALS trains on the rest until the NDCG@10 of these users'
+lists has not improved for a number of iterations. The model itself is then trained on all data, for the best number of
+iterations. No evaluation data is used, so this also works when training on all interactions.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from spark.algorithms.als.training import Objective, factors, train
+from spark.algorithms.als.half_iteration import Objective, map_factors
+from spark.algorithms.als.training import train
 from spark.algorithms.factor_model import FactorScorer
 from spark.algorithms.training_data import ProgressReport, TrainingData
 from spark.evaluation.ranking_metrics import find_hits, ndcg
@@ -32,8 +34,8 @@ from spark.storage.interaction_matrix import (
 )
 from spark.storage.tables import Columns, write_atomically
 
-_USERS = 20_000
-_HELD_BACK = 0.2
+_MAX_USERS = 20_000
+_HELD_OUT_FRACTION = 0.2
 _CUTOFF = 10
 
 
@@ -41,59 +43,61 @@ def best_iteration_count(
     training: TrainingData, objective: Objective, into: Path, *, most: int, patience: int, steps: int, seed: int,
     report: ProgressReport,
 ) -> int:  # fmt: skip
-    """The number of iterations after which lists are best; `most` if nothing could be held back.
+    """Return the number of iterations with the best lists, at most `most`; `most` if nothing could be held out.
 
     Args:
-        into: a directory that every worker can write; what is made there is removed again.
-        patience: stops after so many iterations without a better one.
+        into: a directory on a file system that every worker can write to; it is left empty.
+        patience: stop after this many iterations without improvement.
     """
-    spark, watch = training.spark, into / "watch"
-    (watch / "factors").mkdir(parents=True)
-    files = _hold_back(training, watch, seed)
-    build_interaction_matrix(spark, [watch / "learned"], training.num_users, training.num_tracks, watch / "matrix")
-    found: list[float] = []
+    spark, scratch = training.spark, into / "early-stopping"
+    (scratch / "factors").mkdir(parents=True)
+    held_out = _hold_out(training, scratch, seed)
+    matrix = scratch / "matrix"
+    build_interaction_matrix(spark, [scratch / "training"], training.num_users, training.num_tracks, matrix)
+    scores: list[float] = []
 
-    def enough(done: int, users: Path, tracks: Path) -> bool:
-        measure = partial(_ndcg, watch / "matrix", objective.width, users, tracks)
-        sums = np.sum(run_tasks(spark, measure, files), axis=0)
-        found.append(float(sums[0] / sums[1]) if sums[1] else float(done))
-        report(f"looking how long to train: iteration {done} of {most}, ndcg@{_CUTOFF} {found[-1]:.4f}", done / most)
-        return len(found) - 1 - int(np.argmax(found)) >= patience
+    def should_stop(iteration: int, users: Path, tracks: Path) -> bool:
+        sums = np.sum(run_tasks(spark, partial(_sum_ndcg, matrix, objective.width, users, tracks), held_out), axis=0)
+        # Without held-out interactions, the score is the iteration: more iterations count as better.
+        scores.append(float(sums[0] / sums[1]) if sums[1] else float(iteration))
+        report(f"early stopping: iteration {iteration} of {most}, ndcg@{_CUTOFF} {scores[-1]:.4f}", iteration / most)
+        return len(scores) - 1 - int(np.argmax(scores)) >= patience
 
-    train(spark, watch / "matrix", watch / "factors", objective, iterations=most, steps=steps, seed=seed, enough=enough)
-    shutil.rmtree(watch)
-    return int(np.argmax(found)) + 1
+    train(
+        spark, matrix, scratch / "factors", objective, iterations=most, steps=steps, seed=seed, should_stop=should_stop
+    )
+    shutil.rmtree(scratch)
+    return int(np.argmax(scores)) + 1
 
 
-def _hold_back(training: TrainingData, watch: Path, seed: int) -> list[Path]:
-    """Writes what is learned and what is watched; returns the files of the latter."""
-    every = -(-training.num_users // _USERS)
-    for name in ("learned", "watched"):
-        (watch / name).mkdir()
+def _hold_out(training: TrainingData, scratch: Path, seed: int) -> list[Path]:
+    """Split the interactions into `training` and `held-out`; return the files of the latter."""
+    step = -(-training.num_users // _MAX_USERS)
+    for part in ("training", "held-out"):
+        (scratch / part).mkdir()
 
-    def deal(files: tuple[Path, ...]) -> None:
+    def split(files: tuple[Path, ...]) -> None:
         table = read_merged(files)
         users, tracks = (table[name].to_numpy().astype(np.uint64) for name in (Columns.USER, Columns.TRACK))
-        chosen = (users % np.uint64(every) == 0) & is_held_out(users, tracks, _HELD_BACK, seed)
-        for name, rows in (("learned", ~chosen), ("watched", chosen)):
-            write_atomically(watch / name / files[0].name, partial(pq.write_table, table.filter(pa.array(rows))))
+        held_out = (users % np.uint64(step) == 0) & is_held_out(users, tracks, _HELD_OUT_FRACTION, seed)
+        for part, rows in (("training", ~held_out), ("held-out", held_out)):
+            write_atomically(scratch / part / files[0].name, partial(pq.write_table, table.filter(pa.array(rows))))
 
-    run_tasks(training.spark, deal, files_by_range(training.interactions))
-    return sorted((watch / "watched").glob("*.parquet"))
+    run_tasks(training.spark, split, files_by_range(training.interactions))
+    return sorted((scratch / "held-out").glob("*.parquet"))
 
 
-def _ndcg(blocks: Path, width: int, users: Path, tracks: Path, file: Path) -> np.ndarray:
-    """The sum of the metric over the users of a file, and how many they are."""
+def _sum_ndcg(matrix: Path, width: int, users: Path, tracks: Path, file: Path) -> NDArray[np.float64]:
+    """The sum of NDCG over the users of a file of held-out interactions, and the number of these users."""
     table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK])
-    watched, rows = np.unique(table[Columns.USER].to_numpy(), return_inverse=True)
-    heard, listeners = load_csr(blocks, USER), np.diff(load_csr(blocks, TRACK).indptr)
-    known = np.diff(heard.indptr) > 0
+    held_out_users, rows = np.unique(table[Columns.USER].to_numpy(), return_inverse=True)
+    history, listeners = load_csr(matrix, USER), np.diff(load_csr(matrix, TRACK).indptr)
+    known = np.diff(history.indptr) > 0
     scorer = FactorScorer(
-        lambda first, last: (factors(users, width)[first:last], known[first:last]),
-        np.array(factors(tracks, width)), listeners > 0, listeners.astype(np.float32),
+        lambda first, last: (map_factors(users, width)[first:last], known[first:last]),
+        np.array(map_factors(tracks, width)), listeners > 0, listeners.astype(np.float32),
     )  # fmt: skip
-    lists = top_k(scorer, watched.astype(np.int32), heard, min(_CUTOFF, len(listeners)))
-    hits, relevant = find_hits(
-        lists.tracks, lists.taken, rows, table[Columns.TRACK].to_numpy(), len(listeners), _CUTOFF
-    )
-    return np.array([ndcg(hits, relevant, _CUTOFF).sum(), len(watched)])
+    lists = top_k(scorer, held_out_users.astype(np.int32), history, min(_CUTOFF, len(listeners)))
+    held_out_tracks = table[Columns.TRACK].to_numpy()
+    hits, relevant = find_hits(lists.tracks, lists.taken, rows, held_out_tracks, len(listeners), _CUTOFF)
+    return np.array([ndcg(hits, relevant, _CUTOFF).sum(), len(held_out_users)])

@@ -1,15 +1,16 @@
-"""The compiled part of alternating least squares: solves the rows of one side with the other side fixed.
+"""Compiled ALS kernel: solves for the factors of one side, with the factors of the other side fixed.
 
-Each row u minimises, over its own factors x, with y the factors of the columns c that it has entries for,
+For each row u of the interaction matrix it minimises, over the row's factors x, with y_c the factors of column c,
 
-    implicit   Σ_c (1 + w_c) (1 − x·y_c)² + Σ_{c'} (x·y_c')² over all other columns + λ n^e |x|²    (Hu et al. 2008)
-    explicit   Σ_c (v_c − x·y_c)² + λ n^e |x|²                                                  (Zhou et al. 2008)
+    implicit   Σ_c (1 + w_c) (1 - x·y_c)² + Σ_c' (x·y_c')² over all other columns + λ nᵉ |x|²    (Hu et al. 2008)
+    explicit   Σ_c (v_c - x·y_c)² + λ nᵉ |x|²                                                 (Zhou et al. 2008)
 
-so that both solve (G + λ n^e I + Σ w y yᵀ) x = Σ t y: G the Gram matrix of all columns, w = α·f(v) and t = 1 + w
-if implicit; G = 0, w = 1 and t the rating if explicit. Conjugate gradients start from the row's present factors and
-take a few steps (Takács, Pilászy and Tikk 2011). Rows are taken in batches whose factors of the other side fit into the
-cache: they are gathered once, and the products with G are one matrix product a batch. A row that fills a batch by
-itself costs so much to go through that its matrix is written out and solved exactly, by Cholesky.
+over the n entries c of the row. Both lead to the normal equations (G + λ nᵉ I + Σ w y yᵀ) x = Σ t y. Implicit: G is the
+Gram matrix of all columns, w = α·f(v), and the target t is the confidence 1 + w. Explicit: G = 0, w = 1, t the rating.
+
+Short rows take a few steps of conjugate gradient from their current factors (Takács, Pilászy and Tikk 2011), in
+batches: the factors of a batch's columns fit into the cache, and one matrix product multiplies all its vectors with G.
+A row with more entries than a batch is solved exactly by Cholesky decomposition: cheaper than several passes over it.
 """
 
 from __future__ import annotations
@@ -24,244 +25,253 @@ BATCH_ROWS = 128
 BATCH_ENTRIES = 4096
 
 BINARY, LINEAR, LOG, EXPLICIT = 0, 1, 2, 3
-"""What makes a weight of a value: 1, the value, log(1 + value); or ratings, whose weight is 1 and target the value."""
+"""The weight function f of implicit feedback: 1, v or log(1 + v); or explicit feedback."""
 
-_SMALL = np.float32(1e-20)
-
-
-class Entries(NamedTuple):
-    """Compressed rows: see `spark.storage.interaction_matrix.Rows`."""
-
-    starts: NDArray[np.int64]
-    columns: NDArray[np.int32]
-    values: NDArray[np.float32]
+_CONVERGED = np.float32(1e-20)
+"""Squared norm of a residual below which a row takes no further step."""
 
 
-class Form(NamedTuple):
-    """The objective, as one side sees it."""
+class SparseRows(NamedTuple):
+    """A CSR matrix: see `spark.storage.interaction_matrix.CSRMatrix`."""
 
-    kind: int
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
+
+
+class SideObjective(NamedTuple):
+    """The objective from the point of view of the side that is solved."""
+
+    feedback: int
     """BINARY, LINEAR, LOG or EXPLICIT."""
     alpha: np.float32
-    reg: float
-    exponent: float
+    reg_param: float
+    reg_exponent: float
     mean: np.float32
-    """What the target is freed from."""
-    ones: int
-    """Which column of the other side's factors is all ones and has the row's bias as its partner; −1: none."""
-    minus: int
-    """Which column of the other side's factors is its bias, which the target is freed from as well; −1: none."""
+    """Mean rating, subtracted from the target."""
+    bias: int
+    """Column of the bias in this side's factors, and of the ones in the other side's; -1 without biases."""
+    other_bias: int
+    """Column of the bias in the other side's factors, which is subtracted from the target; -1 without biases."""
 
 
 class Workspace(NamedTuple):
-    """What a batch of entries is unpacked into."""
+    """The gathered entries of a batch."""
 
     factors: NDArray[np.float32]
-    """Shape (BATCH_ENTRIES, unknowns of a row)."""
-    scaled: NDArray[np.float32]
-    """The same, each times its weight."""
+    """Factors of each entry's column, shape (BATCH_ENTRIES, unknowns)."""
+    weighted_factors: NDArray[np.float32]
+    """The same, multiplied by the entry's weight."""
     weights: NDArray[np.float32]
     targets: NDArray[np.float32]
 
 
 @njit(cache=True, nogil=True)
-def solve(entries, form, other, gram, own, steps, first, last):  # type: ignore[no-untyped-def]
-    """New factors of the rows first to last, shape (last − first, own.shape[1]); a row without entries gets zeros.
+def solve(matrix, objective, other, gram, own, steps, first, last):  # type: ignore[no-untyped-def]
+    """Solve rows `first` to `last` (exclusive); return their factors, shape (last - first, own.shape[1]).
+
+    Rows without entries get zeros.
 
     Args:
-        entries: `Entries` of all rows.
-        form: `Form`.
+        matrix: `SparseRows` of all interactions, with this side as rows.
+        objective: `SideObjective`.
         other: factors of the columns, shape (columns, width), float32.
-        gram: Gram matrix of `other`, shape (rank, rank); zeros if explicit.
-        own: the rows' present factors, shape (rows, width).
-        steps: of conjugate gradients; 0 solves exactly.
+        gram: Gram matrix of `other`, shape (rank, rank); zeros for explicit feedback.
+        own: current factors of the rows, shape (rows, width).
+        steps: number of conjugate gradient steps; 0 solves exactly.
     """
     rank = gram.shape[0]
-    size = rank + 1 if form.ones >= 0 else rank
-    full = np.zeros((size, size), np.float32)
-    full[:rank, :rank] = gram
-    room = Workspace(
-        np.empty((BATCH_ENTRIES, size), np.float32),
-        np.empty((BATCH_ENTRIES, size), np.float32),
+    unknowns = rank + 1 if objective.bias >= 0 else rank
+    padded_gram = np.zeros((unknowns, unknowns), np.float32)
+    padded_gram[:rank, :rank] = gram
+    workspace = Workspace(
+        np.empty((BATCH_ENTRIES, unknowns), np.float32),
+        np.empty((BATCH_ENTRIES, unknowns), np.float32),
         np.empty(BATCH_ENTRIES, np.float32),
         np.empty(BATCH_ENTRIES, np.float32),
     )
-    out = np.zeros((last - first, own.shape[1]), np.float32)
-    x = np.empty((BATCH_ROWS, size), np.float32)
-    at_most = 0 if steps == 0 else BATCH_ROWS
+    solved = np.zeros((last - first, own.shape[1]), np.float32)
+    x = np.empty((BATCH_ROWS, unknowns), np.float32)
+    max_rows = 0 if steps == 0 else BATCH_ROWS
+    indptr = matrix.indptr
     row = first
     while row < last:
         begin = row
-        while row < last and row - begin < at_most and entries.starts[row + 1] - entries.starts[begin] <= BATCH_ENTRIES:
+        while row < last and row - begin < max_rows and indptr[row + 1] - indptr[begin] <= BATCH_ENTRIES:
             row += 1
-        if row == begin:
+        if row == begin:  # the row does not fit into a batch
             row = begin + 1
-            if entries.starts[row] > entries.starts[begin]:
-                x[0] = _exactly(entries, form, other, full, rank, room, begin)
+            if indptr[row] > indptr[begin]:
+                x[0] = _solve_cholesky(matrix, objective, other, padded_gram, rank, workspace, begin)
         else:
             for i in range(begin, row):
-                _take(own[i], x[i - begin], rank, form.ones)
-            _approach(entries, form, other, full, rank, room, steps, begin, row, x)
+                _unpack_row(own[i], x[i - begin], rank, objective.bias)
+            _solve_conjugate_gradient(matrix, objective, other, padded_gram, rank, workspace, steps, begin, row, x)
         for i in range(begin, row):
-            if entries.starts[i + 1] > entries.starts[i]:
-                _put(x[i - begin], out[i - first], rank, form.ones)
-    return out
+            if indptr[i + 1] > indptr[i]:
+                _pack_row(x[i - begin], solved[i - first], rank, objective.bias)
+    return solved
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _exactly(entries, form, other, full, rank, room, row):  # type: ignore[no-untyped-def]
-    """The solution of one row, shape (size,)."""
-    size = full.shape[0]
-    low, high = entries.starts[row], entries.starts[row + 1]
-    matrix = full.astype(np.float64)
-    right = np.zeros(size)
-    for at in range(low, high, BATCH_ENTRIES):
-        count = min(high - at, BATCH_ENTRIES)
-        _unpack(entries, form, other, rank, room, at, count)
+def _solve_cholesky(matrix, objective, other, padded_gram, rank, workspace, row):  # type: ignore[no-untyped-def]
+    """Solve one row exactly; return its unknowns."""
+    unknowns = padded_gram.shape[0]
+    low, high = matrix.indptr[row], matrix.indptr[row + 1]
+    normal = padded_gram.astype(np.float64)
+    right = np.zeros(unknowns)
+    for start in range(low, high, BATCH_ENTRIES):
+        count = min(high - start, BATCH_ENTRIES)
+        _gather(matrix, objective, other, rank, workspace, start, count)
         for k in range(count):
-            for j in range(size):
-                room.scaled[k, j] = room.weights[k] * room.factors[k, j]
-                right[j] += room.targets[k] * room.factors[k, j]
-        matrix += np.dot(room.scaled[:count].T, room.factors[:count])
-    for j in range(size):
-        matrix[j, j] += form.reg * (high - low) ** form.exponent
-    lower = np.linalg.cholesky(matrix)
-    for j in range(size):
+            for j in range(unknowns):
+                workspace.weighted_factors[k, j] = workspace.weights[k] * workspace.factors[k, j]
+                right[j] += workspace.targets[k] * workspace.factors[k, j]
+        normal += np.dot(workspace.weighted_factors[:count].T, workspace.factors[:count])
+    for j in range(unknowns):
+        normal[j, j] += objective.reg_param * (high - low) ** objective.reg_exponent
+    lower = np.linalg.cholesky(normal)
+    for j in range(unknowns):  # forward substitution
         for i in range(j):
             right[j] -= lower[j, i] * right[i]
         right[j] /= lower[j, j]
-    for j in range(size - 1, -1, -1):
-        for i in range(j + 1, size):
+    for j in range(unknowns - 1, -1, -1):  # back substitution
+        for i in range(j + 1, unknowns):
             right[j] -= lower[i, j] * right[i]
         right[j] /= lower[j, j]
     return right
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _approach(entries, form, other, full, rank, room, steps, begin, end, x):  # type: ignore[no-untyped-def]
-    """Moves the rows of a batch, x, towards their solutions by steps of conjugate gradients."""
-    starts, rows, size = entries.starts, end - begin, full.shape[0]
-    _unpack(entries, form, other, rank, room, starts[begin], starts[end] - starts[begin])
-    residual = np.empty((rows, size), np.float32)
-    direction = np.empty((rows, size), np.float32)
-    product = np.empty((rows, size), np.float32)
-    _multiply(entries, form, full, room, begin, end, x, product)
-    norm = np.empty(rows, np.float32)
-    for i in range(rows):
+def _solve_conjugate_gradient(  # type: ignore[no-untyped-def]
+    matrix, objective, other, padded_gram, rank, workspace, steps, begin, end, x
+):
+    """Improve the unknowns x of a batch of rows by conjugate gradient steps, in place."""
+    indptr, num_rows, unknowns = matrix.indptr, end - begin, padded_gram.shape[0]
+    _gather(matrix, objective, other, rank, workspace, indptr[begin], indptr[end] - indptr[begin])
+    residual = np.empty((num_rows, unknowns), np.float32)
+    direction = np.empty((num_rows, unknowns), np.float32)
+    product = np.empty((num_rows, unknowns), np.float32)
+    _multiply_normal_matrices(matrix, objective, padded_gram, workspace, begin, end, x, product)
+    squared_norm = np.empty(num_rows, np.float32)
+    for i in range(num_rows):
         ri = residual[i]
-        for j in range(size):
+        for j in range(unknowns):
             ri[j] = -product[i, j]
-        for k in range(starts[begin + i] - starts[begin], starts[begin + i + 1] - starts[begin]):
-            for j in range(size):
-                ri[j] += room.targets[k] * room.factors[k, j]
+        for k in range(indptr[begin + i] - indptr[begin], indptr[begin + i + 1] - indptr[begin]):
+            for j in range(unknowns):
+                ri[j] += workspace.targets[k] * workspace.factors[k, j]
         direction[i] = ri
-        norm[i] = np.dot(ri, ri)
+        squared_norm[i] = np.dot(ri, ri)
     for _ in range(steps):
-        _multiply(entries, form, full, room, begin, end, direction, product)
-        for i in range(rows):
-            if norm[i] < _SMALL:
+        _multiply_normal_matrices(matrix, objective, padded_gram, workspace, begin, end, direction, product)
+        for i in range(num_rows):
+            if squared_norm[i] < _CONVERGED:
                 continue
             xi, ri, pi, ai = x[i], residual[i], direction[i], product[i]
-            step = norm[i] / np.dot(pi, ai)
-            after = np.float32(0)
-            for j in range(size):
+            step = squared_norm[i] / np.dot(pi, ai)
+            new_squared_norm = np.float32(0)
+            for j in range(unknowns):
                 xi[j] += step * pi[j]
                 ri[j] -= step * ai[j]
-                after += ri[j] * ri[j]
-            ratio = after / norm[i]
-            for j in range(size):
+                new_squared_norm += ri[j] * ri[j]
+            ratio = new_squared_norm / squared_norm[i]
+            for j in range(unknowns):
                 pi[j] = ri[j] + ratio * pi[j]
-            norm[i] = after
+            squared_norm[i] = new_squared_norm
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _multiply(entries, form, full, room, begin, end, vectors, into):  # type: ignore[no-untyped-def]
-    """The product of each row's matrix with its vector: shape (rows, size) both."""
-    starts, rows, size = entries.starts, end - begin, full.shape[0]
-    if form.kind == EXPLICIT:
-        into[:rows] = 0
+def _multiply_normal_matrices(  # type: ignore[no-untyped-def]
+    matrix, objective, padded_gram, workspace, begin, end, vectors, products
+):
+    """Multiply each row's normal matrix by its vector; `vectors` and `products` have shape (rows, unknowns)."""
+    indptr, num_rows, unknowns = matrix.indptr, end - begin, padded_gram.shape[0]
+    if objective.feedback == EXPLICIT:
+        products[:num_rows] = 0
     else:
-        np.dot(vectors[:rows], full, into[:rows])
-    for i in range(rows):
-        low, high = starts[begin + i] - starts[begin], starts[begin + i + 1] - starts[begin]
-        penalty = np.float32(form.reg * (high - low) ** form.exponent)
-        vector, result = vectors[i], into[i]
-        for j in range(size):
-            result[j] += penalty * vector[j]
+        np.dot(vectors[:num_rows], padded_gram, products[:num_rows])
+    for i in range(num_rows):
+        low, high = indptr[begin + i] - indptr[begin], indptr[begin + i + 1] - indptr[begin]
+        penalty = np.float32(objective.reg_param * (high - low) ** objective.reg_exponent)
+        vector, product = vectors[i], products[i]
+        for j in range(unknowns):
+            product[j] += penalty * vector[j]
         for k in range(low, high):
-            y = room.factors[k]
+            y = workspace.factors[k]
             score = np.float32(0)
-            for j in range(size):
+            for j in range(unknowns):
                 score += y[j] * vector[j]
-            score *= room.weights[k]
-            for j in range(size):
-                result[j] += score * y[j]
+            score *= workspace.weights[k]
+            for j in range(unknowns):
+                product[j] += score * y[j]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _unpack(entries, form, other, rank, room, at, count):  # type: ignore[no-untyped-def]
-    """The factors, weights and targets of `count` entries, from entry `at` on."""
+def _gather(matrix, objective, other, rank, workspace, start, count):  # type: ignore[no-untyped-def]
+    """Fill the workspace with the factors, weights and targets of `count` entries from entry `start`."""
     for k in range(count):
-        y = other[entries.columns[at + k]]
+        y = other[matrix.indices[start + k]]
         for j in range(rank):
-            room.factors[k, j] = y[j]
-        if form.ones >= 0:
-            room.factors[k, rank] = np.float32(1)
-        room.weights[k] = _weight(form, entries.values[at + k])
-        room.targets[k] = _target(form, entries.values[at + k], room.weights[k], y)
+            workspace.factors[k, j] = y[j]
+        if objective.bias >= 0:
+            workspace.factors[k, rank] = np.float32(1)
+        workspace.weights[k] = _weight(objective, matrix.data[start + k])
+        workspace.targets[k] = _target(objective, matrix.data[start + k], workspace.weights[k], y)
 
 
 @njit(cache=True, nogil=True)
-def _weight(form, value):  # type: ignore[no-untyped-def]
-    if form.kind == EXPLICIT:
+def _weight(objective, value):  # type: ignore[no-untyped-def]
+    if objective.feedback == EXPLICIT:
         return np.float32(1)
-    if form.kind == LINEAR:
-        return form.alpha * value
-    if form.kind == LOG:
-        return form.alpha * np.log1p(value)
-    return form.alpha
+    if objective.feedback == LINEAR:
+        return objective.alpha * value
+    if objective.feedback == LOG:
+        return objective.alpha * np.log1p(value)
+    return objective.alpha
 
 
 @njit(cache=True, nogil=True)
-def _target(form, value, weight, y):  # type: ignore[no-untyped-def]
-    if form.kind == EXPLICIT:
-        return value - form.mean - (y[form.minus] if form.minus >= 0 else np.float32(0))
+def _target(objective, value, weight, y):  # type: ignore[no-untyped-def]
+    if objective.feedback == EXPLICIT:
+        return value - objective.mean - (y[objective.other_bias] if objective.other_bias >= 0 else np.float32(0))
     return weight + np.float32(1)
 
 
 @njit(cache=True, nogil=True)
-def _take(factors, into, rank, ones):  # type: ignore[no-untyped-def]
-    """What a row starts from: its bias stands where the other side has its ones."""
-    into[:rank] = factors[:rank]
-    if ones >= 0:
-        into[rank] = factors[ones]
+def _unpack_row(factors, unknowns, rank, bias):  # type: ignore[no-untyped-def]
+    """Copy a row's factors, and its bias if it has one, into its unknowns."""
+    unknowns[:rank] = factors[:rank]
+    if bias >= 0:
+        unknowns[rank] = factors[bias]
 
 
 @njit(cache=True, nogil=True)
-def _put(solution, out, rank, ones):  # type: ignore[no-untyped-def]
-    out[:rank] = solution[:rank]
-    if ones >= 0:
-        out[ones] = solution[rank]
+def _pack_row(unknowns, factors, rank, bias):  # type: ignore[no-untyped-def]
+    """The inverse of `_unpack_row`."""
+    factors[:rank] = unknowns[:rank]
+    if bias >= 0:
+        factors[bias] = unknowns[rank]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def squared_error(entries, form, other, own, rank, first, last):  # type: ignore[no-untyped-def]
-    """What the entries of the rows first to last add to the objective, λ apart.
+def squared_error(matrix, objective, other, own, rank, first, last):  # type: ignore[no-untyped-def]
+    """Contribution of the entries of rows `first` to `last` to the objective, without regularisation.
 
-    If implicit, without the sum of the squares of all scores, which follows from the two Gram matrices.
+    For implicit feedback, the sum of all squared scores is left out: it follows from the two Gram matrices.
     """
     total = 0.0
     for row in range(first, last):
         x = own[row]
-        for k in range(entries.starts[row], entries.starts[row + 1]):
-            y = other[entries.columns[k]]
+        for k in range(matrix.indptr[row], matrix.indptr[row + 1]):
+            y = other[matrix.indices[k]]
             score = np.float32(0)
             for j in range(rank):
                 score += x[j] * y[j]
-            weight = _weight(form, entries.values[k])
-            if form.kind == EXPLICIT:
-                bias = x[form.ones] if form.ones >= 0 else np.float32(0)
-                error = _target(form, entries.values[k], weight, y) - score - bias
+            weight = _weight(objective, matrix.data[k])
+            if objective.feedback == EXPLICIT:
+                bias = x[objective.bias] if objective.bias >= 0 else np.float32(0)
+                error = _target(objective, matrix.data[k], weight, y) - score - bias
                 total += error * error
             else:
                 total += (1 + weight) * (1 - score) ** 2 - score * score

@@ -30,7 +30,7 @@ ENTRY = Algorithm(
 
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Save the track with the highest value of each user."""
-    matrix = load_csr(training.blocks, USER)
+    matrix = load_csr(training.matrix, USER)
     favourites = np.full(len(matrix), -1, np.int32)
     for user, (first, last) in enumerate(zip(matrix.indptr, matrix.indptr[1:], strict=False)):
         if last > first:
