@@ -25,7 +25,7 @@ from workflow import Generate, Ingest
 MISSING_DATA, TASK_FAILED, SCHEDULING_ERROR = 20, 30, 35
 
 
-def test_a_run_with_nothing_to_do_needs_no_java(pipeline: Roots) -> None:
+def test_run_with_nothing_to_do_starts_no_java(pipeline: Roots) -> None:
     ran = pipeline.call(JAVA_HOME="/nowhere")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout == f"Nothing to do: version {pipeline.current()} of synthetic is up to date.\n"
@@ -62,7 +62,9 @@ BAD_SETTINGS = {
 
 
 @pytest.mark.parametrize("argument", BAD_SETTINGS)
-def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_setting_is_refused_with_one_sentence(
+    argument: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     code = Roots(tmp_path).exit_code(*argument.replace(" --", "\n--").splitlines())
     out, err = capfd.readouterr()
     assert (code, out) == (SCHEDULING_ERROR, "")
@@ -71,7 +73,7 @@ def test_a_bad_setting_gets_one_sentence(argument: str, tmp_path: Path, capfd: p
     assert BAD_SETTINGS[argument] in err
 
 
-def test_the_command_ends_like_luigi_in_this_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_exit_code_is_luigis(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     argument, *_ = BAD_SETTINGS
     ran = Roots(tmp_path).call(argument)
     code = Roots(tmp_path).exit_code(argument)
@@ -89,7 +91,7 @@ def test_unknown_candidate_is_refused_with_one_sentence(tmp_path: Path) -> None:
     assert ran.stderr.count("\n") == 1
 
 
-def test_a_run_may_be_given_its_id_but_not_twice(tmp_path: Path) -> None:
+def test_run_id_can_be_used_once(tmp_path: Path) -> None:
     roots, run_id = Roots(tmp_path), "20261125T101500-ab12"
     command = [*roots.command()[:3], "Generate", "--local-scheduler", f"--run-id={run_id}"]
     command += [f"--paths-data-root={roots.data}", f"--paths-models-root={roots.models}"]
@@ -104,14 +106,14 @@ def test_a_run_may_be_given_its_id_but_not_twice(tmp_path: Path) -> None:
     assert find_run(roots.data / "runs").status == "done"
 
 
-def test_a_misspelt_key_in_luigi_cfg_is_named(tmp_path: Path) -> None:
+def test_unknown_key_in_luigi_cfg_is_named(tmp_path: Path) -> None:
     (tmp_path / "luigi.cfg").write_text((PROJECT / "luigi.cfg").read_text() + "\n[als]\nrang = 5\n")
     ran = Roots(tmp_path).call(LUIGI_CONFIG_PATH=str(tmp_path / "luigi.cfg"))
     assert ran.returncode == SCHEDULING_ERROR
     assert "[als] has no key 'rang' (did you mean 'rank'?)" in ran.stderr
 
 
-def test_a_misspelt_section_in_luigi_cfg_is_named(tmp_path: Path) -> None:
+def test_unknown_section_in_luigi_cfg_is_named(tmp_path: Path) -> None:
     (tmp_path / "luigi.cfg").write_text((PROJECT / "luigi.cfg").read_text() + "\n[alss]\nrank = 5\n")
     ran = Roots(tmp_path).call(LUIGI_CONFIG_PATH=str(tmp_path / "luigi.cfg"))
     assert ran.returncode == SCHEDULING_ERROR
@@ -124,20 +126,20 @@ def test_missing_raw_files_are_named(tmp_path: Path) -> None:
     assert ran.stderr.startswith(f"Error: There is no user_artists.dat in {tmp_path}: ")
 
 
-def test_a_file_of_what_is_blocked_must_be_there(tmp_path: Path) -> None:
+def test_missing_block_list_is_named(tmp_path: Path) -> None:
     ran = Roots(tmp_path).call("--recommend-blocked=/none.csv")
     assert ran.returncode == MISSING_DATA
     assert ran.stderr == "Error: [recommend] blocked = /none.csv cannot be read (No such file or directory).\n"
 
 
-def test_a_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_root_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file is in the way")
     ran = Roots(tmp_path).call()
     assert ran.returncode == SCHEDULING_ERROR
     assert ran.stderr.startswith(f"Error: {tmp_path / 'models' / 'synthetic'} cannot be written (Not a directory)")
 
 
-class TestAFailedStage:
+class TestFailedStage:
     """What was published stays, whatever the next run stumbles over."""
 
     def assert_refused(
@@ -150,12 +152,12 @@ class TestAFailedStage:
         assert pipeline.current() == served
         assert not list(pipeline.root.rglob("*.staging"))
 
-    def test_by_a_broken_java_home(self, pipeline: Roots) -> None:
+    def test_broken_java_home(self, pipeline: Roots) -> None:
         served = pipeline.current()
         ran = pipeline.call("--split-seed=7", JAVA_HOME="/nowhere")
         self.assert_refused(ran, "Error: Split failed: JAVA_HOME is /nowhere, which has no bin/java", pipeline, served)
 
-    def test_by_a_java_that_does_not_start(self, pipeline: Roots, tmp_path: Path) -> None:
+    def test_java_that_does_not_start(self, pipeline: Roots, tmp_path: Path) -> None:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "java").write_text("#!/bin/sh\necho no >&2\nexit 1\n")
         (tmp_path / "bin" / "java").chmod(0o755)
@@ -163,7 +165,7 @@ class TestAFailedStage:
         ran = pipeline.call("--split-seed=7", JAVA_HOME=str(tmp_path))
         self.assert_refused(ran, f"Spark's Java did not start (JAVA_HOME={tmp_path})", pipeline, served)
 
-    def test_by_a_missing_column(self, pipeline: Roots, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_missing_column(self, pipeline: Roots, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "synthetic.toml").write_text(
             'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "whta"\nvalue = "plays"\n'
             'feedback = "plays"\nduplicates = "sum"\n'
@@ -179,7 +181,7 @@ class TestAFailedStage:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
+def test_killed_run_continues_from_the_last_complete_output(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     work = roots.data / "work" / "synthetic"
     with (tmp_path / "output").open("w") as output:
@@ -207,7 +209,7 @@ def test_a_killed_run_goes_on_from_the_last_whole_output(finished: tuple[Roots, 
 
 
 @pytest.mark.slow
-def test_sigterm_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_sigterm_ends_in_order_and_names_the_next_step(tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     process = subprocess.Popen(
         roots.command("--local-scheduler"), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -222,7 +224,7 @@ def test_sigterm_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_that_promote_the_same_version_agree(pipeline: Roots) -> None:
+def test_concurrent_promotions_of_one_version_agree(pipeline: Roots) -> None:
     version = pipeline.current()
     assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded
     command = pipeline.command("--local-scheduler")
@@ -239,7 +241,7 @@ def test_two_runs_that_promote_the_same_version_agree(pipeline: Roots) -> None:
 
 
 class TestScheduler:
-    def test_registers_with_a_luigid_that_answers(self, luigid: int, tmp_path: Path) -> None:
+    def test_run_registers_with_luigid(self, luigid: int, tmp_path: Path) -> None:
         with_graph = Roots(tmp_path)
         ran = subprocess.run(
             [*with_graph.command()[:3], "Generate", f"--scheduler-port={luigid}",
@@ -254,7 +256,7 @@ class TestScheduler:
             tasks = json.load(answer)["response"]
         assert [task["name"] for task in tasks.values()] == [Generate.__name__]
 
-    def test_runs_locally_where_none_answers(self, finished: tuple[Roots, Ran]) -> None:
+    def test_run_is_local_without_luigid(self, finished: tuple[Roots, Ran]) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
@@ -269,7 +271,7 @@ class TestScheduler:
         assert f"No luigid answers at 127.0.0.1:{port}; scheduling locally." in ran.stdout
 
 
-def test_a_terminal_gets_a_live_bar_and_then_the_line(tmp_path: Path) -> None:
+def test_terminal_shows_a_progress_bar(tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     reader, writer = pty.openpty()
     command = [*roots.command()[:3], "Generate", "--local-scheduler", f"--paths-data-root={roots.data}"]
@@ -282,7 +284,7 @@ def test_a_terminal_gets_a_live_bar_and_then_the_line(tmp_path: Path) -> None:
     assert re.search(r"\n  Generate +\d+\.\d s +0 → 5,000 rows", shown.replace("\r", "\n"))
 
 
-def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path: Path) -> None:
+def test_run_continues_after_its_output_is_closed(tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     reader, writer = os.pipe()
     os.close(reader)
@@ -294,6 +296,6 @@ def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path: Path) -> None:
     assert list(roots.data.glob("work/synthetic/Generate/*/" + SUCCESS))
 
 
-def test_the_bar_counts_no_tasks_while_a_session_is_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_counts_no_tasks_while_a_session_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyspark.SparkContext._active_spark_context", object())
     assert active_tasks() == (0, 0)

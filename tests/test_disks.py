@@ -103,7 +103,7 @@ class TestFullDisk:
         assert after != before
         assert said[-1] == after, "nothing is left lying about"
 
-    def test_gets_a_sentence_from_what_people_do_by_hand(self, pipeline: Roots, tmp_path: Path) -> None:
+    def test_commands_report_it_in_one_sentence(self, pipeline: Roots, tmp_path: Path) -> None:
         disk = tmp_path / "disk"
         disk.mkdir()
         graph, code, forget, other, verified = apart(BRIMFUL, pipeline.root, disk, sys.executable)
@@ -113,13 +113,13 @@ class TestFullDisk:
         assert re.match(f"Error: the disk of {disk}/models/synthetic.*{full}", forget)
         assert f"{pipeline.current()[:12]} (served): ok" in verified
 
-    def test_may_be_one_without_room_for_more_names(self, tmp_path: Path) -> None:
+    def test_missing_inodes_are_reported(self, tmp_path: Path) -> None:
         said = apart(NO_MORE_FILES, tmp_path, *Roots(tmp_path).command("--local-scheduler"))
         assert f"code {TASK_FAILED}" in said
         assert " files free. Free some space; " in only(said, "Error: Ingest failed: the disk of ")
 
 
-def test_what_cannot_be_written_can_be_read(pipeline: Roots) -> None:
+def test_read_only_root_can_be_read(pipeline: Roots) -> None:
     said = apart(READ_ONLY, pipeline.root, sys.executable, *pipeline.command("--local-scheduler"))
     assert f"code {SCHEDULING_ERROR}" in said
     assert "(Read-only file system): see [paths] data_root and models_root." in only(said, "Error: ")

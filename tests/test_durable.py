@@ -14,7 +14,7 @@ from support.processes import held_by_another_process
 from common import directories, files, locks, scratch
 
 
-def test_write_atomically_replaces_the_text_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_write_atomically_replaces_text_and_leaves_no_staging(tmp_path: Path) -> None:
     cell = tmp_path / "current"
     files.write_atomically(cell, "one\n")
     files.write_atomically(cell, "two\n")
@@ -22,7 +22,7 @@ def test_write_atomically_replaces_the_text_and_leaves_nothing_beside_it(tmp_pat
     assert [file.name for file in tmp_path.iterdir()] == ["current"]
 
 
-def test_a_crash_before_the_rename_leaves_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crash_before_rename_keeps_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = tmp_path / "current"
     files.write_atomically(cell, "old\n")
 
@@ -38,7 +38,7 @@ def test_a_crash_before_the_rename_leaves_the_old_text(tmp_path: Path, monkeypat
     assert cell.read_text() == "new\n"
 
 
-def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_directory_appears_only_when_complete(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "output"
     with directories.atomic_directory(final) as staging:
         (staging / "part").write_text("rows")
@@ -47,7 +47,7 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert not staging.exists()
 
 
-def test_a_failure_while_making_leaves_neither_output_nor_staging(tmp_path: Path) -> None:
+def test_error_leaves_neither_output_nor_staging(tmp_path: Path) -> None:
     final = tmp_path / "output"
     with pytest.raises(KeyboardInterrupt), directories.atomic_directory(final) as staging:
         (staging / "part").write_text("half of it")
@@ -55,7 +55,7 @@ def test_a_failure_while_making_leaves_neither_output_nor_staging(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_making_starts_from_an_empty_directory(tmp_path: Path) -> None:
+def test_staging_directory_starts_empty(tmp_path: Path) -> None:
     debris = tmp_path / f"output{files.STAGING}"
     debris.mkdir()
     (debris / "part").write_text("of a killed run")
@@ -64,14 +64,14 @@ def test_making_starts_from_an_empty_directory(tmp_path: Path) -> None:
     assert list((tmp_path / "output").iterdir()) == []
 
 
-def test_json_refuses_a_number_that_json_does_not_have(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(tmp_path / "metrics.json", {"ndcg@10": float("nan")})
     with pytest.raises(ValueError, match="JSON"):
         files.append_line(tmp_path / "run.jsonl", {"rows": float("inf")})
 
 
-def test_appended_records_are_one_line_each(tmp_path: Path) -> None:
+def test_each_record_is_one_line(tmp_path: Path) -> None:
     log = tmp_path / "run.jsonl"
     records = [{"error": "two\nlines"}, {"title": "Björk"}]
     for record in records:
@@ -79,7 +79,7 @@ def test_appended_records_are_one_line_each(tmp_path: Path) -> None:
     assert [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] == records
 
 
-def test_a_lock_excludes_another_process_and_names_its_holder(tmp_path: Path) -> None:
+def test_lock_excludes_other_processes_and_names_its_holder(tmp_path: Path) -> None:
     lock = tmp_path / "output.lock"
     told: list[str] = []
     with held_by_another_process(lock) as holder:
@@ -96,14 +96,14 @@ def test_a_lock_excludes_another_process_and_names_its_holder(tmp_path: Path) ->
     assert lock.exists()
 
 
-def test_a_free_lock_is_taken_without_waiting(tmp_path: Path) -> None:
+def test_free_lock_is_taken_at_once(tmp_path: Path) -> None:
     with locks.exclusive_lock(
         tmp_path / "deep" / "output.lock", waiting_for=lambda who: pytest.fail(f"waited for {who}")
     ):
         assert (tmp_path / "deep" / "output.lock").exists()
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     lock = tmp_path / "output.lock"
     with held_by_another_process(lock) as holder:
         holder.send_signal(signal.SIGKILL)
@@ -112,7 +112,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
             pass
 
 
-def test_a_lock_is_released_when_its_block_raises(tmp_path: Path) -> None:
+def test_lock_is_released_on_error(tmp_path: Path) -> None:
     lock = tmp_path / "output.lock"
     with pytest.raises(RuntimeError), locks.exclusive_lock(lock):
         raise RuntimeError
@@ -120,7 +120,7 @@ def test_a_lock_is_released_when_its_block_raises(tmp_path: Path) -> None:
         pass
 
 
-def test_sweep_removes_only_staging_that_no_lock_protects(tmp_path: Path) -> None:
+def test_leftovers_are_removed_unless_locked(tmp_path: Path) -> None:
     for name in ("finished", f"making{files.STAGING}", f"debris{files.STAGING}"):
         (tmp_path / "train" / name).mkdir(parents=True)
     with held_by_another_process(locks.lock_path(tmp_path / "train" / "making")):
@@ -130,7 +130,7 @@ def test_sweep_removes_only_staging_that_no_lock_protects(tmp_path: Path) -> Non
     assert left == {"finished", f"making{files.STAGING}"}
 
 
-def test_sweep_is_not_stopped_by_the_file_that_a_crashed_write_left(tmp_path: Path) -> None:
+def test_staging_file_does_not_stop_remove_leftovers(tmp_path: Path) -> None:
     (tmp_path / f"current{files.STAGING}").write_text("half a ver")
     (tmp_path / f"version{files.STAGING}").mkdir()
     directories.remove_leftovers(tmp_path, "*")
@@ -147,7 +147,7 @@ def two_directories(root: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("able", [True, False])
-def test_a_directory_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool) -> None:
+def test_swap_directory_replaces_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool) -> None:
     final, staging = two_directories(tmp_path)
     if not able:
         monkeypatch.setattr(directories, "_exchange", lambda one, other: False)
@@ -156,14 +156,14 @@ def test_a_directory_takes_the_place_of_another(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == [final]
 
 
-def test_names_that_cannot_be_exchanged_are_an_error(tmp_path: Path) -> None:
+def test_failed_exchange_raises(tmp_path: Path) -> None:
     _, staging = two_directories(tmp_path)
     with pytest.raises(FileNotFoundError):
         directories.swap_directory(tmp_path / "missing", staging)
     assert (staging / "file").read_text() == "new"
 
 
-def test_a_replacement_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_swap_keeps_the_old_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     final, staging = two_directories(tmp_path)
     rename = Path.rename
 
@@ -180,7 +180,7 @@ def test_a_replacement_that_fails_leaves_what_was_there(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("dies", ["between", "after"])
-def test_sweep_gives_a_directory_its_name_back(tmp_path: Path, dies: str) -> None:
+def test_remove_leftovers_restores_a_replaced_directory(tmp_path: Path, dies: str) -> None:
     final, staging = two_directories(tmp_path)
     final.rename(tmp_path / f"version{directories.REPLACED}")
     if dies == "after":
@@ -193,7 +193,7 @@ def test_sweep_gives_a_directory_its_name_back(tmp_path: Path, dies: str) -> Non
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["version"]
 
 
-def test_a_locked_output_is_not_discarded(tmp_path: Path) -> None:
+def test_locked_directory_is_not_removed(tmp_path: Path) -> None:
     final = tmp_path / "output"
     final.mkdir()
     with held_by_another_process(locks.lock_path(final)):
@@ -204,7 +204,7 @@ def test_a_locked_output_is_not_discarded(tmp_path: Path) -> None:
     assert not final.exists()
 
 
-def test_a_removal_that_is_cut_short_leaves_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_removal_leaves_only_staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     final = tmp_path / "output"
     final.mkdir()
     (final / "_SUCCESS").touch()
@@ -213,7 +213,7 @@ def test_a_removal_that_is_cut_short_leaves_staging(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == [f"output{files.STAGING}"]
 
 
-def test_scratch_goes_when_its_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_of_an_ended_process_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; from pathlib import Path; from common.scratch import scratch_directory\n"
     code += "print(scratch_directory(Path(sys.argv[1])), flush=True); sys.stdin.read()"
     monkeypatch.setattr(scratch, "_GRACE_PERIOD_S", 0.0)
@@ -231,7 +231,7 @@ def test_scratch_goes_when_its_process_does(tmp_path: Path, monkeypatch: pytest.
     assert not made.exists()
 
 
-def test_scratch_of_which_the_lock_may_be_still_to_come_is_left(tmp_path: Path) -> None:
+def test_new_scratch_is_kept_without_a_lock(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     scratch.remove_stale_scratch(tmp_path)
     assert (tmp_path / "new").exists()

@@ -81,7 +81,7 @@ def text_of(mail: EmailMessage) -> str:
     return f"{mail}\n{part.get_content()}"
 
 
-def test_a_run_that_fails_sends_one_mail_without_secrets(server: Server, tmp_path: Path) -> None:
+def test_failed_run_sends_one_mail_without_secrets(server: Server, tmp_path: Path) -> None:
     """The secret is in a parameter, on the command line, and in Java's traceback, all of which Luigi would send."""
     roots, where = Roots(tmp_path / "own"), unreadable(tmp_path, tmp_path / SECRET)
     ran = roots.call(*where, *server.flags, STORAGE_PASSWORD=SECRET)
@@ -100,9 +100,7 @@ def test_a_run_that_fails_sends_one_mail_without_secrets(server: Server, tmp_pat
     assert "--smtp-host" not in text
 
 
-def test_what_a_user_can_put_right_is_said_as_it_is(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_error_is_quoted(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(self: Generate, *, into: Path, **inputs: Path) -> RowCounts:
         raise UserError("The moon is full: wait.")
 
@@ -113,7 +111,7 @@ def test_what_a_user_can_put_right_is_said_as_it_is(
     assert "\nGenerate failed: The moon is full: wait.\n" in text_of(mail)
 
 
-def test_a_run_that_cannot_begin_sends_one_too(server: Server, tmp_path: Path) -> None:
+def test_run_that_cannot_start_sends_a_mail(server: Server, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         Roots(tmp_path).run(settings=server.settings, dataset="synthetic", raw_dir=str(tmp_path))
     assert ended.value.code == 35
@@ -122,14 +120,14 @@ def test_a_run_that_cannot_begin_sends_one_too(server: Server, tmp_path: Path) -
     assert "makes its own data" in text_of(mail)
 
 
-def test_no_mail_is_sent_unless_somebody_is_named(server: Server, tmp_path: Path) -> None:
+def test_no_mail_without_a_receiver(server: Server, tmp_path: Path) -> None:
     settings = server.settings | {"email": {"force_send": "true"}}
     with pytest.raises(SystemExit):
         Roots(tmp_path).run(settings=settings, dataset="synthetic", raw_dir=str(tmp_path))
     assert not server.mails
 
 
-def test_a_mail_server_that_is_gone_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_mail_server_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(self: Generate, *, into: Path, **inputs: Path) -> RowCounts:
         raise UserError("The moon is full: wait.")
 

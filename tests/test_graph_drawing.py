@@ -52,7 +52,7 @@ def points(svg: str) -> list[list[tuple[float, float]]]:
     return arrows
 
 
-def test_stages_stand_behind_those_they_require_and_apart(finished: tuple[Roots, Ran]) -> None:
+def test_stages_are_right_of_their_predecessors_and_do_not_overlap(finished: tuple[Roots, Ran]) -> None:
     run = find_run(finished[0].data / "runs")
     placed = boxes(draw_graph(run))
     assert len(placed) == len(run.stages) == 25
@@ -63,7 +63,7 @@ def test_stages_stand_behind_those_they_require_and_apart(finished: tuple[Roots,
         assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
-def test_arrows_cross_no_box(finished: tuple[Roots, Ran]) -> None:
+def test_edges_cross_no_box(finished: tuple[Roots, Ran]) -> None:
     run = find_run(finished[0].data / "runs")
     svg = draw_graph(run)
     arrows = points(svg)
@@ -73,11 +73,11 @@ def test_arrows_cross_no_box(finished: tuple[Roots, Ran]) -> None:
         assert inside == []
 
 
-def test_the_same_run_gives_the_same_text(finished: tuple[Roots, Ran]) -> None:
+def test_drawing_is_deterministic(finished: tuple[Roots, Ran]) -> None:
     assert draw_graph(find_run(finished[0].data / "runs")) == draw_graph(find_run(finished[0].data / "runs"))
 
 
-def test_says_how_each_stage_ended_how_long_it_took_and_its_rows() -> None:
+def test_boxes_show_status_duration_and_rows() -> None:
     svg = draw_graph(
         run_of(
             RecordedStage("Ingest", "skipped"),
@@ -94,7 +94,7 @@ def test_says_how_each_stage_ended_how_long_it_took_and_its_rows() -> None:
     assert "prefers-color-scheme: dark" in svg
 
 
-def test_what_comes_from_outside_is_escaped() -> None:
+def test_text_is_escaped() -> None:
     svg = draw_graph(run_of(RecordedStage("<b>&", "failed", error='"<script>\x00\ud800'), dataset="<script>"))
     assert "<script>" not in svg
     assert ElementTree.fromstring(svg.encode()).tag == f"{SVG}svg"
@@ -109,18 +109,18 @@ class TestCriticalPath:
         RecordedStage("Select", "done", ("Train als", "Evaluate ease"), duration_s=0.5),
     )
 
-    def test_is_the_chain_that_took_longest_and_not_the_one_of_most_stages_or_the_longest_stage(self) -> None:
+    def test_is_the_chain_with_the_longest_total_duration(self) -> None:
         assert critical_path(run_of(*self.STEPS)) == ["Ingest", "Train ease", "Evaluate ease", "Select"]
         slower = replace(self.STEPS[1], duration_s=6.0)
         assert critical_path(run_of(self.STEPS[0], slower, *self.STEPS[2:])) == ["Ingest", "Train als", "Select"]
 
-    def test_what_was_found_done_took_no_time_and_is_at_neither_end(self) -> None:
+    def test_skipped_stages_take_no_time_and_are_at_neither_end(self) -> None:
         waited = replace(self.STEPS[0], status="skipped", duration_s=60.0)
         last = RecordedStage("Promote", "skipped", ("Select",))
         run = run_of(waited, *self.STEPS[1:], last)
         assert critical_path(run) == ["Train ease", "Evaluate ease", "Select"]
 
-    def test_goes_through_what_was_found_done_between_two_that_were_made(self) -> None:
+    def test_includes_skipped_stages_between_others(self) -> None:
         run = run_of(
             RecordedStage("A", "done", duration_s=1.0),
             RecordedStage("B", "skipped", ("A",)),
@@ -128,7 +128,7 @@ class TestCriticalPath:
         )
         assert critical_path(run) == ["A", "B", "C"]
 
-    def test_a_run_that_made_nothing_has_none(self) -> None:
+    def test_is_empty_without_a_completed_stage(self) -> None:
         assert critical_path(run_of()) == []
         assert (
             critical_path(run_of(RecordedStage("A", "skipped"), RecordedStage("B", "failed", ("A",), duration_s=3.0)))
@@ -138,14 +138,14 @@ class TestCriticalPath:
             "critical-tip", ""
         )
 
-    def test_of_a_run_of_the_pipeline_goes_all_the_way(self, finished: tuple[Roots, Ran]) -> None:
+    def test_of_a_pipeline_run_leads_from_first_to_last_stage(self, finished: tuple[Roots, Ran]) -> None:
         run = find_run(finished[0].data / "runs", id_prefix=finished[1].record[0]["run"])
         path = critical_path(run)
         assert (path[0], path[-1]) == ("Generate", "Promote")
         requires = {step.label: step.requires for step in run.stages}
         assert all(before in requires[after] for before, after in itertools.pairwise(path))
 
-    def test_is_drawn_and_said(self) -> None:
+    def test_is_drawn_and_named(self) -> None:
         svg = draw_graph(replace(run_of(*self.STEPS), duration_s=20.0))
         assert re.findall(r"<title>([^:]+): done, on the critical path<", svg) == critical_path(run_of(*self.STEPS))
         assert svg.count('class="edge critical"') == 3
@@ -153,21 +153,21 @@ class TestCriticalPath:
         assert "critical path 7.5 s<" in draw_graph(replace(run_of(*self.STEPS), duration_s=None))
 
 
-class TestInAPage:
-    def test_brings_no_styles_of_its_own(self) -> None:
+class TestUnstyledDrawing:
+    def test_contains_no_style(self) -> None:
         svg = draw_graph(run_of(*TestCriticalPath.STEPS), styled=False)
         assert "style" not in svg
         assert "<a" not in svg
         assert draw_graph(run_of(*TestCriticalPath.STEPS)).replace(f"<style>{STYLE}</style>\n", "") == svg
 
-    def test_its_sheet_is_about_nothing_else(self) -> None:
+    def test_style_sheet_matches_only_drawings(self) -> None:
         selectors = re.findall(r"([^{};]+){", STYLE.replace("@media (prefers-color-scheme: dark) {", ""))
         names = [each.strip() for selector in selectors for each in selector.replace("}", "").split(",")]
         assert len(names) > 20
         assert all(name.split()[0] == ".run-graph" for name in names)
         assert 'class="run-graph"' in draw_graph(run_of())
 
-    def test_two_runs_share_no_id(self) -> None:
+    def test_ids_differ_between_runs(self) -> None:
         one, other = (draw_graph(replace(run_of(*TestCriticalPath.STEPS), id=name)) for name in ('r "1"', "r2"))
         ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (one, other)]
         assert len(ids[0]) == len(ids[1]) == 3
@@ -175,7 +175,7 @@ class TestInAPage:
         assert set(re.findall(r"url\(#([^)]+)\)", one)) <= ids[0]
 
 
-def test_draws_a_record_with_nothing_in_it_and_one_that_goes_in_circles() -> None:
+def test_draws_empty_and_cyclic_records() -> None:
     ElementTree.fromstring(draw_graph(run_of()))
     circle = draw_graph(run_of(RecordedStage("A", "done", ("B", "A", "gone")), RecordedStage("B", "done", ("A",))))
     assert len(boxes(circle)) == 2

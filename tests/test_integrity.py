@@ -39,15 +39,15 @@ def made(result: Path) -> dict[str, dict[str, object]]:
     return file_checksums(result)
 
 
-class TestFault:
-    def test_there_is_none_in_what_was_written(self, tmp_path: Path) -> None:
+class TestFindCorruption:
+    def test_unchanged_result_passes(self, tmp_path: Path) -> None:
         files = made(tmp_path / "result")
         assert set(files) == {"a", "in/b", SUCCESS}
         assert integrity.find_corruption(tmp_path / "result", files, tmp_path / "memory") is None
 
     @pytest.mark.parametrize("remembered", [False, True])
     @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
-    def test_is_found_in_what_was_changed(self, how: str, remembered: bool, tmp_path: Path) -> None:
+    def test_changed_file_is_found(self, how: str, remembered: bool, tmp_path: Path) -> None:
         result, memory = tmp_path / "result", tmp_path / "memory"
         files = made(result)
         if remembered:
@@ -57,16 +57,14 @@ class TestFault:
         assert found is not None
         assert str(result / "in" / "b") in found
 
-    def test_a_result_that_was_found_whole_is_not_read_again(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_verified_result_is_not_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         result, memory = tmp_path / "result", tmp_path / "memory"
         files = made(result)
         assert integrity.find_corruption(result, files, memory) is None
         monkeypatch.setattr("common.checksums.sha256", lambda file: pytest.fail(f"{file} was read"))
         assert integrity.find_corruption(result, files, memory) is None
 
-    def test_a_copy_with_other_times_is_read_and_found_whole(self, tmp_path: Path) -> None:
+    def test_copy_with_other_times_is_verified_again(self, tmp_path: Path) -> None:
         result, memory = tmp_path / "result", tmp_path / "memory"
         files = made(result)
         integrity.remember_verified(result, files, memory)
@@ -80,7 +78,7 @@ class TestDamagedOutput:
     ANEW = {"als": {"rank": 5}}
 
     @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
-    def test_is_made_again_and_not_read(self, how: str, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_runs_again(self, how: str, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         file = next((pipeline.data / "work" / "synthetic" / "Split").glob("*/parts/part=train/*.parquet"))
         damage(file, how)
         ran = pipeline.run(Train, settings=self.ANEW, model="als")
@@ -89,18 +87,18 @@ class TestDamagedOutput:
         assert f"Split runs again: {file}" in capfd.readouterr().out
 
     @pytest.mark.parametrize("how", ["truncate", "flip", "remove"])
-    def test_so_is_one_whose_marker_is(self, how: str, pipeline: Roots) -> None:
+    def test_damaged_marker_runs_again(self, how: str, pipeline: Roots) -> None:
         damage(next((pipeline.data / "work" / "synthetic" / "Split").glob(f"*/{SUCCESS}")), how)
         assert pipeline.run(Train, settings=self.ANEW, model="als").made == {"Split", "Train als"}
 
-    def test_is_left_alone_while_nobody_reads_it(self, pipeline: Roots) -> None:
+    def test_is_kept_while_no_stage_reads_it(self, pipeline: Roots) -> None:
         damage(next((pipeline.data / "work" / "synthetic" / "Split").glob("*/sizes.json")), "flip")
         ran = pipeline.run()
         assert ran.succeeded
         assert not ran.made
 
     @pytest.mark.parametrize("name", ["serving.sqlite", "metrics.json", "manifest.json"])
-    def test_a_version_is_made_again_in_its_place(self, name: str, pipeline: Roots) -> None:
+    def test_version_is_published_again_in_place(self, name: str, pipeline: Roots) -> None:
         version = pipeline.models / "synthetic" / pipeline.current()
         damage(version / name, "flip")
         ran = pipeline.run()
@@ -113,13 +111,13 @@ class TestDamagedOutput:
 
 
 class TestFullDisk:
-    def test_is_told_with_what_is_free(self, tmp_path: Path) -> None:
+    def test_message_has_the_free_space(self, tmp_path: Path) -> None:
         assert is_disk_full(FULL)
         assert is_transient(FULL)
         said = failure_message(FULL, tmp_path / "run.log")
         assert re.match(r"the disk of /somewhere/else is full: only [\d.]+ [kMGT]?B free\. Free some space; ", said)
 
-    def test_is_one_for_java_as_well(self) -> None:
+    def test_is_recognised_in_java_errors(self) -> None:
         class Py4JError(Exception):
             """As py4j names it."""
 
@@ -128,18 +126,18 @@ class TestFullDisk:
         assert is_transient(full)
         assert not is_disk_full(ValueError("No space left on device"))
 
-    def test_of_a_copy_is_that_of_the_target(self, tmp_path: Path) -> None:
+    def test_of_a_copy_is_the_disk_of_the_target(self, tmp_path: Path) -> None:
         assert describe_full_disk(OSError(errno.ENOSPC, "full", "/from", None, "/to"), tmp_path).startswith(
             "the disk of /to is full: "
         )
 
-    def test_may_be_a_quota(self, tmp_path: Path) -> None:
+    def test_quota_is_recognised(self, tmp_path: Path) -> None:
         used_up = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/somewhere/else")
         assert is_disk_full(used_up)
         assert is_disk_full(shutil.Error([("from", "to", str(used_up))]))
         assert describe_full_disk(used_up, tmp_path) == "your quota on the disk of /somewhere/else is exhausted"
 
-    def test_is_one_where_a_tree_is_copied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_recognised_in_copied_trees(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "tree").mkdir()
         (tmp_path / "tree" / "file").touch()
         monkeypatch.setattr("shutil.copyfile", lambda *paths, **how: (_ for _ in ()).throw(FULL))
@@ -147,7 +145,7 @@ class TestFullDisk:
             shutil.copytree(tmp_path / "tree", tmp_path / "copy")
         assert is_disk_full(caught.value)
 
-    def test_that_was_freed_lets_the_stage_end_well(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_freed_space_lets_the_retry_succeed(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
         attempts = []
 
         def full_once(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
@@ -160,7 +158,7 @@ class TestFullDisk:
         assert pipeline.run(Split).succeeded
         assert len(attempts) == 2
 
-    def test_of_the_record_is_said_once_and_ends_no_run(
+    def test_of_the_record_is_reported_once_and_does_not_stop_the_run(
         self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
         def make(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
@@ -176,7 +174,7 @@ class TestFullDisk:
 
 
 class TestHungStage:
-    def test_is_ended_with_a_sentence_and_not_tried_again(
+    def test_is_stopped_with_one_sentence_and_not_retried(
         self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         attempts = []
@@ -195,7 +193,7 @@ class TestHungStage:
             "it took longer than [spark_session] stage_timeout = 0.2 seconds, and was stopped."
         )
 
-    def test_what_is_in_time_is_let_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_time_limit_affects_only_late_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("spark.runtime.session.kill_session", lambda: None)
         with time_limit(30):
             pass
@@ -203,7 +201,7 @@ class TestHungStage:
             time.sleep(5)
 
 
-def test_sqlite_finds_a_disk_full_like_python(tmp_path: Path) -> None:
+def test_full_disk_is_recognised_in_sqlite_errors(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "small.sqlite")) as db:
         db.execute("PRAGMA max_page_count = 2")
         with pytest.raises(sqlite3.OperationalError) as caught:
@@ -213,7 +211,7 @@ def test_sqlite_finds_a_disk_full_like_python(tmp_path: Path) -> None:
     assert " is full: only " in failure_message(caught.value, tmp_path / "run.log")
 
 
-def test_a_new_directory_takes_the_place_of_a_damaged_one(tmp_path: Path) -> None:
+def test_damaged_directory_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "final" / "damaged").mkdir(parents=True)
     with atomic_directory(tmp_path / "final") as staging:
         (staging / "whole").touch()
@@ -221,7 +219,7 @@ def test_a_new_directory_takes_the_place_of_a_damaged_one(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
 
 
-def test_a_line_that_was_cut_off_stays_apart(tmp_path: Path) -> None:
+def test_append_starts_a_new_line_after_an_incomplete_one(tmp_path: Path) -> None:
     file = tmp_path / "lines.jsonl"
     append_line(file, {"a": 1})
     damage(file, "truncate")

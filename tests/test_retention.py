@@ -44,13 +44,13 @@ def unused(paths: Paths, keep_days: float = 30, keep_kb: float = 1_000) -> list[
     return [each.label for each in retention.unused(paths.work("songs"), keep_days, keep_kb / 1e6)]
 
 
-def test_what_no_run_has_needed_for_long_goes_the_longest_unused_first(paths: Paths) -> None:
+def test_old_outputs_are_unused_oldest_first(paths: Paths) -> None:
     for name, days in (("Split/a", 31), ("Train/b", 29), ("Train/c", 40), ("Train/d.staging", 90)):
         output(paths, name, days)
     assert unused(paths) == ["Train/c", "Split/a"]
 
 
-def test_where_room_is_short_the_longest_unused_go_and_none_of_today(paths: Paths) -> None:
+def test_size_limit_spares_outputs_of_the_last_day(paths: Paths) -> None:
     for name, days in (("Split/a", 3), ("Train/b", 5), ("Train/c", 2), ("Train/d", 0.5)):
         output(paths, name, days)
     assert unused(paths, keep_kb=3.5) == ["Train/b"]
@@ -58,20 +58,20 @@ def test_where_room_is_short_the_longest_unused_go_and_none_of_today(paths: Path
     assert unused(paths, keep_kb=0) == ["Train/b", "Split/a", "Train/c"]
 
 
-def test_pruning_removes_them(paths: Paths) -> None:
+def test_prune_removes_unused_outputs(paths: Paths) -> None:
     old, young = output(paths, "Split/a", 31), output(paths, "Split/b", 1)
     assert [each.directory for each in retention.prune(paths, "songs", 30, 50)] == [old]
     assert (old.exists(), young.exists()) == (False, True)
 
 
-def test_a_locked_output_stays(paths: Paths) -> None:
+def test_locked_output_is_kept(paths: Paths) -> None:
     old = output(paths, "Split/a", 31)
     with held_by_another_process(lock_path(old)):
         assert retention.prune(paths, "songs", 30, 50) == []
     assert (old / SUCCESS).exists()
 
 
-def test_one_that_a_run_has_needed_meanwhile_stays(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_used_in_the_meantime_is_kept(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     old, looked_at = output(paths, "Split/a", 31), retention.unused
 
     def and_then_a_run_begins(*given: float) -> list[retention.StageOutput]:
@@ -84,7 +84,7 @@ def test_one_that_a_run_has_needed_meanwhile_stays(paths: Paths, monkeypatch: py
     assert (old / SUCCESS).exists()
 
 
-def test_none_goes_while_another_run_of_the_dataset_goes_on(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_removed_during_another_run(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     old, record = output(paths, "Split/a", 31), paths.runs("songs") / "r1.jsonl"
     record.parent.mkdir(parents=True)
     with held_by_another_process(record):
@@ -97,7 +97,7 @@ def test_none_goes_while_another_run_of_the_dataset_goes_on(paths: Paths, capsys
     assert not old.exists()
 
 
-def test_a_run_touches_what_it_finds_but_no_version(pipeline: Roots) -> None:
+def test_run_touches_its_outputs_but_no_version(pipeline: Roots) -> None:
     made = list((pipeline.data / "work").glob(f"*/*/*/{SUCCESS}"))
     version = pipeline.models / "synthetic" / pipeline.current()
     for marker in (*made, version / SUCCESS):
@@ -108,9 +108,7 @@ def test_a_run_touches_what_it_finds_but_no_version(pipeline: Roots) -> None:
     assert time.time() - (version / SUCCESS).stat().st_mtime > 9 * DAY_S
 
 
-def test_a_run_that_promotes_prunes_but_keeps_what_served_before(
-    pipeline: Roots, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_promotion_prunes_and_keeps_the_previous_version(pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
     root, first = pipeline.models / "synthetic", pipeline.current()
     second, third = ({"recommend": {"k": k}, "publish": {"keep_versions": 1}} for k in (7, 8))
     pipeline.run(settings=second)
@@ -137,7 +135,7 @@ class TestCommand:
         capsys.readouterr()
         return ["prune", f"--data={pipeline.data}", f"--models={pipeline.models}", "--keep=1"], old
 
-    def test_a_dry_run_lists_what_would_go(
+    def test_dry_run_lists_and_removes_nothing(
         self, pruned: tuple[list[str], Path], pipeline: Roots, capsys: pytest.CaptureFixture[str]
     ) -> None:
         registry = VersionRegistry(pipeline.models / "synthetic")
@@ -162,7 +160,7 @@ class TestCommand:
             ("--dataset=nothing", "There is nothing of nothing in "),
         ],
     )
-    def test_misuse_gets_one_sentence(
+    def test_invalid_arguments_are_refused_with_one_sentence(
         self, pipeline: Roots, given: str, sentence: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         try:

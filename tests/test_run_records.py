@@ -66,7 +66,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class TestReading:
-    def test_a_stage_is_done_failed_skipped_or_not_run(self, root: Path) -> None:
+    def test_stage_statuses(self, root: Path) -> None:
         run = read_run(root / "tiny" / "20260102-ab.jsonl")
         assert [(step.label, step.status) for step in run.stages] == [
             ("Ingest", "skipped"), ("Split", "done"), ("Train als", "failed"),
@@ -75,20 +75,20 @@ class TestReading:
         assert run.error == "Train of als: It is broken."
         assert (run.settings["als"]["rank"], run.changed_settings) == (64, {"als": ["rank"]})
 
-    def test_a_line_that_was_cut_off_is_as_good_as_not_written(self, root: Path) -> None:
+    def test_incomplete_line_is_ignored(self, root: Path) -> None:
         run = read_run(root / "other" / "20260103-ac.jsonl")
         assert run.status == "unfinished"
         assert [step.status for step in run.stages] == ["skipped", "not run", "not run"]
 
-    def test_records_from_before_there_was_a_plan_can_be_read(self, tmp_path: Path) -> None:
+    def test_record_without_a_plan_can_be_read(self, tmp_path: Path) -> None:
         run = read_run(write(tmp_path, "r", begun("2026"), ended("Split", "done"), ended("Split", "failed")))
         assert [(step.label, step.status) for step in run.stages] == [("Split", "failed")]
         assert (run.settings, run.changed_settings) == ({}, {})
 
-    def test_the_newest_come_first(self, root: Path) -> None:
+    def test_newest_run_is_first(self, root: Path) -> None:
         assert [run.id for run in last_runs(root / "tiny")] == ["20260102-ab", "20260101-aa"]
 
-    def test_a_run_of_the_pipeline_says_all_of_it(self, finished: tuple[Roots, Ran]) -> None:
+    def test_record_of_a_pipeline_run_is_complete(self, finished: tuple[Roots, Ran]) -> None:
         run = find_run(finished[0].data / "runs", "synthetic", finished[1].record[0]["run"])
         assert run.status_counts == {"done": 25}
         assert all(step.requires for step in run.stages[1:])
@@ -99,7 +99,7 @@ class TestReading:
         assert {line["stage"]: line["requires"] for line in closing}["Split"] == ["Ingest"]
 
 
-class TestARunThatGoesOn:
+class TestActiveRun:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
         """Where the run is recorded."""
@@ -114,7 +114,7 @@ class TestARunThatGoesOn:
         record.start_stage(StageRecord("r", "Split", None, "f", "done", "2026-01-02T03:04:06Z"))
         return record
 
-    def test_says_what_it_makes_and_how_far_it_is(self, file: Path, record: RunRecorder) -> None:
+    def test_has_current_stage_and_progress(self, file: Path, record: RunRecorder) -> None:
         run = read_run(file)
         assert (run.status, [step.status for step in run.stages]) == ("running", ["skipped", "running", "not run"])
         split = run.stages[1]
@@ -125,11 +125,11 @@ class TestARunThatGoesOn:
         split = read_run(file).stages[1]
         assert (split.progress, split.doing) == (0.375, "deals, 3/8 Spark tasks")
 
-    def test_what_was_said_of_a_stage_is_not_taken_for_the_next_one_s(self, file: Path, record: RunRecorder) -> None:
+    def test_progress_of_another_stage_is_ignored(self, file: Path, record: RunRecorder) -> None:
         record.write_progress("Ingest", StageProgress(3, 8))
         assert read_run(file).stages[1].progress is None
 
-    def test_ends_when_it_says_so_and_leaves_nothing_beside_its_record(self, file: Path, record: RunRecorder) -> None:
+    def test_finish_removes_the_progress_file(self, file: Path, record: RunRecorder) -> None:
         record.write_progress("Split", StageProgress(3, 8))
         record.end_stage(StageRecord("r", "Split", None, "f", "done", "2026", 1.5))
         assert [step.status for step in read_run(file).stages] == ["skipped", "done", "not run"]
@@ -137,13 +137,13 @@ class TestARunThatGoesOn:
         assert read_run(file).status == "done"
         assert list(file.parent.iterdir()) == [file]
 
-    def test_a_stage_that_is_tried_again_runs_again(self, file: Path, record: RunRecorder) -> None:
+    def test_retried_stage_is_running(self, file: Path, record: RunRecorder) -> None:
         line = StageRecord("r", "Split", None, "f", "failed", "2026")
         record.end_stage(line)
         record.start_stage(line)
         assert read_run(file).stages[1].status == "running"
 
-    def test_is_unfinished_when_its_process_has_gone_though_a_child_is_left(self, tmp_path: Path) -> None:
+    def test_is_unfinished_after_its_process_ends_though_a_child_lives(self, tmp_path: Path) -> None:
         script = (
             "import os, pathlib, signal, subprocess, sys, run_records.writer as log\n"
             "import run_records.stage_state as progress\n"
@@ -166,19 +166,21 @@ class TestARunThatGoesOn:
         RunRecorder(tmp_path / "next.jsonl", "next", "tiny")
         assert not file.with_suffix(".now").exists()
 
-    def test_the_next_run_leaves_alone_what_it_says(self, file: Path, record: RunRecorder) -> None:
+    def test_next_run_keeps_the_progress_file(self, file: Path, record: RunRecorder) -> None:
         record.write_progress("Split", StageProgress(3, 8))
         RunRecorder(file.with_name("next.jsonl"), "next", "tiny").finish("done", None)
         assert read_run(file).stages[1].progress == 0.375
 
-    def test_two_who_look_at_once_do_not_see_each_other(self, root: Path) -> None:
+    def test_concurrent_checks_do_not_disturb_each_other(self, root: Path) -> None:
         record = root / "tiny" / "20260101-aa.jsonl"
         with record.open() as other:
             fcntl.flock(other, fcntl.LOCK_SH)
             assert not is_running(record)
         assert not is_running(root / "tiny" / "none.jsonl")
 
-    def test_is_shown(self, file: Path, record: RunRecorder, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_commands_show_its_progress(
+        self, file: Path, record: RunRecorder, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         record.write_progress("Split", StageProgress(3, 8, "deals"))
         asked = ["--data", str(file.parents[2]), "--dataset", "tiny"]
         assert main(["runs", *asked]) == 0
@@ -189,13 +191,13 @@ class TestARunThatGoesOn:
         assert "▶ running 38%" in file.with_suffix(".svg").read_text()
 
 
-class TestFinding:
-    def test_by_what_its_id_begins_with(self, root: Path) -> None:
+class TestFindRun:
+    def test_by_prefix_of_its_id(self, root: Path) -> None:
         assert find_run(root, None, "20260103").id == "20260103-ac"
         assert find_run(root, "tiny").id == "20260102-ab"
         assert find_run(root).id == "20260103-ac"
 
-    def test_a_whole_id_is_enough_though_another_begins_so(self, root: Path) -> None:
+    def test_complete_id_wins_over_longer_ids(self, root: Path) -> None:
         write(root, "20260102-abc", begun("2026"))
         assert find_run(root, None, "20260102-ab").id == "20260102-ab"
 
@@ -209,18 +211,20 @@ class TestFinding:
             ("..", "", r"No run of '\.\.'"),
         ],
     )
-    def test_says_what_is_wrong(self, root: Path, dataset: str | None, wanted: str, sentence: str) -> None:
+    def test_no_or_several_matches_are_refused(
+        self, root: Path, dataset: str | None, wanted: str, sentence: str
+    ) -> None:
         with pytest.raises(UserError, match=sentence):
             find_run(root, dataset, wanted)
 
-    def test_where_nothing_ran(self, tmp_path: Path) -> None:
+    def test_no_recorded_run_is_refused(self, tmp_path: Path) -> None:
         assert run_directories(tmp_path / "nowhere") == []
         with pytest.raises(UserError, match=r"No run is recorded in .*: start one with make pipeline"):
             find_run(tmp_path / "nowhere")
 
 
 class TestCommands:
-    def test_runs_lists_them(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_runs_lists_runs(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["runs", "--data", str(root.parent)]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in lines] == ["run", "20260103-ac", "20260102-ab", "20260101-aa"]
@@ -231,7 +235,7 @@ class TestCommands:
         assert main(["runs", "--data", str(root.parent), "--dataset", "other"]) == 0
         assert "tiny" not in capsys.readouterr().out
 
-    def test_run_shows_one(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_run_shows_details(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["run", "--data", str(root.parent), "--", "20260102"]) == 0
         shown = capsys.readouterr().out
         assert "Split      1 min 15 s    1,200     1,100\n" in shown
@@ -241,18 +245,20 @@ class TestCommands:
         assert "\nError: Train als: It is broken.\n" in shown
         assert shown.endswith(f"{root}/tiny/20260102-ab.log\n")
 
-    def test_graph_draws_one_and_says_where(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_graph_writes_a_file_and_prints_its_path(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["graph", "--data", str(root.parent), "--dataset", "tiny"]) == 0
         drawn = root / "tiny" / "20260102-ab.svg"
         assert capsys.readouterr().out == f"{drawn}\n"
         assert drawn.read_text().startswith("<svg")
 
     @pytest.mark.parametrize("verb", ["run", "graph"])
-    def test_an_unknown_id_is_one_sentence(self, verb: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_unknown_id_is_refused_with_one_sentence(
+        self, verb: str, root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main([verb, "--data", str(root.parent), "--", "-x"]) == 2
         assert capsys.readouterr().err == "Error: No run has an id that starts with '-x': list them with make runs.\n"
 
-    def test_make_takes_an_id_and_a_dataset(self, root: Path) -> None:
+    def test_make_passes_id_and_dataset(self, root: Path) -> None:
         def make(*words: str) -> subprocess.CompletedProcess[str]:
             called = ["make", "--no-print-directory", "-o", ".venv/.installed", f"BIN={Path(sys.executable).parent}"]
             return subprocess.run(
@@ -267,13 +273,13 @@ class TestCommands:
         assert refused.returncode == 2
         assert refused.stderr.startswith("Error: No run has an id that starts with")
 
-    def test_no_spark_is_loaded(self) -> None:
+    def test_commands_do_not_import_spark(self) -> None:
         script = "import sys, workflow.__main__; print({'pyspark', 'pandas', 'numpy', 'sqlalchemy'} & set(sys.modules))"
         ran = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
         assert ran.stdout == "set()\n"
 
 
-def test_durations_read_well() -> None:
+def test_format_duration() -> None:
     assert [format_duration(seconds) for seconds in (None, 0.04, 9.94, 42.4, 59.6, 3599, 3700.0)] == [
         "–", "0.0 s", "9.9 s", "42 s", "1 min 0 s", "59 min 59 s", "1 h 1 min",
     ]  # fmt: skip

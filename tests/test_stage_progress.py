@@ -51,7 +51,7 @@ def begin(roots: Roots, port: int, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_luigid_shows_the_graph_the_progress_and_the_history(luigid: int, tmp_path: Path) -> None:
+def test_luigid_shows_graph_progress_and_history(luigid: int, tmp_path: Path) -> None:
     run = begin(Roots(tmp_path), luigid)
     seen: dict[str, list[dict[str, Any]]] = {}
     jobs = ""
@@ -97,16 +97,14 @@ def test_luigid_shows_the_graph_the_progress_and_the_history(luigid: int, tmp_pa
     history.close()
 
 
-def test_a_port_that_is_taken_is_named(luigid: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_in_use_is_reported(luigid: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["luigid", "--port", str(luigid), "--data", str(tmp_path)]) == 2
     said = f"Error: luigid cannot listen on 127.0.0.1, port {luigid}: Address already in use.\n"
     assert capsys.readouterr().err == said
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_when_luigid_is_gone(
-    luigid: int, luigid_process: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
+def test_run_continues_when_luigid_stops(luigid: int, luigid_process: subprocess.Popen[bytes], tmp_path: Path) -> None:
     roots = Roots(tmp_path / "own")
     run = begin(roots, luigid)
     eventually(lambda: list(roots.data.glob("work/synthetic/Generate/*/" + SUCCESS)))
@@ -117,7 +115,7 @@ def test_a_run_goes_on_when_luigid_is_gone(
     assert roots.current()
 
 
-def test_a_secret_comes_into_nothing(luigid: int, tmp_path: Path) -> None:
+def test_secrets_are_redacted_everywhere(luigid: int, tmp_path: Path) -> None:
     """Not from the path of the raw files, not from a traceback of Java's that names it."""
     roots = Roots(tmp_path / "own")
     arguments = [*unreadable(tmp_path, tmp_path / SECRET), f"--scheduler-port={luigid}"]
@@ -148,7 +146,7 @@ def test_a_secret_comes_into_nothing(luigid: int, tmp_path: Path) -> None:
     assert {"-", "Ingest"} <= {line.split(" ")[1] for line in log.read_text().splitlines()}
 
 
-def test_what_a_stage_reports_reaches_those_who_watch(pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_report_reaches_watchers(pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, int | None]] = []
 
     def make(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
@@ -185,7 +183,7 @@ class _Listener:
 
 
 class TestStatusReporter:
-    def test_says_only_what_changed_and_not_all_the_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_reports_changes_at_a_limited_rate(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = [100.0]
         monkeypatch.setattr("workflow.luigid.time.monotonic", lambda: clock[0])
         listener = _Listener()
@@ -200,12 +198,12 @@ class TestStatusReporter:
         assert listener.said == [f"Train als: {done}/4 Spark tasks\nreads Split (5 rows)" for done in (1, 2)]
         assert listener.filled == [25, 50]
 
-    def test_writes_no_html(self) -> None:
+    def test_escapes_html(self) -> None:
         listener = _Listener()
         StatusReporter(listener, "Train", "").show(StageProgress(note="<b>half</b>"))  # type: ignore[arg-type]
         assert listener.said == ["Train: &lt;b&gt;half&lt;/b&gt;"]
 
-    def test_does_not_mind_a_luigid_that_is_gone(self) -> None:
+    def test_ignores_an_unreachable_luigid(self) -> None:
         reporter = StatusReporter(_Listener(fails=True), "Train", "")  # type: ignore[arg-type]
         reporter.show(StageProgress(1, 2))
         reporter.end("done", 100)
@@ -223,7 +221,7 @@ class TestFailoverScheduler:
 
             return call
 
-    def test_knows_what_the_other_was_told(self) -> None:
+    def test_local_scheduler_receives_the_earlier_calls(self) -> None:
         remote, said = self._Remote(), list[str]()
         lasting = FailoverScheduler(remote, said.append)
         lasting.add_worker("w", {})
@@ -236,7 +234,7 @@ class TestFailoverScheduler:
         assert lasting.get_work(worker="w", host="h")["task_id"] == "B"
         assert said == ["luigid does not answer any more; the run continues without it."]
 
-    def test_reports_a_fault_of_its_own(self) -> None:
+    def test_error_of_the_local_scheduler_is_raised(self) -> None:
         remote = self._Remote()
         remote.gone = True
         lasting = FailoverScheduler(remote, lambda sentence: None)
@@ -245,7 +243,7 @@ class TestFailoverScheduler:
 
 
 class TestProgress:
-    def test_of_work_goes_before_that_of_tasks(self) -> None:
+    def test_reported_fraction_overrides_spark_tasks(self) -> None:
         states = [StageProgress(), StageProgress(1, 3), StageProgress(1, 3, fraction=0.5), StageProgress(fraction=7)]
         assert [state.percentage for state in states] == [None, 33, 50, 100]
         assert StageProgress(1, 3, "iteration 3 of 10").words == "iteration 3 of 10, 1/3 Spark tasks"
@@ -255,7 +253,7 @@ class TestProgress:
             "7 min left",
         ]
 
-    def test_one_poll_is_seen_by_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_all_watchers_share_one_poll(self, monkeypatch: pytest.MonkeyPatch) -> None:
         polls: list[int] = []
         monkeypatch.setattr("workflow.stage_progress._spark_tasks", lambda: (polls.append(1) or len(polls), 9))
         one, other, progress = list[StageProgress](), list[StageProgress](), Progress()
@@ -268,7 +266,7 @@ class TestProgress:
         with progress.shown_to([one.append]):
             eventually(lambda: not one[-1].note)
 
-    def test_a_watcher_s_fault_is_not_the_stage_s(self) -> None:
+    def test_error_of_a_watcher_does_not_fail_the_stage(self) -> None:
         calls: list[StageProgress] = []
 
         def broken(state: StageProgress) -> None:

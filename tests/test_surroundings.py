@@ -85,7 +85,7 @@ class TestInterruptedRun:
         [(java_starts, signal.SIGINT), (spark_is_up, signal.SIGTERM)],
         ids=["Ctrl-C while Java starts", "SIGTERM"],
     )
-    def test_ends_with_all_its_processes_and_says_how_to_go_on(
+    def test_ends_all_its_processes_and_names_the_next_step(
         self, at: Callable[[Roots], bool], number: signal.Signals, pipeline: Roots, spark: SparkSession
     ) -> None:
         served, said = pipeline.current(), pipeline.root / "said"
@@ -101,7 +101,7 @@ class TestInterruptedRun:
         assert not list(pipeline.root.rglob("*.staging"))
 
     @pytest.mark.parametrize(("ignored", "ends"), [("", -signal.SIGINT), (IGNORING, 0)], ids=["twice", "ignored"])
-    def test_a_second_one_ends_it_at_once_and_an_ignored_one_never(self, ignored: str, ends: int) -> None:
+    def test_second_signal_ends_it_at_once_and_an_ignored_one_does_not(self, ignored: str, ends: int) -> None:
         code = f"""
 import signal
 from workflow.interrupts import end_in_order
@@ -114,7 +114,7 @@ except KeyboardInterrupt:
 """
         assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == ends
 
-    def test_one_that_came_while_something_had_to_be_done_comes_after_it(self) -> None:
+    def test_deferred_signal_arrives_after_the_block(self) -> None:
         done = []
         with pytest.raises(KeyboardInterrupt), defer_signals():
             threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
@@ -123,7 +123,7 @@ except KeyboardInterrupt:
         assert done
 
 
-def test_an_interrupt_that_python_drops_comes_once_more(pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_dropped_by_python_is_repeated(pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
     class Dropping:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)
@@ -144,7 +144,7 @@ def test_an_interrupt_that_python_drops_comes_once_more(pipeline: Roots, monkeyp
 
 @pytest.mark.slow
 class TestLostProcess:
-    def test_a_killed_java_is_followed_by_another(self, pipeline: Roots) -> None:
+    def test_killed_java_is_restarted(self, pipeline: Roots) -> None:
         with splitting(pipeline) as run:
             eventually(lambda: spark_is_up(pipeline))
             (java,) = javas_of(run, pipeline)
@@ -153,7 +153,7 @@ class TestLostProcess:
             eventually(lambda: not processes_of(run, pipeline))
         assert "  Split is retried after " in (pipeline.root / "said").read_text()
 
-    def test_a_killed_worker_may_be_followed_by_another(self, spark: SparkSession, tmp_path: Path) -> None:
+    def test_killed_python_worker_is_retried(self, spark: SparkSession, tmp_path: Path) -> None:
         def dies(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             os.kill(os.getpid(), signal.SIGKILL)
             yield from batches
@@ -163,7 +163,7 @@ class TestLostProcess:
         assert is_transient(caught.value)
         assert failure_message(caught.value, tmp_path).startswith("a Python worker of Spark was killed")
 
-    def test_a_stage_that_is_late_takes_a_java_with_it_that_only_starts(self, pipeline: Roots) -> None:
+    def test_time_limit_kills_a_starting_java(self, pipeline: Roots) -> None:
         with splitting(pipeline, "--spark-session-stage-timeout=1") as run:
             assert run.wait(END_S) == TASK_FAILED
             eventually(lambda: not processes_of(run, pipeline))
@@ -172,7 +172,7 @@ class TestLostProcess:
         assert "tried again" not in (pipeline.root / "said").read_text()
 
 
-def test_a_clock_that_was_set_back_stops_neither_runs_nor_pages(pipeline: Roots, spark: SparkSession) -> None:
+def test_clock_set_back_stops_neither_runs_nor_page(pipeline: Roots, spark: SparkSession) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     stamp = f"{tomorrow:%Y-%m-%dT%H:%M:%S.000Z}"
     for record in (pipeline.data / "runs" / "synthetic").glob("*.jsonl"):
@@ -192,7 +192,7 @@ def test_a_clock_that_was_set_back_stops_neither_runs_nor_pages(pipeline: Roots,
 
 
 @pytest.mark.slow
-def test_where_and_when_a_run_is_made_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_place_and_time(spark: SparkSession, tmp_path: Path) -> None:
     # The times include half past two on 8 March, which there is not in New York: clocks go forward.
     here = tmp_path / "Ümläute und Leerzeichen"
     raw = here / "die rohen Dateien"
@@ -228,15 +228,15 @@ def test_where_and_when_a_run_is_made_changes_nothing(spark: SparkSession, tmp_p
     assert [ours["files"][name] for name in lists] == [theirs["files"][name] for name in lists]
 
 
-class TestSomethingInTheWay:
+class TestObstructedPath:
     @pytest.mark.parametrize("of", ["data", "models"])
-    def test_of_a_root_is_named(self, of: str, tmp_path: Path) -> None:
+    def test_root_is_named(self, of: str, tmp_path: Path) -> None:
         ran = Roots(tmp_path).call(f"--paths-{of}-root=/proc/nowhere")
         assert ran.returncode == SCHEDULING_ERROR
         assert ran.stderr.startswith("Error: /proc/nowhere cannot be written (No such file or directory): see [paths]")
         assert ran.stderr.count("\n") == 1
 
-    def test_of_the_work_is_named(self, pipeline: Roots) -> None:
+    def test_work_directory_is_named(self, pipeline: Roots) -> None:
         work, served = pipeline.data / "work" / "synthetic", pipeline.current()
         work.rename(pipeline.root / "aside")
         work.touch()
@@ -249,7 +249,7 @@ class TestSomethingInTheWay:
         assert pipeline.call().stdout.startswith("Nothing to do")
 
     @pytest.mark.parametrize("other", [[], ["--recommend-k=7"]], ids=["nothing to do", "a new version"])
-    def test_of_what_is_served_is_named(self, other: list[str], pipeline: Roots) -> None:
+    def test_current_is_named(self, other: list[str], pipeline: Roots) -> None:
         current = pipeline.models / "synthetic" / "current"
         current.unlink()
         current.mkdir()
@@ -278,7 +278,7 @@ class TestRawFile:
         assert caught.value.code == MISSING_DATA
         return capfd.readouterr().err
 
-    def test_that_is_a_link_to_itself_is_named(
+    def test_link_to_itself_is_named(
         self, asked: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "plays.csv").symlink_to(tmp_path / "plays.csv")
@@ -286,7 +286,7 @@ class TestRawFile:
         assert told in self.refused(Roots(tmp_path), asked, capfd)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-    def test_that_may_not_be_read_is_named(
+    def test_unreadable_file_is_named(
         self, asked: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "plays.csv").write_text("user,track\nu,t\n")
@@ -299,7 +299,7 @@ class TestRawFile:
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become a user without a name"
 )
 @pytest.mark.slow
-def test_a_user_without_a_name_and_a_home_can_run(pipeline: Roots) -> None:
+def test_user_without_name_and_home_can_run(pipeline: Roots) -> None:
     nobody = 54321
     shutil.copytree(Paths().compiled, pipeline.data / "numba", dirs_exist_ok=True)
     for path in [pipeline.root, *pipeline.root.rglob("*")]:

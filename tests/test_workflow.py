@@ -93,7 +93,7 @@ class TestFirstRun:
         }
         assert all(wanted <= line.keys() for line in stages)
 
-    def test_the_version_holds_what_outsiders_rely_on(self, finished: tuple[Roots, Ran], version: Path) -> None:
+    def test_version_fulfils_the_contract(self, finished: tuple[Roots, Ran], version: Path) -> None:
         documents = {f"{name}.json" for name in ("manifest", "metrics", "profile", "leaderboard", "tuning")}
         tables = {f"{name}.parquet" for name in ("users", "tracks", "evaluation")}
         assert documents | tables | {"model", "recommendations", "similar", "serving.sqlite", SUCCESS} == {
@@ -130,7 +130,7 @@ class TestFirstRun:
             assert frame["score"].tolist() == mine["score"].tolist()
             assert frame["title"].notna().all()
 
-    def test_metrics_are_there_where_they_apply_and_nowhere_else(self, version: Path) -> None:
+    def test_metrics_are_present_only_where_they_apply(self, version: Path) -> None:
         metrics = read_json(version / "metrics.json")
         assert set(metrics["models"]) == set(CATALOG) - {"segment-popularity"}  # no country has enough users
         best = max(metrics["models"], key=lambda name: metrics["models"][name]["ndcg@10"])
@@ -140,7 +140,7 @@ class TestFirstRun:
         ingested = read_json(version / "profile.json")["interactions"]
         assert sum(metrics["split"][part] for part in ("train", "validation", "test")) == ingested
 
-    def test_metrics_say_how_sure_they_are(self, version: Path) -> None:
+    def test_metrics_have_intervals(self, version: Path) -> None:
         metrics = read_json(version / "metrics.json")
         assert set(metrics["intervals"]) == set(metrics["segments"]) == set(metrics["models"])
         for name, intervals in metrics["intervals"].items():
@@ -149,7 +149,7 @@ class TestFirstRun:
                 assert low - 1e-6 <= metrics["models"][name][metric] <= high + 1e-6
         assert "rmse" in metrics["intervals"]["als_explicit"]
 
-    def test_metrics_have_a_curve_of_every_candidate(self, version: Path) -> None:
+    def test_every_candidate_has_a_curve(self, version: Path) -> None:
         metrics = read_json(version / "metrics.json")
         assert set(metrics["curves"]) == set(metrics["models"])
         for name, of_lengths in metrics["curves"].items():
@@ -157,7 +157,7 @@ class TestFirstRun:
                 at_cutoffs = [metrics["models"][name][f"{metric}@{k}"] for k in (10, 20)]
                 assert (len(values), [values[9], values[19]]) == (20, at_cutoffs)
 
-    def test_the_leaderboard_has_differences_between_the_candidates(self, version: Path) -> None:
+    def test_leaderboard_has_differences_between_candidates(self, version: Path) -> None:
         metrics, (*board, left_out) = (read_json(version / f"{name}.json") for name in ("metrics", "leaderboard"))
         assert left_out["model"] == "segment-popularity"
         assert left_out["reason"] == "users have neither country nor age that enough of them share"
@@ -173,13 +173,13 @@ class TestFirstRun:
                 assert low <= entry[key]["difference"] + 1e-6
                 assert entry[key]["difference"] <= high + 1e-6
 
-    def test_the_version_keeps_what_a_later_one_is_compared_by(self, version: Path) -> None:
+    def test_version_keeps_its_evaluation_for_later_comparisons(self, version: Path) -> None:
         metrics, kept = read_json(version / "metrics.json"), pd.read_parquet(version / "evaluation.parquet")
         assert len(kept) == metrics["split"]["users_evaluated"]
         for column, name in (("champion", metrics["champion"]), ("popularity", "popularity")):
             assert kept[column].mean() == pytest.approx(metrics["models"][name]["ndcg@10"])
 
-    def test_the_history_is_what_was_heard(self, finished: tuple[Roots, Ran], version: Path) -> None:
+    def test_history_contains_the_listened_tracks(self, finished: tuple[Roots, Ran], version: Path) -> None:
         ratings = pd.read_csv(next(finished[0].data.glob("work/synthetic/Generate/*/ratings.csv")), dtype=str)
         mine = ratings[ratings["user_id"] == "7"].sort_values("time").drop_duplicates("track_id", keep="last")
         with ServingStore(version) as store:
@@ -196,7 +196,7 @@ class TestNextRun:
         assert ran.record[-1]["status"] == "nothing_to_do"
         assert sorted(path for path in pipeline.root.rglob("*") if "runs" not in path.parts) == before
 
-    def test_makes_what_a_setting_changes_and_only_switches_back(self, pipeline: Roots) -> None:
+    def test_changed_setting_reruns_its_stages_and_reverting_only_promotes(self, pipeline: Roots) -> None:
         first = pipeline.current()
         changed = pipeline.run(settings={"recommend": {"k": 7}})
         assert changed.made == {"Recommend", "Publish", "Promote"}
@@ -215,35 +215,33 @@ class TestNextRun:
         assert ran.made - {"Promote"} == own | tuned | {"SelectModel", "Refit", "Recommend", "Publish"}
 
     @pytest.mark.parametrize("strategy", ["temporal", "leave_last_n"])
-    def test_may_split_by_time_and_says_so(self, pipeline: Roots, strategy: str) -> None:
+    def test_temporal_split_is_recorded(self, pipeline: Roots, strategy: str) -> None:
         ran = pipeline.run(settings={"split": {"strategy": strategy}})
         assert ran.succeeded
         split = read_json(pipeline.models / "synthetic" / ran.record[-1]["version"] / "metrics.json")["split"]
         assert split["strategy"] == strategy
         assert ("test_from" in split) == ("validation_from" in split) == (strategy == "temporal")
 
-    def test_settings_without_influence_on_the_result_change_nothing(self, pipeline: Roots) -> None:
+    def test_settings_without_effect_on_results_change_nothing(self, pipeline: Roots) -> None:
         ran = pipeline.run(settings={"spark_session": {"shuffle_partitions": 3, "driver_memory": "1g"}})
         assert ran.made == set()
 
-    def test_makes_again_what_was_removed(self, pipeline: Roots) -> None:
+    def test_removed_output_is_made_again(self, pipeline: Roots) -> None:
         version = pipeline.current()
         shutil.rmtree(pipeline.models / "synthetic" / version)
         shutil.rmtree(pipeline.data / "work" / "synthetic" / "Recommend")
         assert pipeline.run().made == {"Recommend", "Publish"}
         assert verify_version(pipeline.models / "synthetic" / version) == []
 
-    def test_sweeps_the_debris_of_a_killed_run(self, pipeline: Roots) -> None:
+    def test_removes_leftovers_of_a_killed_run(self, pipeline: Roots) -> None:
         debris = pipeline.data / "work" / "synthetic" / "Split" / "0123456789abcdef.staging"
         debris.mkdir()
         pipeline.run()
         assert not debris.exists()
 
 
-class TestTheGate:
-    def test_keeps_what_is_served_when_the_data_shrinks(
-        self, pipeline: Roots, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+class TestPromotionGate:
+    def test_refuses_a_version_of_much_less_data(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         first = pipeline.current()
         smaller = {"synthetic": {**SMALL, "num_users": 20}}
         ran = pipeline.run(settings=smaller)
@@ -254,12 +252,12 @@ class TestTheGate:
         assert pipeline.current() == first
         assert len(VersionRegistry(pipeline.models / "synthetic").versions()) == 2
 
-    def test_does_not_compare_with_what_is_gone(self, pipeline: Roots) -> None:
+    def test_does_not_compare_with_a_deleted_version(self, pipeline: Roots) -> None:
         shutil.rmtree(pipeline.models / "synthetic" / pipeline.current())
         assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded
         assert (pipeline.models / "synthetic" / pipeline.current() / SUCCESS).is_file()
 
-    def test_leaves_a_pinned_dataset_alone(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_does_not_promote_over_a_pin(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         root, first = pipeline.models / "synthetic", pipeline.current()
         VersionRegistry(root).roll_back(first, expected=first)
         ran = pipeline.run(settings={"recommend": {"k": 7}})
@@ -267,7 +265,7 @@ class TestTheGate:
         assert pipeline.current() == first
         assert "pinned" in capfd.readouterr().out
 
-    def test_says_and_keeps_how_the_champion_compares(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_reports_and_records_the_comparison(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded  # the same champion, measured the same
         metrics, compared = pipeline.metrics(), last_promotion(pipeline)["compared"]
         champion, models = metrics["champion"], metrics["models"]
@@ -279,13 +277,13 @@ class TestTheGate:
         assert f"{champion} against popularity: ndcg@10 {gain:+.3f} [" in said
         assert "]; against the serving version: +0.000 [+0.000, +0.000]." in said
 
-    def test_says_when_the_serving_version_was_measured_on_another_split(
-        self, pipeline: Roots, capfd: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_reports_that_the_splits_differ(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         assert pipeline.run(settings={"split": {"seed": 7}}).succeeded
         assert "The serving version was measured on another split" in capfd.readouterr().out
 
-    def test_compares_by_lists_where_errors_choose(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_compares_by_ranking_metric_if_selected_by_error(
+        self, pipeline: Roots, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         assert pipeline.run(settings={"selection": {"select_by": "rmse"}}).succeeded
         (version,) = (v for v in (pipeline.models / "synthetic").glob("*/leaderboard.json") if "rmse" in v.read_text())
         entry, *_ = read_json(version)
@@ -296,7 +294,7 @@ class TestTheGate:
 class TestRules:
     """Of lists; every list stands on a tier."""
 
-    def test_they_hold_and_what_they_do_is_measured(
+    def test_lists_follow_the_rules_and_their_effect_is_measured(
         self, pipeline: Roots, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         tracks = pd.read_parquet(next((pipeline.models / "synthetic").glob("*/tracks.parquet")))
@@ -314,13 +312,13 @@ class TestRules:
         assert set(found["to_champion"]) == {"metric", "difference", "interval"}
         assert "The rules of [recommend] change the champion's lists: ndcg@10 " in capfd.readouterr().out
 
-    def test_without_one_the_lists_are_the_champion_s_own(self, version: Path) -> None:
+    def test_without_rules_lists_are_the_champions(self, version: Path) -> None:
         assert "lists" not in read_json(version / "metrics.json")
         assert set(pd.read_parquet(version / "users.parquet")["tier"]) == {"model"}
 
 
 class TestFailure:
-    def test_keeps_what_is_served_and_stops_what_follows(
+    def test_keeps_the_served_version_and_stops_dependent_stages(
         self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
         def broken(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
@@ -338,7 +336,7 @@ class TestFailure:
         assert pipeline.current() == first
         assert not list((pipeline.data / "work" / "synthetic" / "Split").glob("*.staging"))
 
-    def test_of_a_kind_that_may_pass_is_tried_again(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_transient_error_is_retried(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
         attempts = []
 
         def flaky(self: Split, *, into: Path, **inputs: Path) -> RowCounts:
@@ -352,12 +350,12 @@ class TestFailure:
         assert pipeline.run(Split).succeeded
         assert attempts == [[], [], []]
 
-    def test_of_a_user_s_making_is_not(self) -> None:
+    def test_user_error_is_not_retried(self) -> None:
         assert is_transient(ConnectionRefusedError())
         assert not is_transient(UserError("wrong"))
         assert not is_transient(ValueError("wrong"))
 
-    def test_of_one_candidate_lets_the_others_finish(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_failed_candidate_lets_the_others_finish(self, pipeline: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
         original = Train.make
 
         def broken(self: Train, *, into: Path, **inputs: Path) -> RowCounts:
@@ -374,10 +372,8 @@ class TestFailure:
         assert ran.record[-1]["status"] == "failed"
 
 
-class TestSomebodysOwnData:
-    def test_must_fill_the_training_and_the_test_part(
-        self, plays: dict[str, str], spark: SparkSession, tmp_path: Path
-    ) -> None:
+class TestOwnData:
+    def test_empty_part_is_refused(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
         ran = Roots(tmp_path).run(Split, **plays, settings={"split": {"test_fraction": 0.01}})
         assert not ran.succeeded
         assert ran.record[-2]["error"] == (
@@ -385,19 +381,19 @@ class TestSomebodysOwnData:
             "test_fraction."
         )
 
-    def test_needs_times_to_be_split_by_time(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
+    def test_temporal_split_requires_times(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
         ran = Roots(tmp_path).run(Split, **plays, settings={"split": {"strategy": "temporal"}})
         assert not ran.succeeded
         assert "[split] strategy = temporal needs times" in ran.record[-2]["error"]
 
-    def test_may_have_brackets_in_its_name(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
+    def test_path_may_contain_brackets(self, plays: dict[str, str], spark: SparkSession, tmp_path: Path) -> None:
         named = Path(plays["dataset"]).rename(tmp_path / "my [x] {y}.toml")
         roots = Roots(tmp_path)
         ran = roots.run(**plays | {"dataset": str(named)}, settings={"split": {"test_fraction": 0.5}})
         assert ran.succeeded
         assert recommend(roots.models / "my [x] {y}", "b")["track_id"].tolist() == ["y"]
 
-    def test_must_not_change_while_it_is_read(
+    def test_change_while_reading_is_refused(
         self, plays: dict[str, str], spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def growing(*arguments: Any) -> Any:
@@ -418,14 +414,14 @@ class TestFingerprints:
         with configured(QUICK, roots.paths):
             return stage(**parameters).fingerprint
 
-    def test_see_through_links(self, plays: dict[str, str], tmp_path: Path) -> None:
+    def test_follow_symbolic_links(self, plays: dict[str, str], tmp_path: Path) -> None:
         roots, file = Roots(tmp_path), Path(plays["raw_dir"]) / "plays.csv"
         first = self.fingerprint(Ingest, roots, **plays)
         file.rename(tmp_path / "elsewhere.csv")
         file.symlink_to(tmp_path / "elsewhere.csv")
         assert self.fingerprint(Ingest, roots, **plays) == first
 
-    def test_follow_the_bytes_of_raw_files_and_not_their_times(self, plays: dict[str, str], tmp_path: Path) -> None:
+    def test_depend_on_content_of_raw_files_not_on_times(self, plays: dict[str, str], tmp_path: Path) -> None:
         roots, file = Roots(tmp_path), Path(plays["raw_dir"]) / "plays.csv"
         first = self.fingerprint(Ingest, roots, **plays)
         file.touch()
@@ -435,7 +431,7 @@ class TestFingerprints:
         (moved / "plays.csv").write_text("who,what,plays\na,x,1\na,y,2\nb,x,4\n")
         assert self.fingerprint(Ingest, roots, **plays | {"raw_dir": str(moved)}) != first
 
-    def test_do_not_read_an_unchanged_file_again(
+    def test_unchanged_file_is_not_read_again(
         self, plays: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         roots = Roots(tmp_path)
@@ -445,9 +441,7 @@ class TestFingerprints:
         self.fingerprint(Ingest, roots, **plays)
         assert not [path for path in read if path.suffix == ".csv"]
 
-    def test_of_the_version_follow_the_title_and_those_before_do_not(
-        self, plays: dict[str, str], tmp_path: Path
-    ) -> None:
+    def test_title_changes_only_the_version(self, plays: dict[str, str], tmp_path: Path) -> None:
         roots, description = Roots(tmp_path), Path(plays["dataset"])
         before = [self.fingerprint(stage, roots, **plays) for stage in (Ingest, Publish)]
         description.write_text(description.read_text().replace("Mine", "Yours"))
@@ -455,18 +449,18 @@ class TestFingerprints:
         assert before[0] == after[0]
         assert before[1] != after[1]
 
-    def test_of_plays_know_no_explicit_candidate(self, plays: dict[str, str], tmp_path: Path) -> None:
+    def test_plays_have_no_explicit_candidate(self, plays: dict[str, str], tmp_path: Path) -> None:
         with configured(QUICK, Roots(tmp_path).paths):
             stages = RecommendAll(**plays).context.stages
         assert {stage.candidate for stage in stages} == {None, *CATALOG} - {"als_explicit"}
 
-    def test_change_with_the_code_that_a_stage_declares(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_change_with_the_code_of_the_stage(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = self.fingerprint(Generate, Roots(tmp_path))
         monkeypatch.setattr("workflow.source_tracing.sha256", lambda path: "changed")
         assert self.fingerprint(Generate, Roots(tmp_path / "without a cache")) != first
 
 
-def test_a_run_waits_for_another_and_finds_the_work_done(
+def test_run_waits_for_another_and_uses_its_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     roots = Roots(tmp_path)
@@ -499,7 +493,7 @@ def test_a_run_waits_for_another_and_finds_the_work_done(
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_share_what_they_have_in_common(pipeline: Roots) -> None:
+def test_concurrent_runs_share_common_results(pipeline: Roots) -> None:
     directory, root, first = pipeline.data / "runs" / "synthetic", pipeline.models / "synthetic", pipeline.current()
     before = {*directory.glob("*.jsonl")}
     runs = [
@@ -522,9 +516,7 @@ def test_two_runs_at_once_share_what_they_have_in_common(pipeline: Roots) -> Non
 
 
 @pytest.mark.parametrize(("meanwhile", "ending"), [(Recommend, "done"), (RecommendAll, "nothing_to_do")])
-def test_a_run_ends_well_if_another_works_ahead_of_it(
-    pipeline: Roots, meanwhile: type[PipelineTask], ending: str
-) -> None:
+def test_run_succeeds_if_another_makes_its_stages(pipeline: Roots, meanwhile: type[PipelineTask], ending: str) -> None:
     settings = {"recommend": {"k": 7}}
     with configured(QUICK, pipeline.paths, settings):
         mine = RecommendAll()
@@ -535,7 +527,7 @@ def test_a_run_ends_well_if_another_works_ahead_of_it(
     assert (last["event"], last["status"]) == ("run_finished", ending)
 
 
-def test_two_runs_with_the_same_settings_agree(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
+def test_runs_with_the_same_settings_agree(finished: tuple[Roots, Ran], tmp_path: Path) -> None:
     again = Roots(tmp_path)
     assert again.run().succeeded
     assert again.current() == finished[0].current()
@@ -548,7 +540,7 @@ def test_two_runs_with_the_same_settings_agree(finished: tuple[Roots, Ran], tmp_
     pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in lists))
 
 
-def test_more_than_one_worker_is_refused(tmp_path: Path) -> None:
+def test_several_workers_are_refused(tmp_path: Path) -> None:
     with configured(QUICK, Roots(tmp_path).paths, {"core": {"workers": 2}}), pytest.raises(SystemExit) as refused:
         RecommendAll()
     assert refused.value.code == 35
@@ -556,7 +548,7 @@ def test_more_than_one_worker_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not LASTFM.is_dir(), reason="the Last.fm files are not here")
 @pytest.mark.slow
-def test_real_listeners_get_lists_that_beat_popularity(spark: SparkSession, tmp_path: Path) -> None:
+def test_real_data_beats_popularity(spark: SparkSession, tmp_path: Path) -> None:
     roots = Roots(tmp_path)
     settings = {"als": {"rank": 16, "max_iter": 5}}
     assert roots.run(dataset="lastfm-2k", raw_dir=str(LASTFM), settings=settings).succeeded
