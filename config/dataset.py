@@ -226,7 +226,7 @@ def load_dataset(name_or_path: str) -> Dataset:
 
 
 def find_files(raw_dir: Path, table: Table) -> list[Path]:
-    """Return the table's files in the raw directory, sorted. A Parquet directory stands for its files.
+    """Return the table's files in the raw directory, sorted. A Parquet directory is replaced by its files.
 
     Files and directories that Spark ignores, whose names begin with `.` or `_`, are left out.
 

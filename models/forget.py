@@ -1,7 +1,7 @@
 """Delete one user from a published version.
 
 Everything stored about the user is deleted: their row, list and history, their entries in the audiences of tracks, and
-what the model's algorithms declare to hold data about users. Aggregates over all users stay: metrics, popularity, track
+their data in the files that the model's algorithms declare. Aggregates over all users stay: metrics, popularity, track
 factors.
 
 The version is changed in a copy beside it, whose unchanged files are hard links. The copy replaces the version in one

@@ -1,4 +1,4 @@
-"""Which algorithms trained a saved model: its own, and those of the parts of a blend."""
+"""The algorithms of a saved model and, for a blend, of its parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from config.algorithm_catalog import CATALOG, MODEL_INFO, Algorithm
 
 
 def saved_algorithms(model: Path) -> list[tuple[Path, Algorithm]]:
-    """List the model directory and, for a blend, those of its parts, each with its algorithm; empty if there is none.
+    """List the model directory and, for a blend, those of its parts, each with its algorithm; empty without a model.
 
     Raises:
         StoreError: a directory does not name its algorithm, or the catalogue does not have it.

@@ -135,7 +135,7 @@ class VersionRegistry:
         return completed_entries(self.audit_log.read(), served)
 
     def previously_served(self) -> str | None:
-        """Return the version to roll back to: the last one served before the current one that still exists."""
+        """Return the default rollback target: the last version served before the current one that still exists."""
         targets = reversed(rollback_targets(self.audit()))
         served = self.current()
         return next((version for version in targets if version != served and self.has_version(version)), None)
@@ -216,8 +216,8 @@ class VersionRegistry:
     def prune(self, keep: int, *, spared: Collection[str | None] = (), via: str | None = None) -> list[str]:
         """Remove old versions for good, audited; return their ids.
 
-        A version is renamed before its files are removed, so it never exists in part. The next run removes what a
-        crash leaves.
+        A version is renamed before its files are removed, so it never exists in part. The next run removes leftovers
+        of a crash.
 
         Args:
             keep: see `prunable`.

@@ -42,7 +42,7 @@ class ScoredTrack(NamedTuple):
 
 
 class AudienceMember(NamedTuple):
-    """A user to whom a track is recommended, and its rank and score in their list."""
+    """A user whose list contains a track, and the track's rank and score in it."""
 
     user: StoredUser
     rank: int

@@ -27,7 +27,7 @@ JOIN tracks ON popularity_rank BETWEEN block.value AND block.value + ? - 1
 
 
 class _Tracks(dict[int, StoredTrack]):
-    """Tracks by popularity rank. A class of its own, because a plain dict cannot be referenced weakly."""
+    """Tracks by popularity rank. A subclass, because a plain dict does not support weak references."""
 
 
 _shared: WeakValueDictionary[tuple[str, int, int], _Tracks] = WeakValueDictionary()
@@ -50,7 +50,7 @@ class TrackCache:
         self._db, self._prepare = db, prepare
 
     def get(self, ranks: Collection[int]) -> Mapping[int, StoredTrack]:
-        """Return a mapping that has at least the tracks of these popularity ranks; −1 stands for no track."""
+        """Return a mapping that has at least the tracks of these popularity ranks; −1 means no track."""
         missing = {rank for rank in ranks if rank not in self.cached and rank >= 0}
         if not missing:
             return self.cached

@@ -1,4 +1,4 @@
-"""The shipped descriptions, each on a small file of ours with the quirks of the real one."""
+"""The shipped descriptions, each on a small file with the quirks of the real data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Files = dict[str, str | bytes | pa.Table]
 
 @dataclass(frozen=True)
 class Example:
-    """Raw files, and what has to come of them."""
+    """Raw files and the expected result of reading them."""
 
     files: Files
     pairs: dict[tuple[str, str], float]
@@ -182,7 +182,7 @@ EXAMPLES: dict[str, Example] = {
 
 
 def put(directory: Path, files: Files) -> Path:
-    """Writes the files; returns the directory."""
+    """Write the files; return the directory."""
     directory.mkdir()
     for name, content in files.items():
         if isinstance(content, pa.Table):
@@ -193,15 +193,15 @@ def put(directory: Path, files: Files) -> Path:
 
 
 def check(spark: SparkSession, dataset: Dataset, example: Example, raw: Path, into: Path) -> None:
-    """Ingests the files and compares."""
+    """Ingest the files and compare the result."""
     into.mkdir()
-    counted = ingest(spark, dataset, raw, into, 1.0)
+    counts = ingest(spark, dataset, raw, into, 1.0)
     users, tracks, rows = (pd.read_parquet(into / name) for name in ("users", "tracks", "interactions"))
     ids = zip(users["user_id"].take(rows["user"]), tracks["track_id"].take(rows["track"]), strict=True)
-    found = dict(zip(ids, rows["value"], strict=True))
-    assert found == pytest.approx(example.pairs)
-    assert counted.rejected == example.rejected
-    assert counted.read == counted.interactions + counted.merged + sum(counted.rejected.values())
+    pairs = dict(zip(ids, rows["value"], strict=True))
+    assert pairs == pytest.approx(example.pairs)
+    assert counts.rejected == example.rejected
+    assert counts.read == counts.interactions + counts.merged + sum(counts.rejected.values())
     if example.times is not None:
         assert set(rows["time"]) == example.times
     for known, key, table, names in (
@@ -210,16 +210,16 @@ def check(spark: SparkSession, dataset: Dataset, example: Example, raw: Path, in
     ):
         if known:
             rows_there = table.astype(object).where(table.notna(), None).set_index(key)[names].T.to_dict("list")
-            assert {each: list(map(plain, values)) for each, values in rows_there.items()} == known
+            assert {row_id: list(map(plain, values)) for row_id, values in rows_there.items()} == known
 
 
 def plain(value: Any) -> Any:
-    """A list for an array."""
+    """Convert arrays to lists."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_shipped_description_reads_its_files(spark: SparkSession, tmp_path: Path, name: str) -> None:
+def test_reads_the_files_of_a_shipped_description(spark: SparkSession, tmp_path: Path, name: str) -> None:
     example = EXAMPLES[name]
     check(spark, load_dataset(name), example, put(tmp_path / "raw", example.files), tmp_path / "out")
 
@@ -229,34 +229,34 @@ def test_every_shipped_description_has_an_example() -> None:
 
 
 def test_listenbrainz_as_parquet(spark: SparkSession, tmp_path: Path) -> None:
-    described = (SHIPPED / "listenbrainz.toml").read_text()
-    described = described.replace('format = "jsonl"', 'format = "parquet"').replace("*.json*", "*.parquet")
-    (tmp_path / "mine.toml").write_text(described)
+    description = (SHIPPED / "listenbrainz.toml").read_text()
+    description = description.replace('format = "jsonl"', 'format = "parquet"').replace("*.json*", "*.parquet")
+    (tmp_path / "own.toml").write_text(description)
     example = EXAMPLES["listenbrainz"]
     listens = pd.DataFrame(map(json.loads, str(example.files["1.jsonl"]).splitlines()))
     listens["listened_at"] = pd.to_datetime(listens["listened_at"], unit="s")
     listens["user_id"] = listens["user_id"].astype("Int64")
     raw = put(tmp_path / "raw", {"0.parquet": pa.Table.from_pandas(listens)})
-    check(spark, load_dataset(str(tmp_path / "mine.toml")), example, raw, tmp_path / "out")
+    check(spark, load_dataset(str(tmp_path / "own.toml")), example, raw, tmp_path / "out")
 
 
-def test_a_strangers_ratings_and_times_between_tabs(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "stranger.toml").write_text(
-        'title = "A stranger\'s"\n[interactions]\npath = "r.tsv"\nseparator = "\\t"\nuser = "who"\ntrack = "song"\n'
+def test_reads_tab_separated_ratings_with_times(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        'title = "Own data"\n[interactions]\npath = "r.tsv"\nseparator = "\\t"\nuser = "who"\ntrack = "song"\n'
         'value = "stars"\nfeedback = "rating"\nrating_range = [1, 5]\ntime = "when"\ntime_format = "iso8601"\n'
         'duplicates = "latest"\n'
     )
     rows = "when\twho\tsong\tstars\n2020-01-01\ta\tx\t5\n2020-01-02T10:00:00\ta\tx\t2\n"
     raw = put(tmp_path / "raw", {"r.tsv": rows})
-    check(spark, load_dataset(str(tmp_path / "stranger.toml")), Example({}, {("a", "x"): 2}), raw, tmp_path / "out")
+    check(spark, load_dataset(str(tmp_path / "own.toml")), Example({}, {("a", "x"): 2}), raw, tmp_path / "out")
 
 
-def test_a_strangers_plays_between_blanks_without_a_header(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "stranger.toml").write_text(
-        'title = "A stranger\'s"\n[interactions]\npath = "plays.txt"\nseparator = " "\nheader = false\n'
+def test_reads_space_separated_plays_without_header(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        'title = "Own data"\n[interactions]\npath = "plays.txt"\nseparator = " "\nheader = false\n'
         'columns = ["who", "song", "count"]\nuser = "who"\ntrack = "song"\nvalue = "count"\nfeedback = "plays"\n'
         'duplicates = "sum"\n'
     )
     raw = put(tmp_path / "raw", {"plays.txt": "a x 5\na x 2\nb y 1\nb  1\n"})
     example = Example({}, {("a", "x"): 7, ("b", "y"): 1}, rejected={"missing_track": 1})
-    check(spark, load_dataset(str(tmp_path / "stranger.toml")), example, raw, tmp_path / "out")
+    check(spark, load_dataset(str(tmp_path / "own.toml")), example, raw, tmp_path / "out")

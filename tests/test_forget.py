@@ -1,4 +1,4 @@
-"""Forgetting a user: nothing of them is left, nobody else notices, and a crash leaves a whole version."""
+"""Deleting a user from published versions: completely, without effect on others, safe against crashes."""
 
 from __future__ import annotations
 
@@ -72,24 +72,24 @@ def command(registry: VersionRegistry, user: str) -> int:
     return main(["forget", f"--models={models}", f"--data={data}", f"--dataset={registry.dataset}", "--", user])
 
 
-class TestAVersion:
+class TestRemoveUser:
     @pytest.fixture
     def version(self, registry: VersionRegistry) -> Path:
         remove_user(registry, "v2", ALICE)
         return registry.root / "v2"
 
-    def test_has_not_a_byte_of_the_id_left(self, version: Path) -> None:
+    def test_no_file_contains_the_id(self, version: Path) -> None:
         assert ALICE.encode() in (version.parent / "v1" / "serving.sqlite").read_bytes()
         assert [name for name, file in files_of(version).items() if ALICE.encode() in file.read_bytes()] == []
 
-    def test_has_no_row_of_theirs(self, version: Path) -> None:
+    def test_no_table_has_a_row_of_the_user(self, version: Path) -> None:
         assert pd.read_parquet(version / "users.parquet")["index"].tolist() == [0, 2]
         assert set(pd.read_parquet(version / "recommendations")["user_id"]) == {"42"}
         assert pd.read_parquet(version / EVALUATION)["user"].tolist() == [0]
         assert pd.read_parquet(version / "model" / "als" / "userFactors")["id"].tolist() == [0, 2]
         assert not (version / "model" / "als" / "userFactors" / ".part-0.parquet.crc").exists()
 
-    def test_keeps_the_form_of_its_files(self, version: Path) -> None:
+    def test_keeps_schema_row_groups_and_compression(self, version: Path) -> None:
         for name in ("users.parquet", "recommendations/part-0.parquet", "model/als/userFactors/part-0.parquet"):
             old, new = (pq.ParquetFile(directory / name) for directory in (version.parent / "v1", version))
             assert new.schema_arrow == old.schema_arrow
@@ -97,7 +97,7 @@ class TestAVersion:
             packed = {each.metadata.row_group(0).column(0).compression for each in (old, new)}
             assert len(packed) == 1
 
-    def test_serves_everybody_else_as_before(self, version: Path) -> None:
+    def test_other_users_are_unaffected(self, version: Path) -> None:
         with ServingStore(version) as store, ServingStore(version.parent / "v1") as before:
             assert store.user(ALICE) is None
             assert store.user_with_list(ALICE, 5) is None
@@ -111,7 +111,7 @@ class TestAVersion:
                 assert store.similar(track, 9) == before.similar(track, 9)
             assert store.search_tracks("paper") == before.search_tracks("paper") != []
 
-    def test_verifies_and_says_what_happened(self, version: Path) -> None:
+    def test_verifies_and_records_the_deletion(self, version: Path) -> None:
         assert verify_version(version) == []
         manifest = read_manifest(version)
         assert manifest["counts"] == {"users": 2, "tracks": 4, "interactions": 6, "recommendations": 2}
@@ -121,7 +121,7 @@ class TestAVersion:
         assert not matches_deleted_user(entry, "zoe")
         assert manifest["sequence"] == 2
 
-    def test_shares_the_files_that_did_not_change(self, registry: VersionRegistry) -> None:
+    def test_links_unchanged_files(self, registry: VersionRegistry) -> None:
         inodes = {name: file.stat().st_ino for name, file in files_of(registry.root / "v2").items()}
         remove_user(registry, "v2", ALICE)
         same = {name for name, file in files_of(registry.root / "v2").items() if file.stat().st_ino == inodes[name]}
@@ -133,9 +133,7 @@ class TestAVersion:
             SUCCESS,
         }
 
-    def test_is_as_well_changed_where_there_are_no_hard_links(
-        self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_works_without_hard_links(self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(source: str, target: str) -> None:
             raise OSError("no links here")
 
@@ -145,7 +143,7 @@ class TestAVersion:
         assert verify_version(registry.root / "v2") == []
         assert versions_with_user(registry, ALICE) == ["v1"]
 
-    def test_can_forget_everybody(self, registry: VersionRegistry) -> None:
+    def test_can_delete_all_users(self, registry: VersionRegistry) -> None:
         for user in HEARD:
             remove_user(registry, "v2", user)
         assert verify_version(registry.root / "v2") == []
@@ -154,7 +152,7 @@ class TestAVersion:
             assert store.users() == []
             assert [store.audience(track) for track, *_ in TRACKS] == [(0, [])] * len(TRACKS)
 
-    def test_that_is_served_is_seen_to_have_changed_and_is_promoted_no_later(self, registry: VersionRegistry) -> None:
+    def test_refreshes_the_served_version_without_reordering_datasets(self, registry: VersionRegistry) -> None:
         stamps = []
         for user in (None, *HEARD):
             if user:
@@ -166,7 +164,7 @@ class TestAVersion:
         assert registry.current() == "v2"
 
 
-class TestAModel:
+class TestModelFiles:
     """Files of a model directory, as the algorithm catalogue declares them."""
 
     @pytest.fixture
@@ -174,7 +172,7 @@ class TestAModel:
         (tmp_path / "model").mkdir()
         return tmp_path / "model"
 
-    def test_loses_the_segment_of_the_user(self, model: Path) -> None:
+    def test_erases_the_segment_of_the_user(self, model: Path) -> None:
         write_json(model / MODEL_INFO, {"name": "segment-popularity"})
         np.save(model / "segment.npy", np.array([0, 1, 2], np.int16))
         delete_from_model(model, INDEX)
@@ -197,7 +195,7 @@ class TestAModel:
         ],
     )
     @pytest.mark.parametrize("part", ["", "als"], ids=["model", "part of a blend"])
-    def test_of_an_unknown_algorithm_is_refused(
+    def test_refuses_an_unknown_algorithm(
         self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str], part: str, info: str, message: str
     ) -> None:
         version = registry.root / "v1"
@@ -214,7 +212,7 @@ class TestAModel:
         assert not any("forgotten" in manifest for manifest in manifests)
 
 
-class TestACrash:
+class TestCrash:
     SCRIPT = """
 import os, sys
 from pathlib import Path
@@ -242,11 +240,9 @@ remove_user(VersionRegistry(Path(sys.argv[1])), "v2", "alice")
         stamp = (registry.root / "current").stat().st_mtime_ns
         assert command(registry, ALICE) == 0
         assert versions_with_user(registry, ALICE) == []
-        assert (registry.root / "current").stat().st_mtime_ns != stamp  # readers look again
+        assert (registry.root / "current").stat().st_mtime_ns != stamp  # readers reopen the version
 
-    def test_without_an_exchange_of_names_is_repaired(
-        self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_replaced_version_is_restored(self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         (registry.root / "v2").rename(registry.root / f"v2{directories.REPLACED}")
         assert registry.versions() == ["v1"]
         monkeypatch.setattr(directories, "_exchange", lambda one, other: False)
@@ -254,7 +250,9 @@ remove_user(VersionRegistry(Path(sys.argv[1])), "v2", "alice")
         assert registry.versions() == ["v1", "v2"]
         assert versions_with_user(registry, ALICE) == []
 
-    def test_by_an_error_leaves_no_staging(self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_error_leaves_no_staging_directory(
+        self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def fail(*given: object) -> None:
             raise OSError(28, "No space left on device", "somewhere")
 
@@ -265,8 +263,8 @@ remove_user(VersionRegistry(Path(sys.argv[1])), "v2", "alice")
         assert registry.audit()[-1]["action"] == "promoted by the user"
 
 
-class TestTheCommand:
-    def test_takes_the_user_out_of_every_version_and_says_what_is_left(
+class TestCommand:
+    def test_deletes_the_user_from_every_version_and_names_the_raw_data(
         self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]
     ) -> None:
         output = registry.root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
@@ -285,7 +283,7 @@ class TestTheCommand:
         assert not output.exists()
         assert not debris.exists()
 
-    def test_leaves_a_line_in_the_audit_for_each_version_without_the_id(self, registry: VersionRegistry) -> None:
+    def test_logs_each_version_without_the_id(self, registry: VersionRegistry) -> None:
         command(registry, ALICE)
         entries = registry.audit()[-2:]
         assert [(entry["action"], entry["version"]) for entry in entries] == [
@@ -293,7 +291,7 @@ class TestTheCommand:
         ]  # fmt: skip
         assert ALICE not in json.dumps(entries)
 
-    def test_may_be_given_again(self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_can_be_repeated(self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
         command(registry, ALICE)
         assert command(registry, ALICE) == 0
         assert "No version of songs contains the user any more." in capsys.readouterr().out
@@ -302,15 +300,13 @@ class TestTheCommand:
         ("user", "sentence"),
         [("nobody", "No version of songs contains the user 'nobody'."), ("", "Name a user: make forget ID=42.")],
     )
-    def test_needs_a_user_that_is_known(
+    def test_refuses_an_unknown_user(
         self, registry: VersionRegistry, user: str, sentence: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert command(registry, user) == 2
         assert capsys.readouterr().err == f"Error: {sentence}\n"
 
-    def test_is_refused_while_a_run_goes_on(
-        self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_is_refused_during_a_run(self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
         record = registry.root.parent.parent / "data" / "runs" / "songs" / "r1.jsonl"
         record.parent.mkdir(parents=True)
         with held_by_another_process(record):
@@ -320,7 +316,7 @@ class TestTheCommand:
         )
         assert versions_with_user(registry, ALICE) == ["v1", "v2"]
 
-    def test_is_refused_where_a_version_does_not_verify(
+    def test_is_refused_if_a_version_is_damaged(
         self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (registry.root / "v1" / "users.parquet").write_bytes(b"x")
@@ -332,7 +328,7 @@ class TestTheCommand:
         assert verify_version(registry.root / "v2") == []
         assert "forgotten" not in read_manifest(registry.root / "v2")
 
-    def test_says_which_output_is_in_use(self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_names_an_output_in_use(self, registry: VersionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
         output = registry.root.parent.parent / "data" / "work" / "songs" / "Ingest" / "abc"
         output.mkdir(parents=True)
         (output / SUCCESS).touch()
@@ -343,7 +339,7 @@ class TestTheCommand:
         assert not output.exists()
 
 
-def test_the_page_notices_at_once(roots: tuple[Path, Path], client: FlaskClient) -> None:
+def test_the_page_reloads_at_once(roots: tuple[Path, Path], client: FlaskClient) -> None:
     registry = VersionRegistry(roots[0] / "tiny")
     publish(roots[0], version="v2")
 
@@ -366,7 +362,7 @@ def test_the_page_notices_at_once(roots: tuple[Path, Path], client: FlaskClient)
     assert client.get("/api/v1/users/u10/recommendations").status_code == 200
 
 
-def test_a_run_finds_the_version_complete_and_goes_on(pipeline: Roots) -> None:
+def test_the_next_run_accepts_the_changed_version(pipeline: Roots) -> None:
     registry, version = VersionRegistry(pipeline.models / "synthetic"), pipeline.current()
     root = registry.root
     user = str(pd.read_parquet(root / version / "users.parquet")["user_id"][0])

@@ -1,4 +1,4 @@
-"""`recommend()`: what it answers from a published version, and that no JVM is behind it."""
+"""`recommend()` and `similar()` on published versions, without a JVM."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from models.serving_store import ServingStore
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version that nobody promoted."""
+    """A version that is not promoted."""
     return write_version(tmp_path_factory.mktemp("models") / "songs", "v1")
 
 
-def test_a_user_gets_the_stored_list_with_titles_and_ranks_from_1(version: Path) -> None:
+def test_returns_the_stored_list_with_ranks_and_titles(version: Path) -> None:
     frame = recommend(version, "42")
     assert frame.columns.tolist() == ["rank", "track_id", "title", "artist", "score"]
     assert frame.values.tolist() == [[1, "t3", "Quiet Canyon", None, 0.75], [2, "t4", None, None, 0.5]]
     assert frame.attrs == {"reason": None, "version": "v1"}
 
 
-def test_an_id_may_be_a_number(version: Path) -> None:
+def test_accepts_an_integer_id(version: Path) -> None:
     assert recommend(version, 42).equals(recommend(version, "42"))
     assert recommend(version, 42).attrs["reason"] is None
 
 
-def test_k_shortens_the_list_from_its_end(version: Path) -> None:
+def test_k_returns_the_beginning_of_the_list(version: Path) -> None:
     assert recommend(version, "alice", k=2)["track_id"].tolist() == ["t1", "t3"]
 
 
-def test_at_most_as_many_rows_as_are_stored_come_back(version: Path) -> None:
+def test_returns_at_most_the_stored_rows(version: Path) -> None:
     assert recommend(version, "alice", k=1000)["score"].tolist() == [score for _, score in LISTS["alice"]]
 
 
-def test_a_user_who_has_heard_everything_gets_an_empty_list_and_not_the_popular_tracks(version: Path) -> None:
+def test_a_user_who_heard_everything_gets_an_empty_list(version: Path) -> None:
     frame = recommend(version, "zoe")
     assert frame.empty
     assert frame.columns.tolist() == ["rank", "track_id", "title", "artist", "score"]
     assert frame.attrs["reason"] is None
 
 
-def test_an_unknown_user_gets_the_most_popular_tracks_and_a_reason(version: Path) -> None:
+def test_an_unknown_user_gets_popular_tracks_and_a_reason(version: Path) -> None:
     frame = recommend(version, "nobody", k=3)
     # t2 has three listeners, t1 two, t3 and t4 one each: the lower index first.
     assert frame[["rank", "track_id", "score"]].values.tolist() == [[1, "t2", 3.0], [2, "t1", 2.0], [3, "t3", 1.0]]
@@ -56,11 +56,11 @@ def test_an_unknown_user_gets_the_most_popular_tracks_and_a_reason(version: Path
 
 
 @pytest.mark.parametrize("odd", ["", "42 ", "' OR 1=1 --", "%", "ALICE"])
-def test_only_the_very_id_is_the_user(version: Path, odd: str) -> None:
+def test_matches_ids_exactly(version: Path, odd: str) -> None:
     assert recommend(version, odd).attrs["reason"] is not None
 
 
-def test_the_directory_of_a_dataset_stands_for_its_current_version(tmp_path: Path) -> None:
+def test_a_dataset_directory_resolves_to_its_served_version(tmp_path: Path) -> None:
     root = tmp_path / "songs"
     for name in ("v1", "v2"):
         write_version(root, name)
@@ -71,29 +71,29 @@ def test_the_directory_of_a_dataset_stands_for_its_current_version(tmp_path: Pat
     assert recommend(root, "nobody").attrs["reason"].startswith("User 'nobody' is not in version v2")
 
 
-def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_refuses_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=str(tmp_path / "gone")):
         recommend(tmp_path / "gone", "42")
 
 
-def test_a_dataset_without_a_promotion_is_named(version: Path) -> None:
+def test_refuses_a_dataset_without_promotion(version: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"promoted in {version.parent}"):
         recommend(version.parent, "42")
 
 
-def test_a_current_version_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_refuses_a_missing_served_version(tmp_path: Path) -> None:
     (tmp_path / "current").write_text("v9\n")
     with pytest.raises(FileNotFoundError, match=str(tmp_path / "v9")):
         recommend(tmp_path, "42")
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_a_k_below_1_is_refused_and_named(version: Path, k: int) -> None:
+def test_refuses_k_below_1(version: Path, k: int) -> None:
     with pytest.raises(ValueError, match=f"not {k}"):
         recommend(version, "42", k=k)
 
 
-def test_similar_tracks_are_those_stored(version: Path) -> None:
+def test_returns_the_stored_similar_tracks(version: Path) -> None:
     frame = similar(version, "t1")
     assert frame.values.tolist() == [
         [1, "t3", "Quiet Canyon", None, 0.75], [2, "t2", "Paper Rivers", "The Signals", 0.5],
@@ -103,21 +103,21 @@ def test_similar_tracks_are_those_stored(version: Path) -> None:
     assert similar(version, "t4").empty
 
 
-def test_a_store_knows_what_a_recommendation_is_due_to(version: Path) -> None:
+def test_store_returns_explanations(version: Path) -> None:
     with ServingStore(version) as store:
-        of = {
-            user: [(line.track.track_id, [track.track_id for track in line.explanation]) for line in lines]
+        explanations = {
+            user: [(entry.track.track_id, [track.track_id for track in entry.explanation]) for entry in entries]
             for user in ("42", "alice", "zoe")
-            for lines in [store.recommendations(user, 9)]
+            for entries in [store.recommendations(user, 9)]
         }
-    assert of == {
+    assert explanations == {
         "42": [("t3", ["t2", "t1"]), ("t4", [])],
         "alice": [("t1", []), ("t3", ["t2"]), ("t4", [])],
         "zoe": [],
     }
 
 
-def test_an_unknown_track_is_named(version: Path, tmp_path: Path) -> None:
+def test_refuses_an_unknown_track(version: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Track 't9' is not in version v1"):
         similar(version, "t9")
     with pytest.raises(ValueError, match="not 0"):

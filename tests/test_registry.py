@@ -1,4 +1,4 @@
-"""The registry: sealing, verifying, promoting and rolling back real versions on disk."""
+"""The registry: listing, verifying, promoting and rolling back versions on disk."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def switches(registry: VersionRegistry) -> list[tuple[str, str | None, str]]:
     return [(entry["action"], entry["from"], entry["to"]) for entry in registry.audit()]
 
 
-def test_versions_come_in_the_order_of_their_making(registry: VersionRegistry) -> None:
+def test_lists_versions_in_the_order_of_creation(registry: VersionRegistry) -> None:
     assert registry.versions() == ["m1", "m2", "a3"]
     assert [creation_order(registry.root / name)[0] for name in registry.versions()] == [1, 2, 3]
 
 
-def test_a_version_that_is_still_being_made_is_not_listed(registry: VersionRegistry) -> None:
+def test_does_not_list_a_staging_directory(registry: VersionRegistry) -> None:
     (registry.root / "m1").rename(registry.root / f"m1{STAGING}")
     assert registry.versions() == ["m2", "a3"]
     with pytest.raises(StoreError):
         registry.promote(f"m1{STAGING}", expected=None, by="user")
 
 
-def test_a_directory_without_its_success_marker_is_not_a_version(registry: VersionRegistry) -> None:
+def test_does_not_list_a_directory_without_success_marker(registry: VersionRegistry) -> None:
     (registry.root / "a3" / "_SUCCESS").unlink()
     assert registry.versions() == ["m1", "m2"]
     with pytest.raises(StoreError, match="There is no version a3"):
         registry.promote("a3", expected=None, by="run")
 
 
-def test_the_manifest_names_every_file_with_size_and_digest(registry: VersionRegistry) -> None:
+def test_manifest_has_size_and_checksum_of_every_file(registry: VersionRegistry) -> None:
     manifest = read_manifest(registry.root / "m2")
     assert set(manifest["files"]) == {
         "recommendations/part-0.parquet", "serving.sqlite", "similar/part-0.parquet", "tracks.parquet", "users.parquet",
@@ -65,11 +65,11 @@ def test_the_manifest_names_every_file_with_size_and_digest(registry: VersionReg
     assert manifest["version"] == "m2"
 
 
-def test_an_untouched_version_verifies(registry: VersionRegistry) -> None:
+def test_verifies_an_unchanged_version(registry: VersionRegistry) -> None:
     assert verify_version(registry.root / "m1") == []
 
 
-def test_verify_names_a_file_with_one_flipped_bit(registry: VersionRegistry) -> None:
+def test_verify_reports_a_flipped_bit(registry: VersionRegistry) -> None:
     damaged = registry.root / "m1" / "serving.sqlite"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
@@ -77,13 +77,13 @@ def test_verify_names_a_file_with_one_flipped_bit(registry: VersionRegistry) -> 
     assert verify_version(registry.root / "m1") == ["serving.sqlite differs from what was published."]
 
 
-def test_verify_names_a_missing_file(registry: VersionRegistry) -> None:
+def test_verify_reports_a_missing_file(registry: VersionRegistry) -> None:
     (registry.root / "m1" / "users.parquet").unlink()
     assert verify_version(registry.root / "m1") == ["users.parquet is missing."]
 
 
 @pytest.mark.parametrize("damage", ["remove", "truncate"])
-def test_verify_names_a_damaged_manifest(registry: VersionRegistry, damage: str) -> None:
+def test_verify_reports_a_damaged_manifest(registry: VersionRegistry, damage: str) -> None:
     manifest = registry.root / "m1" / MANIFEST
     if damage == "remove":
         manifest.unlink()
@@ -92,19 +92,19 @@ def test_verify_names_a_damaged_manifest(registry: VersionRegistry, damage: str)
     assert any(MANIFEST in fault for fault in verify_version(registry.root / "m1"))
 
 
-def test_nothing_is_current_before_the_first_promotion(registry: VersionRegistry) -> None:
+def test_has_no_current_version_before_the_first_promotion(registry: VersionRegistry) -> None:
     assert registry.current() is None
     assert not registry.is_pinned()
 
 
-def test_promoting_switches_the_cell_and_leaves_a_line_in_the_audit(registry: VersionRegistry) -> None:
+def test_promotion_writes_current_and_the_audit_log(registry: VersionRegistry) -> None:
     registry.promote("m1", expected=None, by="run")
     registry.promote("m2", expected="m1", by="user")
     assert (registry.root / "current").read_text() == "m2\n"
     assert switches(registry) == [("promoted by the run", None, "m1"), ("promoted by the user", "m1", "m2")]
 
 
-def test_the_audit_has_the_figures_that_spoke_for_a_promotion(registry: VersionRegistry) -> None:
+def test_audit_log_has_the_figures_of_a_promotion(registry: VersionRegistry) -> None:
     registry.promote("m1", expected=None, by="run", compared={"metric": "ndcg@10"})
     registry.promote("m2", expected="m1", by="user")
     lines = [json.loads(line) for line in (registry.root / "audit.jsonl").read_text().splitlines()]
@@ -112,7 +112,7 @@ def test_the_audit_has_the_figures_that_spoke_for_a_promotion(registry: VersionR
     assert "compared" not in lines[1]
 
 
-def test_a_promotion_that_expects_another_version_changes_nothing(registry: VersionRegistry) -> None:
+def test_refuses_a_promotion_that_expects_another_version(registry: VersionRegistry) -> None:
     registry.promote("m1", expected=None, by="run")
     with pytest.raises(StoreError, match="names m1, not None"):
         registry.promote("a3", expected=None, by="run")
@@ -120,13 +120,13 @@ def test_a_promotion_that_expects_another_version_changes_nothing(registry: Vers
     assert len((registry.root / AUDIT).read_text().splitlines()) == 1
 
 
-def test_an_unknown_version_cannot_be_promoted(registry: VersionRegistry) -> None:
+def test_refuses_to_promote_an_unknown_version(registry: VersionRegistry) -> None:
     with pytest.raises(StoreError, match="There is no version m9"):
         registry.promote("m9", expected=None, by="run")
     assert registry.current() is None
 
 
-def test_a_version_of_another_dataset_cannot_be_promoted_by_a_path(registry: VersionRegistry) -> None:
+def test_refuses_to_promote_a_path(registry: VersionRegistry) -> None:
     write_version(registry.root.parent / "others", "v1")
     for path in ("../others/v1", str(registry.root.parent / "others" / "v1")):
         with pytest.raises(StoreError):
@@ -134,7 +134,7 @@ def test_a_version_of_another_dataset_cannot_be_promoted_by_a_path(registry: Ver
     assert registry.current() is None
 
 
-def test_rolling_back_serves_the_earlier_version_and_pins_the_dataset(registry: VersionRegistry) -> None:
+def test_rollback_serves_an_earlier_version_and_pins_it(registry: VersionRegistry) -> None:
     registry.promote("m2", expected=None, by="run")
     registry.roll_back("m1", expected="m2")
     assert registry.current() == "m1"
@@ -142,7 +142,7 @@ def test_rolling_back_serves_the_earlier_version_and_pins_the_dataset(registry: 
     assert switches(registry)[-1] == ("rolled back", "m2", "m1")
 
 
-def test_a_pinned_dataset_is_promoted_by_the_user_alone(registry: VersionRegistry) -> None:
+def test_only_the_user_can_promote_in_a_pinned_dataset(registry: VersionRegistry) -> None:
     registry.promote("m2", expected=None, by="run")
     registry.roll_back("m1", expected="m2")
     with pytest.raises(StoreError, match="pinned to m1"):
@@ -154,7 +154,7 @@ def test_a_pinned_dataset_is_promoted_by_the_user_alone(registry: VersionRegistr
 
 
 class TestAfterACrash:
-    """Each step of a switch is the last one that is taken."""
+    """A crash after each step of a switch."""
 
     @pytest.fixture(autouse=True)
     def promoted(self, registry: VersionRegistry) -> None:
@@ -162,7 +162,7 @@ class TestAfterACrash:
             registry.promote(version, expected=before, by="run")
 
     @pytest.mark.parametrize("missing", [PINNED, CURRENT])
-    def test_half_a_rollback_has_not_happened(
+    def test_an_interrupted_rollback_has_no_effect(
         self, missing: str, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def crashing(path: Path, text: str) -> None:
@@ -183,7 +183,7 @@ class TestAfterACrash:
         assert switches(registry) == [*before, ("promoted by the run", "m2", "a3")]
 
     @pytest.mark.parametrize("writes", [0, 1, 2])
-    def test_half_a_further_rollback_keeps_the_pin(
+    def test_an_interrupted_second_rollback_keeps_the_pin(
         self, writes: int, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         registry.roll_back("m2", expected="m2")
@@ -204,12 +204,12 @@ class TestAfterACrash:
         with pytest.raises(StoreError, match="is pinned to"):
             registry.promote("a3", expected=registry.current(), by="run")
 
-    def test_what_is_served_no_more_had_been_promoted_all_the_same(self, registry: VersionRegistry) -> None:
+    def test_a_lost_current_file_keeps_the_history(self, registry: VersionRegistry) -> None:
         (registry.root / CURRENT).unlink()
         registry.promote("a3", expected=None, by="run")
         assert registry.previously_served() == "m2"
 
-    def test_a_promotion_has_ended_the_pin_when_it_has_happened(
+    def test_an_interrupted_promotion_has_removed_the_pin(
         self, registry: VersionRegistry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def crashing(path: Path, **arguments: object) -> None:
@@ -224,7 +224,7 @@ class TestAfterACrash:
         assert not registry.is_pinned()
 
 
-def test_a_refused_promotion_by_the_user_keeps_the_pin(registry: VersionRegistry) -> None:
+def test_a_refused_promotion_keeps_the_pin(registry: VersionRegistry) -> None:
     registry.promote("m2", expected=None, by="run")
     registry.roll_back("m1", expected="m2")
     with pytest.raises(StoreError):
@@ -232,7 +232,7 @@ def test_a_refused_promotion_by_the_user_keeps_the_pin(registry: VersionRegistry
     assert registry.is_pinned()
 
 
-def test_a_damaged_version_is_not_rolled_back_to(registry: VersionRegistry) -> None:
+def test_refuses_to_roll_back_to_a_damaged_version(registry: VersionRegistry) -> None:
     registry.promote("m2", expected=None, by="run")
     (registry.root / "m1" / "serving.sqlite").write_bytes(b"")
     with pytest.raises(StoreError, match=r"m1 does not verify: serving\.sqlite"):
@@ -241,7 +241,7 @@ def test_a_damaged_version_is_not_rolled_back_to(registry: VersionRegistry) -> N
     assert not registry.is_pinned()
 
 
-def test_a_roll_back_that_expects_another_version_pins_nothing(registry: VersionRegistry) -> None:
+def test_a_refused_rollback_does_not_pin(registry: VersionRegistry) -> None:
     registry.promote("m2", expected=None, by="run")
     with pytest.raises(StoreError, match="names m2, not a3"):
         registry.roll_back("m1", expected="a3")
@@ -249,7 +249,7 @@ def test_a_roll_back_that_expects_another_version_pins_nothing(registry: Version
     assert not registry.is_pinned()
 
 
-def test_the_dataset_promoted_last_comes_first(tmp_path: Path) -> None:
+def test_orders_datasets_by_their_last_promotion(tmp_path: Path) -> None:
     for name in ("early", "late", "never"):
         write_version(tmp_path / name, "v1")
     for moment, name in enumerate(("early", "late")):

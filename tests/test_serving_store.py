@@ -1,4 +1,4 @@
-"""Looking things up in `serving.sqlite`: what is found, by which words, and what that loads."""
+"""Look-ups in `serving.sqlite`: lists, search, the track cache, and the modules that are imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.serving_records import ScoredTrack, StoredTrack
 from models.serving_store import ServingStore
 
 TITLES = ["Über allen Gipfeln", "Tiếng hát", "Ubermut", "La Über", "ÜBER den Wolken", "über_all", None]
-"""Each track has been heard by one user less than the one before."""
+"""Titles in descending order of popularity."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def titled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version with the tracks of `TITLES`, the most heard ones with the highest indexes, and no users."""
+    """A version with the tracks of `TITLES`, the most popular with the highest index, and no users."""
     made = tmp_path_factory.mktemp("titled")
     titles = enumerate(reversed(TITLES))
     tracks = [(index, f"t{index}", title, "Band", None, index) for index, title in titles]
@@ -35,29 +35,29 @@ def titled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plain(lines: list[ScoredTrack]) -> list[tuple[str, float]]:
-    """Lines as the ids of their tracks and their numbers."""
+    """Return track ids and scores."""
     return [(line.track.track_id, line.score) for line in lines]
 
 
 @pytest.mark.parametrize("user", HEARD)
-def test_a_user_comes_with_their_list(version: Path, user: str) -> None:
+def test_returns_users_with_lists_explanations_and_histories(version: Path, user: str) -> None:
     with ServingStore(version) as store:
         found = store.user_with_list(user, 9)
         assert found is not None
         assert found == (store.user(user), store.recommendations(user, 9))
         assert plain(found[1]) == LISTS[user]
-        due_to = [[track.track_id for track in line.explanation] for line in found[1]]
-        assert due_to == [BECAUSE.get((user, track), []) for track, _ in LISTS[user]]
+        explanations = [[track.track_id for track in line.explanation] for line in found[1]]
+        assert explanations == [BECAUSE.get((user, track), []) for track, _ in LISTS[user]]
         assert plain(store.history(user, 9)) == sorted(HEARD[user], key=lambda pair: -pair[1])
 
 
-def test_nobody_has_no_list(version: Path) -> None:
+def test_an_unknown_user_has_no_list(version: Path) -> None:
     with ServingStore(version) as store:
         assert store.user_with_list("nobody", 9) is None
         assert store.recommendations("nobody", 9) == store.history("nobody", 9) == []
 
 
-def test_a_limit_takes_the_first_lines(version: Path) -> None:
+def test_limit_returns_the_beginning_of_a_list(version: Path) -> None:
     with ServingStore(version) as store:
         whole = store.recommendations("alice", 9)
         assert [store.recommendations("alice", limit) for limit in (1, 2, 3)] == [whole[:1], whole[:2], whole]
@@ -73,34 +73,34 @@ def test_a_limit_takes_the_first_lines(version: Path) -> None:
         ("ber", []), ("'", range(7)), ("", range(7)),
     ],
 )  # fmt: skip
-def test_words_find_tracks_whatever_their_case_and_accents(titled: Path, text: str, found: list[int]) -> None:
+def test_search_ignores_case_and_accents(titled: Path, text: str, found: list[int]) -> None:
     with ServingStore(titled) as store:
         assert [track.track_id for track in store.search_tracks(text)] == [f"t{6 - place}" for place in found]
         assert store.count_matches(text) == len(found)
         assert store.search_tracks(text, 2, 1) == store.search_tracks(text)[1:3]
 
 
-def test_the_most_heard_tracks_come_first_and_end_with_the_catalogue(titled: Path) -> None:
+def test_popular_tracks_end_with_the_catalogue(titled: Path) -> None:
     with ServingStore(titled) as store:
         assert plain(store.popular(3)) == [("t6", 6.0), ("t5", 5.0), ("t4", 4.0)]
         assert len(store.popular(100)) == store.num_tracks == len(TITLES)
         assert store.search_tracks("", 5, 5) == [store.track("t1"), store.track("t0")]
 
 
-def test_indexes_are_those_of_the_model(titled: Path) -> None:
+def test_maps_ids_and_indexes(titled: Path) -> None:
     with ServingStore(titled) as store:
         assert store.track_indexes(["t4", "gone", "t0"]) == {"t4": 4, "t0": 0}
         assert store.tracks_by_index([0, 6]) == {0: store.track("t0"), 6: store.track("t6")}
         assert store.similarities(3) == {}
 
 
-def test_similar_tracks_are_told_by_index_too(version: Path) -> None:
+def test_returns_similarities_by_index(version: Path) -> None:
     with ServingStore(version) as store:
         assert store.similarities(0) == {2: 0.75, 1: 0.5}
         assert plain(store.similar("t1", 9)) == [("t3", 0.75), ("t2", 0.5)]
 
 
-def test_it_answers_the_same_when_it_may_keep_nothing(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_cache_size(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ServingStore(version) as store:
         usual = [store.user_with_list(user, 9) for user in HEARD]
     monkeypatch.setattr(track_cache, "MAX_CACHED_TRACKS", 0)
@@ -108,10 +108,10 @@ def test_it_answers_the_same_when_it_may_keep_nothing(version: Path, monkeypatch
         assert [store.user_with_list(user, 9) for user in HEARD] == usual
 
 
-def test_it_answers_the_same_when_it_reads_by_the_block(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_block_size(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ServingStore(version) as store:
         usual = [store.user_with_list(user, 9) for user in HEARD]
-    del store  # or the other would share what it has read
+    del store  # or the next one would share its cache
     monkeypatch.setattr(track_cache, "_BLOCK", 2)
     prepared: list[str] = []
     with ServingStore(version, lambda track: prepared.append(track.track_id) or track.track_id) as store:
@@ -121,12 +121,12 @@ def test_it_answers_the_same_when_it_reads_by_the_block(version: Path, monkeypat
     assert len(prepared) == len(set(prepared))
 
 
-def test_stores_of_a_version_share_the_tracks_they_have_read(version: Path) -> None:
+def test_stores_of_a_version_share_cached_tracks(version: Path) -> None:
     with ServingStore(version) as one, ServingStore(version) as other:
         assert one.popular(1)[0].track is other.popular(1)[0].track
 
 
-def test_a_store_may_be_handed_from_thread_to_thread(version: Path) -> None:
+def test_a_store_can_be_used_in_another_thread(version: Path) -> None:
     found: list[StoredTrack | None] = []
     with ServingStore(version) as store:
         thread = threading.Thread(target=lambda: found.append(store.track("t1")))
@@ -135,7 +135,7 @@ def test_a_store_may_be_handed_from_thread_to_thread(version: Path) -> None:
         assert found == [store.track("t1")]
 
 
-def test_looking_up_loads_neither_numpy_nor_arrow(version: Path) -> None:
+def test_look_ups_import_neither_numpy_nor_arrow(version: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
