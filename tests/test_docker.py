@@ -250,9 +250,9 @@ def test_web_service_requires_the_token(tmp_path: Path, monkeypatch: pytest.Monk
     assert (options.host, options.port) == ("0.0.0.0", 8000)
     monkeypatch.setenv("ENCORE_TOKEN", "")
     with pytest.raises(UserError, match="ENCORE_TOKEN"):
-        webapp_cli._access_settings(options)
+        webapp_cli._security_config(options)
     monkeypatch.setenv("ENCORE_TOKEN", "a long random text")
-    settings, _ = webapp_cli._access_settings(options)
+    settings, _ = webapp_cli._security_config(options)
     for root in (tmp_path / "models", tmp_path / "data"):
         root.mkdir(exist_ok=True)
     client = create_app(tmp_path / "models", tmp_path / "data", settings).test_client()
