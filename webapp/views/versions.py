@@ -28,7 +28,7 @@ def versions() -> ResponseReturnValue:
         versions=published,
         compared=compared,
         max_compared=MAX_COMPARED,
-        metrics=_metrics(compared),
+        metrics=[metric for metric in _metrics(compared) if _has_champion_value(compared, metric.name)],
         settings=_differing_settings(compared),
         history=_history(published),
         pinned=served.registry.is_pinned(),
@@ -58,6 +58,11 @@ def _metrics(versions: list[PublishedVersion]) -> list[MetricColumn]:
     """Return the main metrics that at least one version has."""
     metrics = {metric.name: metric for version in versions for metric in version.scoreboard.main}
     return sorted(metrics.values(), key=lambda metric: metric.sort_key)
+
+
+def _has_champion_value(versions: list[PublishedVersion], metric: str) -> bool:
+    """Whether the champion of at least one version has the metric."""
+    return any(_value(version, version.champion, metric) is not None for version in versions)
 
 
 def _differing_settings(versions: list[PublishedVersion]) -> list[tuple[str, list[str]]]:
