@@ -232,7 +232,7 @@ def test_concurrent_promotions_of_one_version_agree(pipeline: Roots) -> None:
         both = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         for process in both:
             assert process.stdout is not None
-            assert "1 stages to do" in process.stdout.readline()
+            assert "1 stage to do" in process.stdout.readline()
             assert f"Promote waits for process {os.getpid()}" in process.stdout.readline()
     said = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
