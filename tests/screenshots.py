@@ -2,7 +2,7 @@
 
 python tests/screenshots.py [--models models] [--data data] [--dataset synthetic] [--into docs]
 
-What they show depends on what there is, so take them after `make pipeline`, and look at them before they are kept.
+Run `make pipeline` first, and look at the screenshots before committing them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from config.paths import PROJECT, Paths
 from models.registry import VersionRegistry
 from run_records.reader import last_runs
 
-USUAL, TELEPHONE = (1200, 880), (390, 844)
-MOST_KB = 200
+DESKTOP, PHONE = (1200, 880), (390, 844)
+MAX_KB = 200
 TO_THE_CORNER = """(it) => {
     it.scrollIntoView({ block: "start", inline: "start" });
     (it.closest(".scroll") ?? document.scrollingElement).scrollBy(-16, -16);
@@ -31,20 +31,20 @@ TO_THE_CORNER = """(it) => {
 
 @dataclass(frozen=True)
 class Picture:
-    """A page to be shown: the file's name, where the page is, and what to do to it before."""
+    """A screenshot: file name, page, and view options."""
 
     name: str
     address: str
     is_narrow: bool = False
     is_dark: bool = False
     scale: float = 1.0
-    """How large things are; where they are smaller, more of them are seen."""
+    """Zoom factor; a smaller one shows more of the page."""
     begins: tuple[str, ...] = ()
-    """What is scrolled to the upper left, one after the other; nothing: the page as it opens."""
+    """Selectors of elements to scroll to the upper left corner, in order."""
 
 
 def main() -> int:
-    """Takes them all; returns the exit code."""
+    """Take all screenshots; return the exit code."""
     given = _parser().parse_args()
     if browser.CHROMIUM is None:
         print(browser.NO_CHROMIUM, file=sys.stderr)
@@ -57,12 +57,12 @@ def main() -> int:
             file = given.into / f"{picture.name}.png"
             _take(chromium, home, given.dataset, picture, file)
             kilobytes = file.stat().st_size / 1000
-            print(f"{file} {kilobytes:.0f} kB{f', more than {MOST_KB}' if kilobytes > MOST_KB else ''}")
+            print(f"{file} {kilobytes:.0f} kB{f', more than {MAX_KB}' if kilobytes > MAX_KB else ''}")
     return 0
 
 
 def _pictures(chromium: Browser, home: str, paths: Paths, dataset: str) -> list[Picture]:
-    """What to show: the run that made most, a user who heard much, the tracks that most have heard."""
+    """Return the screenshots: of the run with most finished stages, a user with a long history, and popular tracks."""
     with chromium.new_context(base_url=home) as context:
 
         def answer(what: str, limit: int) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def _pictures(chromium: Browser, home: str, paths: Paths, dataset: str) -> list[
 
 
 def _take(chromium: Browser, home: str, dataset: str, picture: Picture, file: Path) -> None:
-    width, height = TELEPHONE if picture.is_narrow else USUAL
+    width, height = PHONE if picture.is_narrow else DESKTOP
     with chromium.new_context(
         base_url=home, color_scheme="dark" if picture.is_dark else "light", device_scale_factor=picture.scale,
         viewport={"width": round(width / picture.scale), "height": round(height / picture.scale)},

