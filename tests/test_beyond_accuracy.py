@@ -22,11 +22,11 @@ LISTENERS = np.array([8.0, 4.0, 1.0, 0.0])
 
 def lists(*tracks: list[int], k: int = 4) -> TopKLists:
     """Return lists of these tracks, of length k."""
-    made = TopKLists.empty(len(tracks), k)
-    for row, mine in enumerate(tracks):
-        made.tracks[row, : len(mine)] = mine
-        made.sizes[row] = len(mine)
-    return made
+    made_lists = TopKLists.empty(len(tracks), k)
+    for row, listed in enumerate(tracks):
+        made_lists.tracks[row, : len(listed)] = listed
+        made_lists.sizes[row] = len(listed)
+    return made_lists
 
 
 def described(directory: Path, **columns: Any) -> TrackLabels | None:
@@ -38,35 +38,35 @@ def described(directory: Path, **columns: Any) -> TrackLabels | None:
 
 def test_list_metrics_by_hand() -> None:
     # Self-information among 8 users: 0, 1, 3 bits, and 3 for the track without listeners.
-    found = compute_metrics("lists", lists([0, 1, 2, 3], [1], []), CatalogueStatistics(LISTENERS, 8, None), 4)
-    np.testing.assert_allclose(found["novelty"], [7 / 4, 1, np.nan])
-    np.testing.assert_allclose(found["arp"], [13 / 4, 4, np.nan])
-    np.testing.assert_allclose(found["cold_tracks"], [3 / 4, 1, np.nan])
-    assert np.isnan(found["diversity"]).all()
+    computed = compute_metrics("lists", lists([0, 1, 2, 3], [1], []), CatalogueStatistics(LISTENERS, 8, None), 4)
+    np.testing.assert_allclose(computed["novelty"], [7 / 4, 1, np.nan])
+    np.testing.assert_allclose(computed["arp"], [13 / 4, 4, np.nan])
+    np.testing.assert_allclose(computed["cold_tracks"], [3 / 4, 1, np.nan])
+    assert np.isnan(computed["diversity"]).all()
 
 
 def test_positions_beyond_the_cutoff_are_ignored() -> None:
-    found = compute_metrics("lists", lists([0, 1, 2, 3]), CatalogueStatistics(LISTENERS, 8, None), 2)
-    assert (found["novelty"][0], found["arp"][0], found["cold_tracks"][0]) == (0.5, 6.0, 0.5)
+    computed = compute_metrics("lists", lists([0, 1, 2, 3]), CatalogueStatistics(LISTENERS, 8, None), 2)
+    assert (computed["novelty"][0], computed["arp"][0], computed["cold_tracks"][0]) == (0.5, 6.0, 0.5)
 
 
 def test_diversity_by_hand(tmp_path: Path) -> None:
     # {artist a, pop}, {artist a, pop, rock}, {jazz}, nothing: similar by 2/3, 0, 0; pairs with the last do not count.
-    known = described(
+    labels = described(
         tmp_path,
         artist=["a", "a", None, None],
         genre=pa.array(["pop", "pop", "jazz", None]),
         tags=pa.array([["pop"], ["pop", "rock"], None, []], pa.list_(pa.string())),
     )
-    catalogue = CatalogueStatistics(LISTENERS, 8, known)
-    found = compute_metrics("lists", lists([3, 2, 1, 0], [2, 3], [0, 1], [0]), catalogue, 4)["diversity"]
-    np.testing.assert_allclose(found, [1 - 2 / 9, np.nan, 1 / 3, np.nan])
+    catalogue = CatalogueStatistics(LISTENERS, 8, labels)
+    computed = compute_metrics("lists", lists([3, 2, 1, 0], [2, 3], [0, 1], [0]), catalogue, 4)["diversity"]
+    np.testing.assert_allclose(computed, [1 - 2 / 9, np.nan, 1 / 3, np.nan])
     assert compute_metrics("lists", lists([0, 1, 2]), catalogue, 2)["diversity"][0] == pytest.approx(1 / 3)
 
 
 def test_artist_and_genre_of_the_same_name_differ(tmp_path: Path) -> None:
-    known = described(tmp_path, artist=["Soul", None], genre=[None, "Soul"])
-    assert compute_metrics("lists", lists([0, 1]), CatalogueStatistics(LISTENERS, 8, known), 4)[
+    labels = described(tmp_path, artist=["Soul", None], genre=[None, "Soul"])
+    assert compute_metrics("lists", lists([0, 1]), CatalogueStatistics(LISTENERS, 8, labels), 4)[
         "diversity"
     ].tolist() == [1.0]
 

@@ -67,18 +67,18 @@ def local_factors(spark: SparkSession, matrix: Path, tmp_path_factory: pytest.Te
 
 
 def test_local_cluster_gives_the_same_bytes(matrix: Path, tmp_path: Path, local_factors: list[bytes]) -> None:
-    said, found = trained("local-cluster[2,1,1024]", matrix, tmp_path / "out")
-    assert said["workers"] == 2
-    assert found == local_factors
+    output, factors = trained("local-cluster[2,1,1024]", matrix, tmp_path / "out")
+    assert output["workers"] == 2
+    assert factors == local_factors
 
 
 def test_killed_executor_does_not_change_the_result(
     master: str, matrix: Path, tmp_path: Path, local_factors: list[bytes]
 ) -> None:
-    said, found = trained(master, matrix, tmp_path / "out", "--kill")
-    assert said["killed"]
-    assert said["workers"] >= 2
-    assert found == local_factors
+    output, factors = trained(master, matrix, tmp_path / "out", "--kill")
+    assert output["killed"]
+    assert output["workers"] >= 2
+    assert factors == local_factors
 
 
 def test_run_that_loses_a_worker_publishes_the_same_version(finished: tuple[Roots, Ran], tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("check", UNFIT)
 def test_unfit_data_is_refused_with_a_sentence(check: str) -> None:
-    changed, said = UNFIT[check]
+    changed, message = UNFIT[check]
     facts = replace(SOUND, **changed)
     assert verdicts(facts)[check] == "refused"
-    with pytest.raises(UserError, match=f"plays.csv: {said}"):
+    with pytest.raises(UserError, match=f"plays.csv: {message}"):
         raise_on_failed_check(run_checks(facts), Path("plays.csv"))
 
 
@@ -83,19 +83,19 @@ NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
 
 @pytest.mark.parametrize("check", NOTICED)
 def test_odd_data_gives_a_notice(check: str) -> None:
-    changed, figure, said = NOTICED[check]
-    (found,) = (each for each in run_checks(replace(SOUND, **changed)) if each["check"] == check)
-    assert found["verdict"] == "notice"
-    assert found["figure"] == pytest.approx(figure)
-    assert found["sentence"].startswith(said)
+    changed, figure, sentence = NOTICED[check]
+    (result,) = (result for result in run_checks(replace(SOUND, **changed)) if result["check"] == check)
+    assert result["verdict"] == "notice"
+    assert result["figure"] == pytest.approx(figure)
+    assert result["sentence"].startswith(sentence)
 
 
 def test_constant_plays_are_not_refused() -> None:
-    found = verdicts(replace(SOUND, is_rating=False, distinct_values=1, commonest=(1.0, 40)))
-    assert not {"constant_ratings", "commonest_value"} & set(found)
-    assert set(found.values()) == {"ok"}
+    by_check = verdicts(replace(SOUND, is_rating=False, distinct_values=1, commonest=(1.0, 40)))
+    assert not {"constant_ratings", "commonest_value"} & set(by_check)
+    assert set(by_check.values()) == {"ok"}
 
 
 def test_missing_tables_are_not_checked() -> None:
-    found = verdicts(replace(SOUND, without_entry=None, unusable={}))
-    assert not {"without_entry", "unusable_tracks", "unusable_users"} & set(found)
+    by_check = verdicts(replace(SOUND, without_entry=None, unusable={}))
+    assert not {"without_entry", "unusable_tracks", "unusable_users"} & set(by_check)

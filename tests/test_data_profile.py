@@ -35,20 +35,20 @@ def values_of(spark: SparkSession, tmp_path: Path, *files: list[float], times: l
 
 def test_ratings_have_eight_equal_bins(spark: SparkSession, tmp_path: Path) -> None:
     # Bins half a point wide from 1 to 5. Mean 26.75 / 8. The 2nd, 4th and 6th of the eight are the quartiles.
-    found = values_of(spark, tmp_path, [5.0, 1.0, 2.0, 1.0], [], [4.75, 5.0, 3.0, 5.0]).distribution(RATINGS)
-    assert found["histogram"] == [
+    distribution = values_of(spark, tmp_path, [5.0, 1.0, 2.0, 1.0], [], [4.75, 5.0, 3.0, 5.0]).distribution(RATINGS)
+    assert distribution["histogram"] == [
         {"from": 1.0, "to": 1.5, "count": 2},
         {"from": 2.0, "to": 2.5, "count": 1},
         {"from": 3.0, "to": 3.5, "count": 1},
         {"from": 4.5, "to": 5.0, "count": 4},
     ]
-    assert found["mean"] == pytest.approx(3.34375)
-    assert (found["min"], found["max"], found["quartiles"]) == (1.0, 5.0, [1.0, 3.0, 5.0])
+    assert distribution["mean"] == pytest.approx(3.34375)
+    assert (distribution["min"], distribution["max"], distribution["quartiles"]) == (1.0, 5.0, [1.0, 3.0, 5.0])
 
 
 def test_plays_have_doubling_bins(spark: SparkSession, tmp_path: Path) -> None:
-    found = values_of(spark, tmp_path, [0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 8.0, 1000.0]).distribution(PLAYS)
-    assert [(each["from"], each["to"], each["count"]) for each in found["histogram"]] == [
+    distribution = values_of(spark, tmp_path, [0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 8.0, 1000.0]).distribution(PLAYS)
+    assert [(b["from"], b["to"], b["count"]) for b in distribution["histogram"]] == [
         (0.5, 1.0, 1),
         (1.0, 2.0, 1),
         (2.0, 4.0, 2),
@@ -59,8 +59,8 @@ def test_plays_have_doubling_bins(spark: SparkSession, tmp_path: Path) -> None:
 
 
 def test_each_power_of_two_begins_its_own_bin(spark: SparkSession, tmp_path: Path) -> None:
-    found = values_of(spark, tmp_path, [2.0**n for n in range(50)]).distribution(PLAYS)
-    assert [each["from"] for each in found["histogram"]] == [2.0**n for n in range(50)]
+    distribution = values_of(spark, tmp_path, [2.0**n for n in range(50)]).distribution(PLAYS)
+    assert [b["from"] for b in distribution["histogram"]] == [2.0**n for n in range(50)]
 
 
 def test_population_standard_deviation(spark: SparkSession, tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ def test_population_standard_deviation(spark: SparkSession, tmp_path: Path) -> N
 
 
 def test_equal_values_are_counted_together(spark: SparkSession, tmp_path: Path) -> None:
-    found = values_of(spark, tmp_path, [2.0, 2.0004, 7.0], times=[86_400, 0, 4_102_444_800])
-    assert found.commonest == (2.0, 2)
-    assert found.times == {"first": "1970-01-01T00:00:00Z", "last": "2100-01-01T00:00:00Z"}
-    assert found.future == 1
+    counts = values_of(spark, tmp_path, [2.0, 2.0004, 7.0], times=[86_400, 0, 4_102_444_800])
+    assert counts.commonest == (2.0, 2)
+    assert counts.times == {"first": "1970-01-01T00:00:00Z", "last": "2100-01-01T00:00:00Z"}
+    assert counts.future == 1
     assert values_of(spark, tmp_path, [1.0]).times is None
 
 
@@ -91,13 +91,13 @@ def test_profile_of_a_small_table(spark: SparkSession, tmp_path: Path) -> None:
     counted = IngestCounts(
         read=5, rejected={"not_a_number": 1}, kept=4, merged=1, unusable={"tracks": 2}, examples={"not_a_number": ["a"]}
     )
-    found = profile_interactions(spark, tmp_path, dataset, counted)
-    assert (found["users"], found["tracks"], found["interactions"]) == (3, 4, 3)
-    assert found["sparsity"] == pytest.approx(0.75)
-    assert found["feedback"] == "plays"
-    assert found["rows"] == {"read": 5, "kept": 3, "merged": 1, "rejected": 1, "outside": 0}
-    assert found["window"] is None
-    assert found["per_user"] == {
+    profile = profile_interactions(spark, tmp_path, dataset, counted)
+    assert (profile["users"], profile["tracks"], profile["interactions"]) == (3, 4, 3)
+    assert profile["sparsity"] == pytest.approx(0.75)
+    assert profile["feedback"] == "plays"
+    assert profile["rows"] == {"read": 5, "kept": 3, "merged": 1, "rejected": 1, "outside": 0}
+    assert profile["window"] is None
+    assert profile["per_user"] == {
         "mean": 1.0,
         "min": 0,
         "max": 2,
@@ -108,15 +108,15 @@ def test_profile_of_a_small_table(spark: SparkSession, tmp_path: Path) -> None:
             {"from": 2, "to": 4, "count": 1},
         ],
     }
-    assert found["per_track"]["histogram"][0] == {"from": 0, "to": 1, "count": 2}
-    assert sum(each["count"] for each in found["value"]["histogram"]) == 3
-    checks = {check["check"]: check for check in found["checks"]}
+    assert profile["per_track"]["histogram"][0] == {"from": 0, "to": 1, "count": 2}
+    assert sum(b["count"] for b in profile["value"]["histogram"]) == 3
+    checks = {check["check"]: check for check in profile["checks"]}
     assert checks["without_entry"]["figure"] == 0.5
     assert checks["unusable_tracks"]["figure"] == 2
 
 
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=50))
 def test_every_count_is_in_its_bin(counts: list[int]) -> None:
-    for each in count_distribution(np.array(counts))["histogram"]:
-        assert each["count"] == sum(each["from"] <= count < each["to"] for count in counts)
-    assert sum(each["count"] for each in count_distribution(np.array(counts))["histogram"]) == len(counts)
+    for b in count_distribution(np.array(counts))["histogram"]:
+        assert b["count"] == sum(b["from"] <= count < b["to"] for count in counts)
+    assert sum(b["count"] for b in count_distribution(np.array(counts))["histogram"]) == len(counts)

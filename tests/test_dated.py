@@ -138,7 +138,7 @@ def dated(tmp_path: Path) -> dict[str, str]:
 
 class TestBackfill:
     def fill(self, roots: Roots, dated: dict[str, str], first: date, days: int) -> int:
-        """Fills so many days through Luigi's own RangeDaily; returns the exit code."""
+        """Fill a range of days through Luigi's RangeDaily; return the exit code."""
         last = first + timedelta(days=days - 1)
         Register.clear_instance_cache()  # a range remembers what it found missing
         few = {"selection": {"candidates": '["als"]'}, "split": {"test_fraction": 0.3}}
@@ -155,20 +155,20 @@ class TestBackfill:
 
         # Nothing has happened before the first day: it fails, and the others are made all the same.
         assert self.fill(roots, dated, FIRST, 3) == 30
-        said = capfd.readouterr()
-        assert "3 of 3 days to do." in said.out
-        assert "has no interactions before 2026-03-01T00:00:00Z" in said.err
+        output = capfd.readouterr()
+        assert "3 of 3 days to do." in output.out
+        assert "has no interactions before 2026-03-01T00:00:00Z" in output.err
         runs = sorted(last_runs(records), key=lambda run: run.as_of or "")
         assert [(run.as_of, run.status) for run in runs] == [
             ("2026-03-01", "failed"), ("2026-03-02", "done"), ("2026-03-03", "done"),
         ]  # fmt: skip
         for day in ("02", "03"):
-            assert f"of mine as of 2026-03-{day}: " in said.out
-            assert f"As of 2026-03-{day}" in said.out
-        made = {read_manifest(models / name)["as_of"]: name for name in VersionRegistry(models).versions()}
-        assert list(made) == ["2026-03-02", "2026-03-03"]  # in this order
-        assert roots.current("mine") == made["2026-03-03"]
-        assert read_json(models / made["2026-03-02"] / "profile.json")["rows"]["outside"] == 60
+            assert f"of mine as of 2026-03-{day}: " in output.out
+            assert f"As of 2026-03-{day}" in output.out
+        version_of = {read_manifest(models / name)["as_of"]: name for name in VersionRegistry(models).versions()}
+        assert list(version_of) == ["2026-03-02", "2026-03-03"]  # in this order
+        assert roots.current("mine") == version_of["2026-03-03"]
+        assert read_json(models / version_of["2026-03-02"] / "profile.json")["rows"]["outside"] == 60
         begun = [session.context for session in _sessions.values() if session.context.log.parent == records]
         assert [
             context.console._out.closed for context in sorted(begun, key=lambda context: context.as_of or FIRST)
@@ -181,12 +181,12 @@ class TestBackfill:
             assert {line.split(" ")[0] for line in log.read_text().splitlines()} == {log.stem}
 
         # What is missing is made, and what is served stays the newest.
-        (models / made["2026-03-02"] / SUCCESS).unlink()
+        (models / version_of["2026-03-02"] / SUCCESS).unlink()
         assert self.fill(roots, dated, FIRST + timedelta(days=1), 2) == 0
-        said = capfd.readouterr()
-        assert "1 of 2 days to do." in said.out
-        assert "Not promoted: it is as of 2026-03-02, older than the serving version (as of 2026-03-03)." in said.out
-        assert roots.current("mine") == made["2026-03-03"]
+        output = capfd.readouterr()
+        assert "1 of 2 days to do." in output.out
+        assert "Not promoted: it is as of 2026-03-02, older than the serving version (as of 2026-03-03)." in output.out
+        assert roots.current("mine") == version_of["2026-03-03"]
         assert len(list(records.glob("*.jsonl"))) == 4
 
         # Nothing is left to do: no run begins.

@@ -66,9 +66,9 @@ def test_kept_rejected_and_merged_rows_add_up(spark: SparkSession, dirt: list[by
 
 def test_ids_may_be_any_text(spark: SparkSession, tmp_path: Path) -> None:
     ids = ["9" * 30, "2147483648", "-1", "0007", "7", "7.0", "ü/%2f..", "a b", "🎵", "NULL", "null", "x" * 10_000]
-    text = "user,track,plays\n" + "".join(f"{each},{each},1\n" for each in ids)
+    text = "user,track,plays\n" + "".join(f"{name},{name},1\n" for name in ids)
     read(spark, tmp_path, PLAYS, text.encode())
-    assert set(values_by_ids(tmp_path / "out")) == {(each, each) for each in ids}
+    assert set(values_by_ids(tmp_path / "out")) == {(name, name) for name in ids}
 
 
 def test_truncated_last_line_is_rejected(spark: SparkSession, tmp_path: Path) -> None:
@@ -239,11 +239,11 @@ REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("about", "content", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("about", "content", "message"), REFUSED.values(), ids=REFUSED)
 def test_unusable_input_is_refused_with_one_sentence(
-    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: bytes, said: str
+    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: bytes, message: str
 ) -> None:
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read(spark, tmp_path, about, content)
     sentence = str(caught.value)
     assert sentence.endswith(".")

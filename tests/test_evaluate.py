@@ -50,17 +50,17 @@ def world(
     sizes: tuple[int, int],
     parts: dict[str, Any],
     model: str,
-    known: dict[str, Any] | None = None,
+    details: dict[str, Any] | None = None,
 ) -> World:
     """Writes what Ingest and Split would have, and trains the model.
 
     Args:
         parts: rows of user, track, value.
-        known: columns of `users` and of `tracks`, beside the index.
+        details: columns of `users` and of `tracks`, besides the index.
     """
     for name, size in zip(("users", "tracks"), sizes, strict=True):
         (directory / "ingested" / name).mkdir(parents=True)
-        described = pd.DataFrame({"index": range(size)}).join(pd.DataFrame((known or {}).get(name, {})))
+        described = pd.DataFrame({"index": range(size)}).join(pd.DataFrame((details or {}).get(name, {})))
         described.to_parquet(directory / "ingested" / name / "part-0.parquet")
     for part, rows in {"validation": [], **parts}.items():
         dealt = directory / "split" / "parts" / f"part={part}"
@@ -168,13 +168,13 @@ def described(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     heard = rng.random((200, 50)) < rng.uniform(0.1, 0.6, (200, 1))
     rows = np.column_stack([*np.nonzero(heard), rng.integers(1, 6, heard.sum())])
     in_test = rng.random(len(rows)) < 0.3
-    known = {
+    details = {
         "users": {"age": [20] * 100 + [50] * 100, "country": ["SE", "NO", "DK", "FI"] * 50},
         "tracks": {"artist": [f"artist {number % 10}" for number in range(50)], "genre": [None] * 50},
     }
     parts = {"train": rows[~in_test], "test": rows[in_test]}
     directory = tmp_path_factory.mktemp("described")
-    return world(spark, directory, (200, 50), parts, "popularity", known).evaluate(None, "measured").summary
+    return world(spark, directory, (200, 50), parts, "popularity", details).evaluate(None, "measured").summary
 
 
 def test_segments_partition_the_users(described: MetricSummary) -> None:
@@ -247,12 +247,14 @@ def test_rating_errors_agree_with_spark(spark: SparkSession, tmp_path: Path) -> 
     mean = float(rows[~in_test, 2].mean())
     predicted = F.coalesce(F.nanvl("prediction", F.lit(None)), F.lit(mean))
     clamped = F.least(F.greatest(predicted, F.lit(1.0)), F.lit(5.0)).cast("double")
-    theirs = ALSModel.load(str(tmp_path / "model")).transform(held_out).select("value", clamped.alias("prediction"))
-    theirs.persist()
+    predictions = (
+        ALSModel.load(str(tmp_path / "model")).transform(held_out).select("value", clamped.alias("prediction"))
+    )
+    predictions.persist()
     for metric in ("rmse", "mae"):
         evaluator = RegressionEvaluator(labelCol="value", predictionCol="prediction", metricName=metric)
-        assert ours[metric] == pytest.approx(evaluator.evaluate(theirs), rel=1e-5)
-    theirs.unpersist()
+        assert ours[metric] == pytest.approx(evaluator.evaluate(predictions), rel=1e-5)
+    predictions.unpersist()
 
 
 def test_rating_errors_have_intervals(spark: SparkSession, tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ def test_every_row_is_kept_or_rejected(dirty: Ingested) -> None:
 
 
 def test_reject_has_raw_row_and_first_reason(dirty: Ingested) -> None:
-    found = dirty.table("rejects").itertuples(index=False, name=None)
+    rejects = dirty.table("rejects").itertuples(index=False, name=None)
     expected = [(reason, row.strip()) for row, reason in DIRTY_ROWS.items() if reason]
-    assert sorted((reason, row.strip()) for reason, row in found) == sorted(expected)
+    assert sorted((reason, row.strip()) for reason, row in rejects) == sorted(expected)
 
 
 def test_kept_rows_are_trimmed_and_unquoted(dirty: Ingested) -> None:
@@ -145,8 +145,8 @@ def test_each_event_counts_as_one(spark: SparkSession, tmp_path: Path) -> None:
 
 def test_plays_must_be_positive(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path, plays="user,track,plays\nu,a,0\nu,b,-3\nu,c,0.5\n")
-    found = {row["track_id"]: row["reason"] for row in parsed_rows(spark, raw, PLAYS)}
-    assert found == {"a": "out_of_range", "b": "out_of_range", "c": None}
+    reasons = {row["track_id"]: row["reason"] for row in parsed_rows(spark, raw, PLAYS)}
+    assert reasons == {"a": "out_of_range", "b": "out_of_range", "c": None}
 
 
 def test_interactions_are_sorted_in_user_ranges_for_any_files(
@@ -184,12 +184,12 @@ def test_users_without_interactions_are_kept(spark: SparkSession, tmp_path: Path
 def test_indexes_are_dense_and_follow_sorted_ids() -> None:
     ids = [str(number) for number in range(200)] + ["é", "Z", "a" * 500, "00", " ", "\U0001f3b5", "\uffee"]
     details = pa.table({"user_id": [*reversed(ids[100:]), None], "age": [*range(len(ids) - 100), 1]})
-    found = index_ids(pa.array(ids[:150]), details, "user_id")
-    ages = dict(zip(found["user_id"].to_pylist(), found["age"].to_pylist(), strict=True))
+    table = index_ids(pa.array(ids[:150]), details, "user_id")
+    ages = dict(zip(table["user_id"].to_pylist(), table["age"].to_pylist(), strict=True))
     assert ages[ids[-1]] == 0
     assert ages[ids[0]] is None
-    assert found["index"].to_pylist() == list(range(len(ids)))
-    assert found["user_id"].to_pylist() == sorted(ids, key=lambda name: name.encode("utf-8"))
+    assert table["index"].to_pylist() == list(range(len(ids)))
+    assert table["user_id"].to_pylist() == sorted(ids, key=lambda name: name.encode("utf-8"))
 
 
 LONG = "b80344d063b5ccb3212f76538f3d9e43d87dca9e" * 3
@@ -227,7 +227,7 @@ def test_tracks_come_from_catalogue_and_interactions(catalogued: Ingested) -> No
     assert tracks.columns.tolist() == ["index", "track_id", "title", "artist", "genre", "tags", "rows", "popularity"]
     rows = tracks.astype(object).where(tracks.notna(), None)
     # t2's two tags were given once each: by the alphabet. t3's tag has no name. tX is in no catalogue.
-    tags = [None if each is None else list(each) for each in rows.pop("tags")]
+    tags = [None if value is None else list(value) for value in rows.pop("tags")]
     assert tags == [["folk", "jazz"], ["ambient", "jazz"], None, None]
     assert rows.values.tolist() == [
         [0, "t1", "AMBER DAWN", "The Lanterns", "folk", 1, 2],
@@ -328,8 +328,8 @@ def test_common_file_variants_are_read(
     spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes
 ) -> None:
     rows = parsed_rows(spark, write_csv(tmp_path, plays=content), about)
-    found = {row["user_id"]: (row["track_id"], row["value"], row["reason"]) for row in rows}
-    assert found["u"] == ("t", 3.0, None)
+    by_user = {row["user_id"]: (row["track_id"], row["value"], row["reason"]) for row in rows}
+    assert by_user["u"] == ("t", 3.0, None)
 
 
 def test_directory_name_with_glob_characters(spark: SparkSession, tmp_path: Path) -> None:
@@ -366,18 +366,18 @@ def test_spark_does_not_log_a_missing_column(
         about = dataset_of(PLAYS | {"value": value}).interactions
         with pytest.raises(UserError):
             parse(read_table(spark, raw, about))
-    told = capfd.readouterr()
-    assert (told.out, told.err) == ("", "")
+    output = capfd.readouterr()
+    assert (output.out, output.err) == ("", "")
 
 
 def test_too_many_rejects_are_refused_with_reasons_and_examples(spark: SparkSession, tmp_path: Path) -> None:
     raw = write_csv(tmp_path / "raw", plays="user,track,plays\nu,t,1\nu,s,many\nu,r,lots\nu\n")
     with pytest.raises(UserError) as caught:
         ingest_into(spark, dataset_of(PLAYS), raw, max_reject_fraction=0.74)
-    said = str(caught.value)
-    assert said.startswith(f"{raw / 'plays.csv'}: 3 of 4 rows were rejected (not_a_number 2 times, e.g. 'u,")
-    assert "malformed_row 1 times, e.g. 'u', not 3 fields between ',')" in said
-    assert said.endswith("raise [ingest] max_reject_fraction = 0.74.")
+    message = str(caught.value)
+    assert message.startswith(f"{raw / 'plays.csv'}: 3 of 4 rows were rejected (not_a_number 2 times, e.g. 'u,")
+    assert "malformed_row 1 times, e.g. 'u', not 3 fields between ',')" in message
+    assert message.endswith("raise [ingest] max_reject_fraction = 0.74.")
 
 
 def test_file_of_only_rejects_is_refused(spark: SparkSession, tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_file_of_only_rejects_is_refused(spark: SparkSession, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("about", "content", "said"),
+    ("about", "content", "message"),
     [
         (PLAYS, "user,track,plays\n", "has no rows"),
         (PLAYS, "", "is empty; its first line should name the columns"),
@@ -396,10 +396,10 @@ def test_file_of_only_rejects_is_refused(spark: SparkSession, tmp_path: Path) ->
     ],
 )
 def test_unusable_file_is_named(
-    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes, said: str
+    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: str | bytes, message: str
 ) -> None:
     raw = write_csv(tmp_path / "raw", plays=content)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         ingest_into(spark, dataset_of(about), raw)
     assert "plays.csv" in str(caught.value)
 

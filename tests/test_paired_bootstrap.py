@@ -20,32 +20,32 @@ def measured(tmp_path: Path) -> dict[str, Path]:
     rng = np.random.default_rng(6)
     users = rng.permutation(USERS)
     values = rng.random(USERS)
-    found = {}
+    directories = {}
     for number, (name, gain) in enumerate({"popularity": 0.0, "twin": 0.0, "als": 0.1}.items()):
         frame = pd.DataFrame({"user": users, "relevant": (users % 10 > 0).astype("int32"), "ndcg@10": values + gain})
         frame.loc[frame["relevant"] == 0, "ndcg@10"] = np.nan
         if name == "als":
             frame["ndcg@10"] += rng.normal(0, 0.01, USERS)
-        found[name] = tmp_path / name
-        found[name].mkdir()
+        directories[name] = tmp_path / name
+        directories[name].mkdir()
         shuffled = frame.astype({"user": "int32"}).sample(frac=1, random_state=number)
         for part, rows in enumerate((shuffled[:150], shuffled[150:])):
-            rows.to_parquet(found[name] / f"part-{part}.parquet", index=False)
-    return found
+            rows.to_parquet(directories[name] / f"part-{part}.parquet", index=False)
+    return directories
 
 
 def test_equal_models_have_a_difference_of_zero(measured: dict[str, Path]) -> None:
     same = {"difference": 0.0, "interval": [0.0, 0.0]}
-    found = PerUserMetrics(measured, "ndcg@10").differences(["popularity", "twin"], "popularity")
-    assert found == {"popularity": same, "twin": same}
+    by_model = PerUserMetrics(measured, "ndcg@10").differences(["popularity", "twin"], "popularity")
+    assert by_model == {"popularity": same, "twin": same}
 
 
 def test_differences_are_taken_within_users(measured: dict[str, Path]) -> None:
     per_user = PerUserMetrics(measured, "ndcg@10")
-    (found,) = per_user.differences(["als"], "popularity").values()
-    assert found["difference"] == pytest.approx(0.1, abs=0.002)
-    low, high = found["interval"]
-    assert 0.097 < low < found["difference"] < high < 0.103
+    (difference,) = per_user.differences(["als"], "popularity").values()
+    assert difference["difference"] == pytest.approx(0.1, abs=0.002)
+    low, high = difference["interval"]
+    assert 0.097 < low < difference["difference"] < high < 0.103
     ((alone_low, alone_high),) = mean_intervals(per_user.values["als"])
     assert high - low < (alone_high - alone_low) / 10
 
@@ -72,11 +72,11 @@ def test_models_evaluated_on_other_users_are_refused(measured: dict[str, Path]) 
 
 def test_versions_are_compared_by_their_saved_metrics(measured: dict[str, Path], tmp_path: Path) -> None:
     per_user = PerUserMetrics(measured, "ndcg@10")
-    mine, theirs = tmp_path / "mine.parquet", tmp_path / "theirs.parquet"
-    per_user.save("als", "popularity", mine)
-    per_user.save("twin", "popularity", theirs)
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    per_user.save("als", "popularity", first)
+    per_user.save("twin", "popularity", second)
     (expected,) = per_user.differences(["als"], "popularity").values()
-    assert compare_to_popularity(mine) == compare_versions(mine, theirs) == expected
-    assert compare_versions(mine, mine) == {"difference": 0.0, "interval": [0.0, 0.0]}
-    pd.read_parquet(theirs)[1:].to_parquet(theirs, index=False)
-    assert compare_versions(mine, theirs) is None
+    assert compare_to_popularity(first) == compare_versions(first, second) == expected
+    assert compare_versions(first, first) == {"difference": 0.0, "interval": [0.0, 0.0]}
+    pd.read_parquet(second)[1:].to_parquet(second, index=False)
+    assert compare_versions(first, second) is None

@@ -31,8 +31,8 @@ PLAYS = "user,track,plays,time\nu1,t1,3,1241478537\nu2,t1,1.5,1241478538\n,t2,1,
 def test_counts_reasons_and_rows_are_shown(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "plays.csv").write_text(PLAYS)
     (tmp_path / "tracks.csv").write_text("id,name,tags\nt1,Amber \x1b[31mDawn,folk|pop\n,nobody,\nt2\n")
-    said = list(preview(spark, DESCRIBED, tmp_path))
-    assert said == [
+    lines = list(preview(spark, DESCRIBED, tmp_path))
+    assert lines == [
         f"Mine: the first 5 rows of {tmp_path}/plays.csv",
         "",
         "  kept          2",
@@ -58,8 +58,8 @@ def test_counts_reasons_and_rows_are_shown(spark: SparkSession, tmp_path: Path) 
 def test_only_the_first_thousand_rows_are_read(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "plays.csv").write_text("user,track,plays,time\n" + "u,t,1,1\n" * 1_500)
     (tmp_path / "tracks.csv").write_text("id,name,tags\n")
-    said = list(preview(spark, DESCRIBED, tmp_path))
-    assert "  kept      1,000" in said
+    lines = list(preview(spark, DESCRIBED, tmp_path))
+    assert "  kept      1,000" in lines
 
 
 def test_error_is_one_sentence(spark: SparkSession, tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def test_metrics_by_hand() -> None:
     # DCG  = 1/log2(2) + 1/log2(4)                         = 1 + 0.5            = 1.5
     # IDCG = 1/log2(2) + 1/log2(3) + 1/log2(4) + 1/log2(5) = 1 + 0.63093 + 0.5 + 0.43068 = 2.56161
     # AP   = (1/1 + 2/3) / min(5, 4) = 1.66667 / 4
-    found = of_one_user([True, False, True, False, False], relevant=4, k=5)
+    metrics = of_one_user([True, False, True, False, False], relevant=4, k=5)
     by_hand = {"ndcg": 0.585570, "recall": 0.5, "precision": 0.4, "map": 0.416667, "mrr": 1.0, "hit_rate": 1.0}
-    assert found == pytest.approx(by_hand, abs=1e-6)
+    assert metrics == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_reciprocal_rank_of_the_first_hit() -> None:
@@ -41,8 +41,8 @@ def test_reciprocal_rank_of_the_first_hit() -> None:
 
 
 def test_hits_beyond_the_cutoff_are_ignored() -> None:
-    found = of_one_user([False] * 10 + [True] * 10, relevant=10, k=10)
-    assert found == dict.fromkeys(ACCURACY, 0.0)
+    metrics = of_one_user([False] * 10 + [True] * 10, relevant=10, k=10)
+    assert metrics == dict.fromkeys(ACCURACY, 0.0)
 
 
 @pytest.mark.filterwarnings("ignore:Deprecated in 3.0.0:FutureWarning")  # RankingMetrics opens an SQLContext itself
@@ -50,36 +50,38 @@ def test_metrics_agree_with_spark(spark: SparkSession) -> None:
     rng = np.random.default_rng(7)
     lists = [rng.permutation(60)[:DEPTH].tolist() for _ in range(50)]
     relevant = [rng.permutation(60)[: rng.integers(1, 30)].tolist() for _ in range(50)]
-    hits = np.array([np.isin(top, those) for top, those in zip(lists, relevant, strict=True)])
-    counts = np.array([len(those) for those in relevant])
+    hits = np.array([np.isin(top, tracks) for top, tracks in zip(lists, relevant, strict=True)])
+    counts = np.array([len(tracks) for tracks in relevant])
 
-    pairs = [([float(t) for t in top], [float(t) for t in those]) for top, those in zip(lists, relevant, strict=True)]
-    theirs = RankingMetrics(spark.sparkContext.parallelize(pairs, 1))
+    pairs = [([float(t) for t in top], [float(t) for t in tracks]) for top, tracks in zip(lists, relevant, strict=True)]
+    expected = RankingMetrics(spark.sparkContext.parallelize(pairs, 1))
     for k in (10, 20):
         ours = {name: values.mean() for name, values in compute_metrics("hits", hits, counts, k).items()}
-        assert ours["ndcg"] == pytest.approx(theirs.ndcgAt(k))
-        assert ours["precision"] == pytest.approx(theirs.precisionAt(k))
-        assert ours["recall"] == pytest.approx(theirs.recallAt(k))
-        assert ours["map"] == pytest.approx(theirs.meanAveragePrecisionAt(k))
+        assert ours["ndcg"] == pytest.approx(expected.ndcgAt(k))
+        assert ours["precision"] == pytest.approx(expected.precisionAt(k))
+        assert ours["recall"] == pytest.approx(expected.recallAt(k))
+        assert ours["map"] == pytest.approx(expected.meanAveragePrecisionAt(k))
 
 
 def test_curves_equal_the_metrics_at_each_length() -> None:
     rng = np.random.default_rng(11)
     hits = rng.random((5_000, DEPTH)) < 0.2
     relevant = hits.sum(axis=1) + rng.integers(1, 30, len(hits))
-    found = curves(pack_hits(hits), relevant, DEPTH)
-    assert set(found) == set(CURVES)
+    computed = curves(pack_hits(hits), relevant, DEPTH)
+    assert set(computed) == set(CURVES)
     for k in range(1, DEPTH + 1):
         at_k = compute_metrics("hits", hits, relevant, k)
-        assert {name: values[k - 1] for name, values in found.items()} == {name: at_k[name].mean() for name in CURVES}
+        assert {name: values[k - 1] for name, values in computed.items()} == {
+            name: at_k[name].mean() for name in CURVES
+        }
 
 
 def test_curves_by_hand() -> None:
     # Hits at places 1 and 3; 2 tracks are relevant.
-    found = curves(pack_hits(np.array([[True, False, True]])), np.array([2]), 3)
-    assert found["recall"] == [0.5, 0.5, 1.0]
-    assert found["precision"] == pytest.approx([1.0, 1 / 2, 2 / 3])
-    assert found["ndcg"] == pytest.approx([1.0, 1 / 1.63093, 1.5 / 1.63093], abs=1e-5)
+    computed = curves(pack_hits(np.array([[True, False, True]])), np.array([2]), 3)
+    assert computed["recall"] == [0.5, 0.5, 1.0]
+    assert computed["precision"] == pytest.approx([1.0, 1 / 2, 2 / 3])
+    assert computed["ndcg"] == pytest.approx([1.0, 1 / 1.63093, 1.5 / 1.63093], abs=1e-5)
 
 
 @st.composite

@@ -157,10 +157,10 @@ class TestEveryStrategy:
         )
         for side, expected in ((USER, matrix), (TRACK, matrix.T.tocsr())):
             expected.sort_indices()
-            found = load_csr(splits / strategy / matrix_name, side)
-            np.testing.assert_array_equal(found.indptr, expected.indptr)
-            np.testing.assert_array_equal(found.indices, expected.indices)
-            np.testing.assert_array_equal(found.data, expected.data)
+            csr = load_csr(splits / strategy / matrix_name, side)
+            np.testing.assert_array_equal(csr.indptr, expected.indptr)
+            np.testing.assert_array_equal(csr.indices, expected.indices)
+            np.testing.assert_array_equal(csr.data, expected.data)
 
     def test_writes_nothing_else(self, splits: Path, strategy: str) -> None:
         assert {path.name for path in (splits / strategy).iterdir()} == {"parts", "matrix", "matrix-train"}
@@ -220,9 +220,9 @@ def by_hand(rows: pd.DataFrame, last_n: int) -> NDArray[np.int64]:
 
 @pytest.mark.parametrize("last_n", [1, 2, 5, 1_000])
 def test_last_interactions_of_each_user_are_held_out(last_n: int) -> None:
-    found = leave_last_n(last_n, pa.Table.from_pandas(ROWS))
-    np.testing.assert_array_equal(found, by_hand(ROWS, last_n))
-    assert set(ROWS["user"][found == 0]) == set(ROWS["user"]), "every user keeps a training interaction"
+    parts = leave_last_n(last_n, pa.Table.from_pandas(ROWS))
+    np.testing.assert_array_equal(parts, by_hand(ROWS, last_n))
+    assert set(ROWS["user"][parts == 0]) == set(ROWS["user"]), "every user keeps a training interaction"
 
 
 def test_held_out_interactions_are_the_latest_of_each_user(splits: Path) -> None:

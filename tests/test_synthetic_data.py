@@ -19,7 +19,7 @@ SIZES = SyntheticSizes(num_users=400, num_tracks=300, num_interactions=12_000, s
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated dataset."""
     into = tmp_path_factory.mktemp("synthetic")
     assert generate(SIZES, into) == SIZES.num_interactions
@@ -31,24 +31,26 @@ def read(directory: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(directory / name)
 
 
-def test_the_same_seed_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(generated: Path, tmp_path: Path) -> None:
     generate(SIZES, tmp_path)
     for name in FILES:
-        assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (generated / name).read_bytes()
 
 
-def test_another_seed_gives_other_bytes(made: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_bytes(generated: Path, tmp_path: Path) -> None:
     generate(SyntheticSizes(**(vars(SIZES) | {"seed": 12})), tmp_path)
     for name in FILES:
-        assert (tmp_path / name).read_bytes() != (made / name).read_bytes()
+        assert (tmp_path / name).read_bytes() != (generated / name).read_bytes()
 
 
-def test_chunk_size_does_not_change_the_output(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_size_does_not_change_the_output(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("spark.ingest.synthetic_data.CHUNK", 1_777)
     reported: list[float] = []
     generate(SIZES, tmp_path, reported.append)
     for name in FILES:
-        assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (generated / name).read_bytes()
     assert len(reported) == 7
     assert reported == sorted(reported)
     assert reported[-1] == 1.0
@@ -76,7 +78,7 @@ def test_sizes_are_exact_and_every_user_rates(users: int, tracks: int, more: int
         assert set(ratings["rating"]) <= {1, 2, 3, 4, 5}
 
 
-def test_files_have_the_columns_of_the_description(made: Path) -> None:
+def test_files_have_the_columns_of_the_description(generated: Path) -> None:
     about = load_dataset("synthetic")
     assert about.tracks is not None and about.users is not None
     wanted = {
@@ -85,19 +87,19 @@ def test_files_have_the_columns_of_the_description(made: Path) -> None:
         about.users: ("id", "age", "country"),
     }
     for table, keys in wanted.items():
-        assert {getattr(table, key) for key in keys} <= set(read(made, table.path).columns)
+        assert {getattr(table, key) for key in keys} <= set(read(generated, table.path).columns)
     assert about.interactions.rating_range == (1, 5)
 
 
-def test_every_rating_occurs_and_times_lie_within_a_year(made: Path) -> None:
-    ratings = read(made, "ratings.csv")
+def test_every_rating_occurs_and_times_lie_within_a_year(generated: Path) -> None:
+    ratings = read(generated, "ratings.csv")
     assert set(ratings["rating"]) == {1, 2, 3, 4, 5}
     assert ratings["time"].between(START, START + YEAR - 1).all()
     assert ratings["time"].is_monotonic_increasing
 
 
-def test_users_and_tracks_have_details(made: Path) -> None:
-    users, tracks = read(made, "users.csv"), read(made, "tracks.csv")
+def test_users_and_tracks_have_details(generated: Path) -> None:
+    users, tracks = read(generated, "users.csv"), read(generated, "tracks.csv")
     assert users["age"].between(14, 90).all()
     assert set(users["country"]) <= set(COUNTRIES)
     assert set(tracks["genre"]) <= set(GENRES)
@@ -105,13 +107,13 @@ def test_users_and_tracks_have_details(made: Path) -> None:
     assert tracks.groupby("artist")["track_id"].count().max() > 1
 
 
-def test_popularity_has_a_long_tail(made: Path) -> None:
-    plays = read(made, "ratings.csv")["track_id"].value_counts().to_numpy()
+def test_popularity_has_a_long_tail(generated: Path) -> None:
+    plays = read(generated, "ratings.csv")["track_id"].value_counts().to_numpy()
     assert plays[: SIZES.num_tracks // 10].sum() / plays.sum() > 0.3
 
 
-def test_users_concentrate_on_few_genres(made: Path) -> None:
-    ratings = read(made, "ratings.csv").merge(read(made, "tracks.csv"), on="track_id")
+def test_users_concentrate_on_few_genres(generated: Path) -> None:
+    ratings = read(generated, "ratings.csv").merge(read(generated, "tracks.csv"), on="track_id")
     counts = ratings.groupby(["user_id", "genre"]).size().unstack(fill_value=0).to_numpy().astype(float)
     totals = counts.sum(axis=1, keepdims=True)
     counts, totals = counts[totals[:, 0] >= 10], totals[totals[:, 0] >= 10]
@@ -120,8 +122,8 @@ def test_users_concentrate_on_few_genres(made: Path) -> None:
     assert of_one_user > 1.5 * of_anybody
 
 
-def test_users_rate_their_favourite_genres_higher(made: Path) -> None:
-    ratings = read(made, "ratings.csv").merge(read(made, "tracks.csv"), on="track_id")
+def test_users_rate_their_favourite_genres_higher(generated: Path) -> None:
+    ratings = read(generated, "ratings.csv").merge(read(generated, "tracks.csv"), on="track_id")
     picked = ratings.groupby(["user_id", "genre"])["rating"].transform("size")
     favourite = picked == picked.groupby(ratings["user_id"]).transform("max")
     assert ratings["rating"][favourite].mean() > ratings["rating"][~favourite].mean() + 0.5

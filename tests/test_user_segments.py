@@ -13,16 +13,16 @@ import pytest
 from spark.evaluation.user_segments import MAX_COUNTRIES, MIN_USERS, Segments, by_activity, by_age, segment_users
 
 
-def of(directory: Path, **known: Any) -> dict[str, Segments]:
+def of(directory: Path, **details: Any) -> dict[str, Segments]:
     """Return the segments of users with these details; user i has i interactions."""
-    count = len(next(iter(known.values())))
-    pd.DataFrame({"index": range(count), **known}).to_parquet(directory / "part-0.parquet", index=False)
+    count = len(next(iter(details.values())))
+    pd.DataFrame({"index": range(count), **details}).to_parquet(directory / "part-0.parquet", index=False)
     return segment_users(np.arange(count, dtype=np.int32), np.arange(count), directory)
 
 
-def members(found: Segments) -> dict[str, list[int]]:
+def members(segments: Segments) -> dict[str, list[int]]:
     """Return the users of each segment."""
-    return {name: np.flatnonzero(found.codes == place).tolist() for place, name in enumerate(found.names)}
+    return {name: np.flatnonzero(segments.codes == code).tolist() for code, name in enumerate(segments.names)}
 
 
 def test_activity_terciles() -> None:
@@ -42,23 +42,23 @@ def test_age_bands() -> None:
 
 
 def test_small_segments_are_left_out(tmp_path: Path) -> None:
-    found = of(
+    segments = of(
         tmp_path,
         country=["SE"] * MIN_USERS + ["NO"] * (MIN_USERS - 1) + [None] * MIN_USERS,
         age=[30] * MIN_USERS + [50] * 59,
     )
-    assert members(found["country"]) == {"SE": list(range(MIN_USERS))}
-    assert members(found["age"]) == {"25-34": list(range(MIN_USERS)), "45+": list(range(MIN_USERS, 89))}
-    assert found["activity"].sizes.tolist() == [30, 30]  # 30, 30 and 29
+    assert members(segments["country"]) == {"SE": list(range(MIN_USERS))}
+    assert members(segments["age"]) == {"25-34": list(range(MIN_USERS)), "45+": list(range(MIN_USERS, 89))}
+    assert segments["activity"].sizes.tolist() == [30, 30]  # 30, 30 and 29
 
 
 def test_only_the_largest_countries_are_kept(tmp_path: Path) -> None:
     countries = [f"C{number:02}" for number in range(MAX_COUNTRIES + 3) for _ in range(MIN_USERS + number)]
-    found = of(tmp_path, country=countries)["country"]
-    assert found.names == [f"C{number:02}" for number in range(MAX_COUNTRIES + 2, 2, -1)]
-    assert found.sizes.tolist() == [MIN_USERS + number for number in range(MAX_COUNTRIES + 2, 2, -1)]
+    segments = of(tmp_path, country=countries)["country"]
+    assert segments.names == [f"C{number:02}" for number in range(MAX_COUNTRIES + 2, 2, -1)]
+    assert segments.sizes.tolist() == [MIN_USERS + number for number in range(MAX_COUNTRIES + 2, 2, -1)]
 
 
-@pytest.mark.parametrize("known", [{"user_id": ["u"] * 90}, {"country": [None] * 90, "age": [None] * 90}])
-def test_unknown_attributes_have_no_segments(tmp_path: Path, known: dict[str, Any]) -> None:
-    assert set(of(tmp_path, **known)) == {"activity"}
+@pytest.mark.parametrize("details", [{"user_id": ["u"] * 90}, {"country": [None] * 90, "age": [None] * 90}])
+def test_unknown_attributes_have_no_segments(tmp_path: Path, details: dict[str, Any]) -> None:
+    assert set(of(tmp_path, **details)) == {"activity"}
