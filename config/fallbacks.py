@@ -1,4 +1,4 @@
-"""The fallback tiers: which model serves users whom the champion cannot serve."""
+"""The fallback tiers: the models that serve users without a usable history."""
 
 TIERS = {
     "model": "From the champion, which knows this user's history.",

@@ -1,4 +1,4 @@
-"""Luigi parameters that reject a wrong value with one sentence naming what is allowed."""
+"""Luigi parameters that reject a wrong value with one sentence that names the allowed values."""
 
 from __future__ import annotations
 

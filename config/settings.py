@@ -122,7 +122,7 @@ class recommend(luigi.Config):
 
 
 class publish(luigi.Config):
-    """Conditions for promoting a version, and what a promotion keeps."""
+    """Conditions for promoting a version, and retention after a promotion."""
 
     min_size = BoundedNumberParameter(
         0.5, 0.0, 1.0, "Minimum ratio of users, tracks and interactions to the serving version."

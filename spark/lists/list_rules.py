@@ -59,7 +59,7 @@ def lists_within_rules(
     """Select the best k tracks of each user within the rules.
 
     Args:
-        content: the model that finds cold tracks; without it there are none.
+        content: the model that finds cold tracks; without it, none are reserved.
     """
     cold = TopKLists.empty(len(users), 0)
     if content is not None and (reserved := round(rules.new_share * k)):
@@ -79,7 +79,7 @@ def lists_within_rules(
 
 
 def _cold_tracks(content: Scorer, users: IndexArray, history: CSRMatrix, k: int, rules: ListRules) -> TopKLists:
-    """The best k cold tracks of each user; none for users whom the model does not know."""
+    """The best k cold tracks of each user; no tracks for unknown users."""
     eligible = content.cold_tracks if rules.eligible is None else content.cold_tracks & rules.eligible
     lists = top_k(content, users, history, k, eligible)
     lists.sizes[~content.can_personalize(users, history)] = 0

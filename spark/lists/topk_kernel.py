@@ -1,7 +1,7 @@
-"""The compiled part of choosing the best k tracks: selection out of tiles of scores, and its fusion with the product.
+"""Compiled top-k selection: from tiles of scores, or fused with the matrix product that computes them.
 
-Exact, and the same whatever the tiles: a higher score comes first, of equal scores the track with the lower index. What
-a user has heard is looked up only for tracks that would get into the list.
+The result is exact and does not depend on the tiles: higher scores come first, equal scores in the order of the tracks'
+indexes. The history is searched only for tracks that would enter a list.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from numba import njit
 TILE_ROWS = 512
 TILE_COLUMNS = 512
 _STRIDE = 64
-"""Scores that are compared at once with the least score in the list."""
+"""Number of scores that are compared at once with the lowest score of the list."""
 
 
 @njit(cache=True, nogil=True)
-def offer(scores, tracks, lists, rows, heard_starts, heard, best, found, sizes):  # type: ignore[no-untyped-def]
-    """Takes from each row of scores what belongs into that row's list.
+def offer(scores, tracks, lists, rows, indptr, indices, best_scores, best_tracks, sizes):  # type: ignore[no-untyped-def]
+    """Offer each row of scores to a list: insert the tracks that belong among its best k.
 
     Args:
         scores: shape (rows, columns), finite.
         tracks: the track of each column.
-        lists: the place of each row's list in `best`, `found`, `sizes`.
-        rows: of each row, its place in `heard_starts`.
-        heard: tracks that are left out, ascending: of place r those from `heard_starts[r]` to `heard_starts[r + 1]`.
-        best, found: the lists as heaps, scores and tracks, shape (lists, k); the least of a list is in front.
-        sizes: how many a list has.
+        lists: the list of each row, an index into the last three arguments.
+        rows: the user of each row, a row of the history.
+        indptr, indices: the users' histories in CSR form, indices ascending; these tracks are left out.
+        best_scores, best_tracks: the lists as min-heaps, shape (lists, k): the lowest entry comes first.
+        sizes: the length of each list.
     """
-    k = best.shape[1]
+    k = best_scores.shape[1]
     columns = scores.shape[1]
     for i in range(scores.shape[0]):
-        mine = lists[i]
-        low, high = heard_starts[rows[i]], heard_starts[rows[i] + 1]
+        target = lists[i]
+        low, high = indptr[rows[i]], indptr[rows[i] + 1]
         row = scores[i]
         start = 0
         while start < columns:
             end = min(start + _STRIDE, columns)
-            if sizes[mine] == k:
-                least = best[mine, 0]
+            if sizes[target] == k:
+                least = best_scores[target, 0]
                 count = 0
                 for c in range(start, end):
                     count += row[c] >= least
@@ -47,106 +47,118 @@ def offer(scores, tracks, lists, rows, heard_starts, heard, best, found, sizes):
                     continue
             for c in range(start, end):
                 score, track = row[c], tracks[c]
-                if sizes[mine] == k and not _comes_first(score, track, best[mine, 0], found[mine, 0]):
+                if sizes[target] == k and not _comes_first(
+                    score, track, best_scores[target, 0], best_tracks[target, 0]
+                ):
                     continue
-                if _contains(heard, low, high, track):
+                if _contains(indices, low, high, track):
                     continue
-                if sizes[mine] < k:
-                    _push(best[mine], found[mine], sizes[mine], score, track)
-                    sizes[mine] += 1
+                if sizes[target] < k:
+                    _push(best_scores[target], best_tracks[target], sizes[target], score, track)
+                    sizes[target] += 1
                 else:
-                    _replace(best[mine], found[mine], score, track)
+                    _replace(best_scores[target], best_tracks[target], score, track)
             start = end
 
 
 @njit(cache=True, nogil=True)
-def offer_products(users, order, factors, norms, rows, heard_starts, heard, best, found, sizes):  # type: ignore[no-untyped-def]
-    """The same with the products of factors for scores; passes over tracks that cannot get into any list.
+def offer_products(users, order, factors, norms, rows, indptr, indices, best_scores, best_tracks, sizes):  # type: ignore[no-untyped-def]
+    """Like `offer`, with the inner products of factors as scores; skips tracks that cannot enter any list.
 
-    By Cauchy and Schwarz no track's score is above the product of the norms: with the tracks in descending order of
-    their norms, a user whose k-th score is above that bound is done.
+    By the Cauchy-Schwarz inequality, a score is at most the product of the two norms. Tracks come in descending order
+    of their norms, so a user is finished when their k-th best score exceeds this bound.
 
     Args:
-        users: factors of the users, shape (lists, rank).
-        order: the tracks, in descending order of their norms.
-        factors: of the tracks in this order, shape (tracks, rank).
-        norms: of the tracks in this order.
+        users: user factors, shape (lists, rank).
+        order: the tracks in descending order of their norms.
+        factors: factors of the tracks in this order, shape (tracks, rank).
+        norms: norms of the tracks in this order.
     """
-    count, k = best.shape
-    lengths = np.empty(count, np.float32)
+    count, k = best_scores.shape
+    user_norms = np.empty(count, np.float32)
     for i in range(count):
         total = np.float64(0)
         for j in range(users.shape[1]):
             total += np.float64(users[i, j]) * np.float64(users[i, j])
-        lengths[i] = np.sqrt(total) * (1.0 + 1e-5)  # the product in single precision may be a little above
+        user_norms[i] = np.sqrt(total) * (1.0 + 1e-5)  # products in single precision may exceed the bound slightly
     active = np.arange(count)
-    left = count
-    mine = users.copy()
+    remaining = count
+    active_factors = users.copy()
     scores = np.empty((count, TILE_COLUMNS), np.float32)
     for start in range(0, len(order), TILE_COLUMNS):
         end = min(start + TILE_COLUMNS, len(order))
         kept = 0
-        for i in range(left):
-            if sizes[active[i]] < k or best[active[i], 0] <= lengths[active[i]] * norms[start]:
+        for i in range(remaining):
+            if sizes[active[i]] < k or best_scores[active[i], 0] <= user_norms[active[i]] * norms[start]:
                 if kept != i:
                     active[kept] = active[i]
-                    mine[kept] = mine[i]
+                    active_factors[kept] = active_factors[i]
                 kept += 1
-        left = kept
-        if left == 0:
+        remaining = kept
+        if remaining == 0:
             break
         if end - start == TILE_COLUMNS:
-            np.dot(mine[:left], factors[start:end].T, scores[:left])
+            np.dot(active_factors[:remaining], factors[start:end].T, scores[:remaining])
             offer(
-                scores[:left],
+                scores[:remaining],
                 order[start:end],
-                active[:left],
-                rows[active[:left]],
-                heard_starts,
-                heard,
-                best,
-                found,
+                active[:remaining],
+                rows[active[:remaining]],
+                indptr,
+                indices,
+                best_scores,
+                best_tracks,
                 sizes,
             )
         else:
-            rest = np.dot(mine[:left], factors[start:end].T)
-            offer(rest, order[start:end], active[:left], rows[active[:left]], heard_starts, heard, best, found, sizes)
+            rest = np.dot(active_factors[:remaining], factors[start:end].T)
+            offer(
+                rest,
+                order[start:end],
+                active[:remaining],
+                rows[active[:remaining]],
+                indptr,
+                indices,
+                best_scores,
+                best_tracks,
+                sizes,
+            )
 
 
 @njit(cache=True, nogil=True)
-def rescore(users, factors, best, found, sizes):  # type: ignore[no-untyped-def]
-    """Replaces the scores by products in double precision, which do not depend on who shared a tile with whom."""
+def rescore(users, factors, best_scores, best_tracks, sizes):  # type: ignore[no-untyped-def]
+    """Recompute the scores in double precision, in which they do not depend on the composition of the tiles."""
     for i in range(len(sizes)):
         for place in range(sizes[i]):
             total = np.float64(0)
             for j in range(users.shape[1]):
-                total += np.float64(users[i, j]) * np.float64(factors[found[i, place], j])
-            best[i, place] = total
+                total += np.float64(users[i, j]) * np.float64(factors[best_tracks[i, place], j])
+            best_scores[i, place] = total
 
 
 @njit(cache=True, nogil=True)
-def sort_lists(best, found, sizes):  # type: ignore[no-untyped-def]
-    """Puts each list into its order, the best first."""
+def sort_lists(best_scores, best_tracks, sizes):  # type: ignore[no-untyped-def]
+    """Sort each list, best track first."""
     for i in range(len(sizes)):
         for place in range(1, sizes[i]):
-            score, track = best[i, place], found[i, place]
+            score, track = best_scores[i, place], best_tracks[i, place]
             at = place
-            while at > 0 and _comes_first(score, track, best[i, at - 1], found[i, at - 1]):
-                best[i, at], found[i, at] = best[i, at - 1], found[i, at - 1]
+            while at > 0 and _comes_first(score, track, best_scores[i, at - 1], best_tracks[i, at - 1]):
+                best_scores[i, at], best_tracks[i, at] = best_scores[i, at - 1], best_tracks[i, at - 1]
                 at -= 1
-            best[i, at], found[i, at] = score, track
+            best_scores[i, at], best_tracks[i, at] = score, track
 
 
 @njit(cache=True, nogil=True)
 def pick(tracks, taken, artists, most, places, sizes):  # type: ignore[no-untyped-def]
-    """Picks from each row, in its order, tracks that are not picked yet, and whose artist has not `most` already.
+    """Pick tracks from each row in order, without repetition and within a limit per artist.
 
     Args:
-        tracks, taken: candidates, and which of them there are, shape (rows, columns).
-        artists: of each track, a number; -1 is not limited.
-        most: picked tracks of one artist; 0: any number.
-        places: receives the columns that are picked, shape (rows, k).
-        sizes: receives how many they are, shape (rows,).
+        tracks, taken: candidates, and whether each one is valid, shape (rows, columns).
+        artists: code of each track's artist; -1 is not limited.
+        most: maximum picked tracks of one artist; 0 is unlimited.
+        places: receives the picked columns, shape (rows, k).
+        sizes: receives the number of picked columns, shape (rows,).
     """
     for i in range(len(tracks)):
         for c in range(tracks.shape[1]):
@@ -171,12 +183,12 @@ def _comes_first(score, track, other_score, other_track):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def _contains(heard, low, high, track):  # type: ignore[no-untyped-def]
+def _contains(indices, low, high, track):  # type: ignore[no-untyped-def]
     while low < high:
         middle = (low + high) // 2
-        if heard[middle] < track:
+        if indices[middle] < track:
             low = middle + 1
-        elif heard[middle] > track:
+        elif indices[middle] > track:
             high = middle
         else:
             return True
@@ -184,31 +196,31 @@ def _contains(heard, low, high, track):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _push(best, found, size, score, track):  # type: ignore[no-untyped-def]
-    """Adds to a heap that is not full."""
+def _push(scores, tracks, size, score, track):  # type: ignore[no-untyped-def]
+    """Add to a heap that is not full."""
     at = size
     while at > 0:
         above = (at - 1) // 2
-        if not _comes_first(best[above], found[above], score, track):
+        if not _comes_first(scores[above], tracks[above], score, track):
             break
-        best[at], found[at] = best[above], found[above]
+        scores[at], tracks[at] = scores[above], tracks[above]
         at = above
-    best[at], found[at] = score, track
+    scores[at], tracks[at] = score, track
 
 
 @njit(cache=True, nogil=True)
-def _replace(best, found, score, track):  # type: ignore[no-untyped-def]
-    """Replaces the least of a full heap."""
-    k = len(best)
+def _replace(scores, tracks, score, track):  # type: ignore[no-untyped-def]
+    """Replace the lowest entry of a full heap."""
+    k = len(scores)
     at = 0
     while True:
         below = 2 * at + 1
         if below >= k:
             break
-        if below + 1 < k and _comes_first(best[below], found[below], best[below + 1], found[below + 1]):
+        if below + 1 < k and _comes_first(scores[below], tracks[below], scores[below + 1], tracks[below + 1]):
             below += 1
-        if not _comes_first(score, track, best[below], found[below]):
+        if not _comes_first(score, track, scores[below], tracks[below]):
             break
-        best[at], found[at] = best[below], found[below]
+        scores[at], tracks[at] = scores[below], tracks[below]
         at = below
-    best[at], found[at] = score, track
+    scores[at], tracks[at] = score, track
