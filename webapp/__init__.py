@@ -108,7 +108,7 @@ def _configure_jinja(app: Flask) -> None:
         link=links.link,
         navigation=links.navigation,
         static=links.static,
-        track_link=links.track_link,
+        track_linker=links.track_linker,
         user_url=links.user_url,
     )
     app.jinja_env.globals["parts"] = app.jinja_env.get_template("_parts.html").module

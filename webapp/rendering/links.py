@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -68,9 +69,13 @@ def track_url(track_id: str) -> str:
     return link("track", track_id=track_id) if fits_in_path(track_id) else link("tracks", q=track_id)
 
 
-def track_link(track: StoredTrack) -> Markup:
-    """Return a link to a track's page: its title, or its id if it has none."""
-    return _track_link(track.track_id, track.title, _dataset_arg(), request.script_root)
+def track_linker() -> Callable[[StoredTrack], Markup]:
+    """Return a function that links a track's title, or its id, to its page.
+
+    A table looks the request's dataset up once, not for each of its links.
+    """
+    dataset, script_root = _dataset_arg(), request.script_root
+    return lambda track: _track_link(track.track_id, track.title, dataset, script_root)
 
 
 def static(filename: str) -> str:

@@ -29,7 +29,7 @@ def histogram(
     Args:
         bins: in ascending order; empty bins may be omitted.
         title: the text alternative.
-        unit: what is counted, in the plural.
+        unit: the counted objects, in the plural.
         integers: whether the values are integers, so that [4, 8) is labelled 4–7.
         doubling: whether each bin is twice as wide as the one before; else all have equal width.
         log_scale: use the logarithm of the counts as height, so that a long tail is visible.
