@@ -1,4 +1,4 @@
-"""The algorithms behind their one seam: fit, save, load and score; and that ALS finds what it should."""
+"""Each algorithm and its variants against its definition. The catalogue's contract is in test_algorithm_contract."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OF_FACTORS = [name for name in SETTINGS if name.startswith("als")]
 
 
 def algorithm(name: str) -> str:
-    """Of one of the `SETTINGS`."""
+    """The algorithm of a key of `SETTINGS`."""
     return name.split()[0]
 
 
@@ -59,7 +59,7 @@ def models(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 @pytest.mark.parametrize("name", SETTINGS)
 class TestEveryAlgorithm:
-    """What holds for each of them."""
+    """Properties of every variant."""
 
     @pytest.fixture
     def scorer(self, models: dict[str, Path], name: str) -> Scorer:
@@ -72,16 +72,16 @@ class TestEveryAlgorithm:
         assert scores.dtype == np.float32
         assert np.isfinite(scores).all()
 
-    def test_scores_are_those_of_the_users_asked_for_in_their_order(self, scorer: Scorer) -> None:
+    def test_scores_follow_the_order_of_the_users(self, scorer: Scorer) -> None:
         some = np.array([5, SILENT, 0, 5], np.int32)
         np.testing.assert_allclose(scorer.scores(some, HEARD), scorer.scores(ALL_USERS, HEARD)[some], rtol=1e-5)
 
-    def test_the_scores_are_the_callers_to_change(self, scorer: Scorer) -> None:
+    def test_caller_may_modify_the_scores(self, scorer: Scorer) -> None:
         before = scorer.scores(ALL_USERS, HEARD)
         scorer.scores(ALL_USERS, HEARD)[:] = -np.inf
         np.testing.assert_array_equal(scorer.scores(ALL_USERS, HEARD), before)
 
-    def test_the_same_seed_gives_the_same_scores(
+    def test_same_seed_gives_the_same_scores(
         self, spark: SparkSession, scorer: Scorer, name: str, tmp_path: Path
     ) -> None:
         learned = write_ratings(spark, tmp_path, RATINGS)
@@ -90,31 +90,31 @@ class TestEveryAlgorithm:
             load_scorer(tmp_path / "again").scores(ALL_USERS, HEARD), scorer.scores(ALL_USERS, HEARD)
         )
 
-    def test_a_user_without_a_history_gets_the_order_of_popularity(self, scorer: Scorer) -> None:
+    def test_user_without_history_gets_the_popularity_ranking(self, scorer: Scorer) -> None:
         scores = scorer.scores(np.array([SILENT], np.int32), HEARD)[0]
         np.testing.assert_array_equal(np.argsort(-scores, kind="stable"), np.argsort(-POPULARITY, kind="stable"))
 
-    def test_a_track_that_nobody_heard_ranks_below_all_others(self, scorer: Scorer) -> None:
+    def test_unheard_track_ranks_last(self, scorer: Scorer) -> None:
         if isinstance(scorer, ContentScorer):
             return  # for which it does not matter who heard it
         scores = scorer.scores(KNOWN_USERS, HEARD)
         below = np.less_equal if isinstance(scorer, HybridScorer) else np.less  # a sum of lowest scores is the lowest
         assert below(scores[:, [UNHEARD]], np.delete(scores, UNHEARD, axis=1)).all()
 
-    def test_the_model_says_what_it_is(self, models: dict[str, Path], name: str) -> None:
+    def test_model_info_names_the_algorithm(self, models: dict[str, Path], name: str) -> None:
         label = model_info(models[name])
         assert label["name"] == algorithm(name)
         assert label["num_users"] == NUM_USERS
 
-    def test_only_the_explicit_one_predicts_ratings(self, scorer: Scorer, name: str) -> None:
+    def test_only_explicit_als_predicts_ratings(self, scorer: Scorer, name: str) -> None:
         assert scorer.predicts_ratings == (algorithm(name) == "als_explicit")
 
-    def test_a_process_that_asks_again_gets_the_same_object(self, models: dict[str, Path], name: str) -> None:
+    def test_loading_again_returns_the_same_object(self, models: dict[str, Path], name: str) -> None:
         assert load_scorer(models[name]) is load_scorer(models[name])
 
 
 @pytest.mark.parametrize("name", OF_FACTORS)
-def test_spark_opens_the_saved_model_and_predicts_what_we_do(
+def test_spark_loads_the_saved_model_and_predicts_the_same(
     spark: SparkSession, models: dict[str, Path], name: str
 ) -> None:
     scorer = load_scorer(models[name])
@@ -133,7 +133,7 @@ def test_spark_opens_the_saved_model_and_predicts_what_we_do(
 
 
 @pytest.mark.parametrize("name", OF_FACTORS)
-def test_of_users_that_are_all_silent_nothing_is_known(models: dict[str, Path], name: str) -> None:
+def test_users_without_history_have_no_factors(models: dict[str, Path], name: str) -> None:
     users = np.array([SILENT], np.int32)
     scorer = load_scorer(models[name])
     assert isinstance(scorer, FactorScorer)
@@ -141,7 +141,7 @@ def test_of_users_that_are_all_silent_nothing_is_known(models: dict[str, Path], 
     np.testing.assert_array_equal(scorer.scores(users, HEARD)[0].argsort(), POPULARITY.argsort())
 
 
-def test_only_the_factors_of_the_users_asked_for_are_read(models: dict[str, Path]) -> None:
+def test_only_the_range_of_the_users_is_read(models: dict[str, Path]) -> None:
     scorer = load_scorer(models["als"])
     assert isinstance(scorer, FactorScorer)
     asked: list[tuple[int, int]] = []
@@ -154,7 +154,7 @@ def test_only_the_factors_of_the_users_asked_for_are_read(models: dict[str, Path
     assert asked == [(9, 12)]
 
 
-def test_predicted_ratings_stay_within_the_range(models: dict[str, Path]) -> None:
+def test_predicted_ratings_are_clipped_to_the_range(models: dict[str, Path]) -> None:
     scorer = load_scorer(models["als_explicit"])
     assert isinstance(scorer, FactorScorer)
     users, tracks = RATINGS["user"].to_numpy(), RATINGS["track"].to_numpy()
@@ -163,7 +163,7 @@ def test_predicted_ratings_stay_within_the_range(models: dict[str, Path]) -> Non
     np.testing.assert_array_equal(scorer.ratings(users, tracks), np.clip(unclamped, 1.0, 5.0))
 
 
-def test_a_pair_with_an_unknown_side_is_predicted_the_mean(models: dict[str, Path]) -> None:
+def test_pair_with_an_unknown_side_gets_the_mean_rating(models: dict[str, Path]) -> None:
     users, tracks = np.array([SILENT, 0, SILENT], np.int32), np.array([0, UNHEARD, UNHEARD], np.int32)
     found = load_scorer(models["als_explicit"]).ratings(users, tracks)
     np.testing.assert_allclose(found, RATINGS["value"].mean(), rtol=1e-6)
@@ -174,9 +174,7 @@ def test_popularity_refuses_to_predict_a_rating(models: dict[str, Path]) -> None
         load_scorer(models["popularity"]).ratings(ALL_USERS, ALL_USERS)
 
 
-def test_how_often_somebody_listened_does_not_change_the_implicit_model(
-    spark: SparkSession, models: dict[str, Path], tmp_path: Path
-) -> None:
+def test_binary_als_ignores_play_counts(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     louder = RATINGS.assign(value=RATINGS["value"] ** 3)
     fit_model("als", write_ratings(spark, tmp_path, louder), SETTINGS["als"], tmp_path / "model")
     np.testing.assert_array_equal(
@@ -184,7 +182,7 @@ def test_how_often_somebody_listened_does_not_change_the_implicit_model(
     )
 
 
-def test_another_seed_gives_another_model(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
+def test_different_seed_gives_a_different_model(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     settings = SETTINGS["als"] | {"seed": 2}
     fit_model("als", write_ratings(spark, tmp_path, RATINGS), settings, tmp_path / "model")
     found, before = (load_scorer(model).scores(KNOWN_USERS, HEARD) for model in (tmp_path / "model", models["als"]))
@@ -239,7 +237,7 @@ def test_ease_is_the_closed_form(models: dict[str, Path]) -> None:
     assert ranks_below(scores, known)
 
 
-def test_ease_leaves_out_rare_tracks_and_says_what_it_cannot_hold(
+def test_ease_leaves_out_rare_tracks_and_refuses_too_many(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned = write_ratings(spark, tmp_path, RATINGS)
@@ -281,7 +279,7 @@ def neighbours_of(scorer: Scorer, track: int) -> dict[int, float]:
     return dict(zip(scorer.neighbours[row].tolist(), scorer.similarities[row].tolist(), strict=True))
 
 
-def test_a_track_keeps_its_nearest(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
+def test_each_track_keeps_its_nearest_neighbours(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     learned = write_ratings(spark, tmp_path, RATINGS)
     fit_model("item-knn", learned, {"similarity": "cosine", "neighbours": 3}, tmp_path / "few")
     for track in range(NUM_TRACKS):
@@ -292,7 +290,7 @@ def test_a_track_keeps_its_nearest(spark: SparkSession, models: dict[str, Path],
         assert mine == {other: whole[other] for other in nearest}
 
 
-def test_the_number_of_tasks_changes_no_neighbour(
+def test_neighbours_do_not_depend_on_the_number_of_tasks(
     spark: SparkSession, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spark.algorithms.item_knn._PAIRS_PER_TASK", 100)
@@ -304,7 +302,7 @@ def test_the_number_of_tasks_changes_no_neighbour(
     np.testing.assert_array_equal(found, expected)
 
 
-def test_content_is_the_cosine_of_what_is_known(spark: SparkSession, tmp_path: Path) -> None:
+def test_content_is_the_cosine_of_tf_idf_profiles(spark: SparkSession, tmp_path: Path) -> None:
     """Two listeners; a track that nobody heard is recommended for its artist, one of which nothing is known is last."""
     pairs = pd.DataFrame({"user": [0, 1], "track": [0, 3], "value": [1.0, 1.0]})
     learned = write_ratings(spark, tmp_path, pairs.astype({"user": "int32", "track": "int32"}), 2, 5)
@@ -325,7 +323,7 @@ def test_content_is_the_cosine_of_what_is_known(spark: SparkSession, tmp_path: P
     assert (scores[:, 4] < scores[:, :4].min(axis=1)).all()
 
 
-def test_content_without_anything_known_of_the_tracks_is_not_applicable(spark: SparkSession, tmp_path: Path) -> None:
+def test_content_needs_metadata(spark: SparkSession, tmp_path: Path) -> None:
     learned = write_ratings(spark, tmp_path, RATINGS)
     pq.write_table(pa.table({"index": pa.array(range(NUM_TRACKS), pa.int32())}), tmp_path / "tracks" / "part-0.parquet")
     with pytest.raises(NotApplicable, match="tracks have neither tags nor genre nor artist"):
