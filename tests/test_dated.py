@@ -147,6 +147,7 @@ class TestBackfill:
             main(["backfill", *asked, "--local-scheduler"])
         return int(str(ended.value.code))
 
+    @pytest.mark.slow
     def test_each_day_is_made_once(
         self, dated: dict[str, str], spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:

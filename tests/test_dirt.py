@@ -47,6 +47,7 @@ ROWS = st.lists(FIELDS, min_size=1, max_size=6).map(",".join).map(str.encode) | 
 GOOD = [b"u1,t1,4,100", b"u1,t1,2,101", b"u2,t2,5,1"]
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.lists(ROWS, max_size=40), st.sampled_from([b"\n", b"\r\n"]))
 def test_kept_rejected_and_merged_rows_add_up(spark: SparkSession, dirt: list[bytes], end: bytes) -> None:

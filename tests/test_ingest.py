@@ -405,6 +405,7 @@ def test_unusable_file_is_named(
 
 
 @pytest.mark.skipif(not LASTFM.is_dir(), reason=f"the Last.fm files are not in {LASTFM}")
+@pytest.mark.slow
 def test_lastfm_2k_is_read_completely(spark: SparkSession, tmp_path: Path) -> None:
     into = tmp_path / "out"
     into.mkdir()
