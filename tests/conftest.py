@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The session that every Spark test shares."""
+    """The Spark session that all tests share."""
     log = tmp_path_factory.mktemp("spark") / "spark.log"
     yield open_session(SessionOptions(master="local[2]", shuffle_partitions=2, log=log))
     close_session()
@@ -41,27 +41,27 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def finished(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Roots, Ran]:
-    """A pipeline that ran once, on few synthetic listeners. Tests that go on from it take a copy: `pipeline`."""
+    """A pipeline that has run once, on a few synthetic users. It is read-only: `pipeline` is a copy to change."""
     roots = Roots(tmp_path_factory.mktemp("pipeline"))
     return roots, roots.run()
 
 
 @pytest.fixture
 def pipeline(finished: tuple[Roots, Ran], tmp_path: Path) -> Roots:
-    """A pipeline of the test's own, which ran once."""
+    """A copy of the finished pipeline, which the test may change."""
     shutil.copytree(finished[0].root, tmp_path / "own")
     return Roots(tmp_path / "own")
 
 
 @pytest.fixture
 def free_port() -> int:
-    """See `unused_port`."""
+    """A free port of the loopback interface."""
     return unused_port()
 
 
 @pytest.fixture
 def luigid_process(free_port: int, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A real luigid on loopback. What it keeps is in `tmp_path / "luigid"`."""
+    """A running luigid, with its state in `tmp_path / "luigid"`."""
     command = [sys.executable, "-m", "workflow", "luigid", "--port", str(free_port), "--data", str(tmp_path)]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -77,7 +77,7 @@ def luigid_process(free_port: int, tmp_path: Path) -> Iterator[subprocess.Popen[
 
 @pytest.fixture
 def luigid(luigid_process: subprocess.Popen[bytes], free_port: int) -> int:
-    """The port of a real luigid."""
+    """The port of a running luigid."""
     return free_port
 
 
@@ -91,7 +91,7 @@ def roots(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def bare(roots: tuple[Path, Path]) -> FlaskClient:
-    """A client of an application that has nothing to show."""
+    """A client of an application without versions."""
     return create_app(*roots, {"TESTING": True, "TOKEN": published.TOKEN, "ALLOW_RUNS": True}).test_client()
 
 

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from support.datasets import write_csv, write_description
 from support.pipeline import Ran, Roots
 from support.processes import PATIENCE_S, eventually
 
@@ -166,13 +167,11 @@ class TestFailedStage:
         self.assert_refused(ran, f"Spark's Java did not start (JAVA_HOME={tmp_path})", pipeline, served)
 
     def test_missing_column(self, pipeline: Roots, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        (tmp_path / "synthetic.toml").write_text(
-            'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "whta"\nvalue = "plays"\n'
-            'feedback = "plays"\nduplicates = "sum"\n'
-        )
-        (tmp_path / "plays.csv").write_text("who,what,plays\na,x,1\n")
+        keys = {"user": "who", "track": "whta", "value": "plays", "feedback": "plays"}
+        dataset = write_description(tmp_path / "synthetic.toml", **keys)
+        write_csv(tmp_path, plays="who,what,plays\na,x,1\n")
         served = pipeline.current()
-        ran = pipeline.run(Ingest, dataset=str(tmp_path / "synthetic.toml"), raw_dir=str(tmp_path))
+        ran = pipeline.run(Ingest, dataset=dataset, raw_dir=str(tmp_path))
         assert not ran.succeeded
         error = "plays.csv has no column 'whta' ([interactions] track) (did you mean 'what'?); it has plays, what, who."
         assert ran.record[-2]["error"] == error

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from luigi.task_register import Register
 from pyspark.sql import SparkSession
-from support.datasets import RATINGS, Ingested, dataset_of, write_csv
+from support.datasets import RATINGS, Ingested, dataset_of, write_csv, write_description
 from support.pipeline import QUICK, Roots, configured
 from support.processes import unused_port
 
@@ -124,8 +124,7 @@ def test_date_is_part_of_the_identity_only_if_given(tmp_path: Path) -> None:
 @pytest.fixture
 def dated(tmp_path: Path) -> dict[str, str]:
     """Write a dataset of 30 events on each of three days."""
-    keys = 'path = "plays.csv"\nuser = "who"\ntrack = "what"\ntime = "at"\nfeedback = "events"\nduplicates = "sum"\n'
-    (tmp_path / "mine.toml").write_text(f'title = "Mine"\n[interactions]\n{keys}')
+    dataset = write_description(tmp_path / "mine.toml", user="who", track="what", time="at", feedback="events")
     midnight = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
     rows = [
         f"u{number % 5},t{number % 6 + day},{int((midnight + timedelta(days=day, minutes=number)).timestamp())}"
@@ -133,7 +132,7 @@ def dated(tmp_path: Path) -> dict[str, str]:
         for number in range(30)
     ]
     write_csv(tmp_path / "raw", plays="who,what,at\n" + "\n".join(rows) + "\n")
-    return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
+    return {"dataset": dataset, "raw_dir": str(tmp_path / "raw")}
 
 
 class TestBackfill:

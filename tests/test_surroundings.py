@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
+from support.datasets import write_description
 from support.pipeline import Roots
 from support.processes import eventually
 
@@ -266,11 +267,8 @@ class TestObstructedPath:
 class TestRawFile:
     @pytest.fixture
     def asked(self, tmp_path: Path) -> dict[str, str]:
-        (tmp_path / "mine.toml").write_text(
-            'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "user"\ntrack = "track"\n'
-            'feedback = "events"\nduplicates = "sum"\n'
-        )
-        return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path)}
+        dataset = write_description(tmp_path / "mine.toml", user="user", track="track", feedback="events")
+        return {"dataset": dataset, "raw_dir": str(tmp_path)}
 
     def refused(self, roots: Roots, asked: dict[str, str], capfd: pytest.CaptureFixture[str]) -> str:
         with pytest.raises(SystemExit) as caught:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
+from support.datasets import write_csv, write_description
 from support.pipeline import QUICK, SMALL, Ran, Roots, configured
 from support.processes import PATIENCE_S
 
@@ -57,13 +58,9 @@ def version(finished: tuple[Roots, Ran]) -> Path:
 @pytest.fixture
 def plays(tmp_path: Path) -> dict[str, str]:
     """A dataset of somebody's own: a description and a file."""
-    (tmp_path / "mine.toml").write_text(
-        'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "what"\nvalue = "plays"\n'
-        'feedback = "plays"\nduplicates = "sum"\n'
-    )
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "plays.csv").write_text("who,what,plays\na,x,1\na,y,2\nb,x,3\n")
-    return {"dataset": str(tmp_path / "mine.toml"), "raw_dir": str(tmp_path / "raw")}
+    dataset = write_description(tmp_path / "mine.toml", user="who", track="what", value="plays", feedback="plays")
+    raw = write_csv(tmp_path / "raw", plays="who,what,plays\na,x,1\na,y,2\nb,x,3\n")
+    return {"dataset": dataset, "raw_dir": str(raw)}
 
 
 class TestFirstRun:

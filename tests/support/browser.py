@@ -1,4 +1,4 @@
-"""A real Chromium before the real page: for the tests, and for the pictures in docs/."""
+"""Chromium and a running page, for the tests and for the screenshots in docs/."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from config.paths import PROJECT
 from webapp.security.secret_files import TOKEN_VARIABLE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-"""The browser that this machine has; playwright's own would have to be downloaded from elsewhere than Debian."""
+"""The installed browser. Playwright's own would be a download from outside Debian."""
 
 NO_CHROMIUM = "This machine has no Chromium: `apt-get install chromium` brings one."
 
 
 @contextmanager
 def opened() -> Iterator[Browser]:
-    """A browser that nobody sees."""
+    """Open a headless browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -32,7 +32,7 @@ def opened() -> Iterator[Browser]:
 
 @contextmanager
 def served(models: Path, data: Path, token: str) -> Iterator[str]:
-    """The page as a process of its own, as `make serve` starts it, on a free port; gives its address."""
+    """Serve the page on a free port in another process, as `make serve` does; yield its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "webapp", "--port", "0", "--models", str(models), "--data", str(data), "--allow-runs"],
         cwd=PROJECT, env=os.environ | {TOKEN_VARIABLE: token}, stdout=subprocess.PIPE, text=True,

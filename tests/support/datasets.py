@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ HEADERLESS: dict[str, Any] = PLAYS | {"header": False, "columns": ["user", "trac
 def dataset_of(interactions: dict[str, Any], **tables: dict[str, Any]) -> Dataset:
     """Return the description of a dataset with these tables."""
     return Dataset.model_validate({"name": "mine", "title": "Mine", "interactions": interactions, **tables})
+
+
+def write_description(file: Path, **interactions: str) -> str:
+    """Write a dataset description with these keys of [interactions]; return its path as the `dataset` parameter."""
+    keys = {"path": "plays.csv", "duplicates": "sum"} | interactions
+    lines = ['title = "Mine"', "[interactions]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return str(file)
 
 
 def write_csv(directory: Path, **files: str | bytes) -> Path:

@@ -1,4 +1,4 @@
-"""Runs the pipeline for the tests: through `luigi.build` in this process, or through the command."""
+"""Run the pipeline in the tests: through `luigi.build` in this process, or through the command."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from luigi.configuration import get_config
 
 from common.files import read_json
 from config.paths import PROJECT
+from support.datasets import write_description
 from workflow import RecommendAll
 from workflow.pipeline_task import PipelineTask
 
@@ -30,14 +31,14 @@ QUICK = {
     "retry": {"wait_s": 0},
     "core": {"local_scheduler": "true"},
 }
-"""Settings that make a run short."""
+"""Settings of a short run."""
 
 Sections = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a run."""
+    """The outcome of a run."""
 
     succeeded: bool
     record: list[dict[str, Any]]
@@ -45,7 +46,7 @@ class Ran:
 
     @property
     def statuses(self) -> dict[str, str]:
-        """The status of every stage that has a closing line, by its name and candidate."""
+        """The status of every finished stage, by its name and candidate."""
         return {
             f"{line['stage']} {line['model']}" if line["model"] else line["stage"]: line["status"]
             for line in self.record
@@ -54,13 +55,13 @@ class Ran:
 
     @property
     def made(self) -> set[str]:
-        """The stages that did something."""
+        """The stages that made their output."""
         return {stage for stage, status in self.statuses.items() if status == "done"}
 
 
 @dataclass(frozen=True)
 class Roots:
-    """The two roots of a test's own pipeline."""
+    """The data and models directories of one test's pipeline."""
 
     root: Path
 
@@ -79,7 +80,7 @@ class Roots:
     def run(
         self, top: type[PipelineTask] = RecommendAll, *, settings: Sections | None = None, **parameters: str
     ) -> Ran:
-        """Runs a task in this process."""
+        """Run a task in this process."""
         with configured(QUICK, self.paths, settings or {}):
             task = top(**parameters)
             succeeded = luigi.build([task], local_scheduler=True)
@@ -87,7 +88,7 @@ class Roots:
         return Ran(succeeded, [json.loads(line) for line in record.read_text().splitlines()])
 
     def command(self, *arguments: str) -> list[str]:
-        """The command of a quick run, with these arguments at its end."""
+        """Return the command of a quick run, followed by these arguments."""
         sections = {section: values for section, values in (QUICK | self.paths).items() if section != "core"}
         flags = [
             f"--{section.replace('_', '-')}-{key.replace('_', '-')}={value}"
@@ -98,7 +99,7 @@ class Roots:
         return [luigi_command, "--module", "workflow", "RecommendAll", *flags, *arguments]
 
     def call(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command to its end, with a local scheduler."""
+        """Run the command as a subprocess, with a local scheduler."""
         return subprocess.run(
             [*self.command("--local-scheduler"), *arguments],
             cwd=PROJECT,
@@ -115,29 +116,26 @@ class Roots:
         return int(str(ended.value.code))
 
     def current(self, dataset: str = "synthetic") -> str:
-        """The version that is served."""
+        """Return the serving version."""
         return (self.models / dataset / "current").read_text().strip()
 
     def metrics(self, dataset: str = "synthetic") -> dict[str, Any]:
-        """The served version's `metrics.json`."""
-        found: dict[str, Any] = read_json(self.models / dataset / self.current(dataset) / "metrics.json")
-        return found
+        """Read `metrics.json` of the serving version."""
+        metrics: dict[str, Any] = read_json(self.models / dataset / self.current(dataset) / "metrics.json")
+        return metrics
 
 
 def unreadable(root: Path, raw: Path) -> list[str]:
-    """Flags of a run whose Ingest fails in Java: the description names a column that the file does not have."""
+    """Return the options of a run whose Ingest fails in Java, over a column that the file does not have."""
     raw.mkdir()
     (raw / "plays.csv").write_text("who,what,plays\na,x,1\n")
-    (root / "mine.toml").write_text(
-        'title = "Mine"\n[interactions]\npath = "plays.csv"\nuser = "who"\ntrack = "whta"\nfeedback = "events"\n'
-        'duplicates = "sum"\n'
-    )
-    return [f"--dataset={root / 'mine.toml'}", f"--raw-dir={raw}"]
+    dataset = write_description(root / "mine.toml", user="who", track="whta", feedback="events")
+    return [f"--dataset={dataset}", f"--raw-dir={raw}"]
 
 
 @contextmanager
 def configured(*layers: Sections) -> Iterator[None]:
-    """Sets keys of luigi.cfg for a while; later layers win."""
+    """Set keys of luigi.cfg inside the context; later layers win."""
     config = get_config()
     touched = {section for layer in layers for section in layer}
     before = {section: dict(config[section]) for section in touched if config.has_section(section)}

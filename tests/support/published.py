@@ -1,4 +1,4 @@
-"""Published versions and run records small enough to check by eye, for the tests of page and API."""
+"""Small published versions and run records for the tests of page and API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CURVES = {
 
 
 def spread(of: str) -> dict[str, Any]:
-    """A distribution as profile.json has it, with a bin between that nothing fell into."""
+    """Return a distribution as in profile.json; one bin is empty."""
     histogram = [{"from": 1, "to": 2, "count": 3}, {"from": 4, "to": 8, "count": 1}]
     return {"of": of, "mean": 2.5, "min": 1, "max": 7, "quartiles": [1.0, 2.0, 4.0], "histogram": histogram}
 
@@ -37,7 +37,7 @@ def spread(of: str) -> dict[str, Any]:
 def publish(
     models_root: Path, dataset: str = "tiny", *, version: str = "v1", ids: Sequence[str] = TRACKS, **facts: Any
 ) -> Path:
-    """Publishes and promotes a version in which every user has heard the first track and is recommended the others."""
+    """Publish and promote a version in which each user has heard the first track and is recommended the others."""
     heard, *others = ids
     registry = VersionRegistry(models_root / dataset)
     made = registry.root / version
@@ -79,7 +79,7 @@ def publish(
 
 
 def record(data_root: Path, run: str, *events: dict[str, Any] | str, dataset: str = "tiny") -> None:
-    """Writes a run record; a string stands for a line as it is."""
+    """Write a run record. A string is written unchanged, as one line."""
     directory = data_root / "runs" / dataset
     directory.mkdir(parents=True, exist_ok=True)
     lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
