@@ -124,7 +124,7 @@ def test_unknown_section_in_luigi_cfg_is_named(tmp_path: Path) -> None:
 def test_missing_raw_files_are_named(tmp_path: Path) -> None:
     ran = Roots(tmp_path).call("--dataset=lastfm-2k", f"--raw-dir={tmp_path}")
     assert ran.returncode == MISSING_DATA
-    assert ran.stderr.startswith(f"Error: There is no user_artists.dat in {tmp_path}: ")
+    assert ran.stderr.startswith(f"Error: There is no user_artists.dat in {tmp_path}. Put the raw files there")
 
 
 def test_missing_block_list_is_named(tmp_path: Path) -> None:
