@@ -25,7 +25,7 @@ from spark.ingest.data_profile import profile_interactions
 from spark.ingest.raw_to_parquet import ingest
 from workflow import Ingest, RecommendAsOf
 from workflow.__main__ import main
-from workflow.run import _sessions
+from workflow.running.run import _sessions
 
 FIRST = date(2026, 3, 1)
 ABOUT = RATINGS | {"time_format": "iso8601"}

@@ -21,7 +21,7 @@ from spark.algorithms.training_data import TrainingData
 from spark.evaluation.blend_weights import learn_weights, weight_grid
 from spark.evaluation.tuning_objective import run_trial
 from workflow.hyperparameter_search import TuningResult, Values, search
-from workflow.run_summary import _left_out
+from workflow.reporting.run_summary import _left_out
 
 
 class Searched:

@@ -23,8 +23,9 @@ from common.files import append_line
 from common.full_disk import describe_full_disk, is_disk_full
 from config.paths import SUCCESS
 from models.manifest import verify_version
-from workflow import Split, Train, integrity
-from workflow.failures import failure_message, is_transient, time_limit
+from workflow import Split, Train
+from workflow.outputs import integrity
+from workflow.running.failures import failure_message, is_transient, time_limit
 from workflow.stage import RowCounts
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/else")

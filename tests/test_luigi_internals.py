@@ -11,7 +11,7 @@ from luigi import interface, rpc
 from luigi.scheduler import Scheduler
 
 from config.paths import PROJECT
-from workflow.luigi_internals import TRIED_WITH, remote_scheduler, replace_remote_scheduler
+from workflow.scheduler.luigi_internals import TRIED_WITH, remote_scheduler, replace_remote_scheduler
 
 PACKAGES = ("common", "config", "models", "run_records", "spark", "webapp", "workflow")
 
@@ -57,4 +57,4 @@ def test_no_other_module_uses_private_names_of_luigi() -> None:
             and not node.attr.startswith("__")
             and ast.unparse(node).partition(".")[0] in imported
         ]
-    assert {use.partition(":")[0] for use in uses} == {"workflow/luigi_internals.py"}
+    assert {use.partition(":")[0] for use in uses} == {"workflow/scheduler/luigi_internals.py"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.next_steps import CONTAINER_VARIABLE, next_steps, task_graph_address
+from workflow.reporting.next_steps import CONTAINER_VARIABLE, next_steps, task_graph_address
 
 LOG = Path("/srv/data/runs/songs/1.log")
 

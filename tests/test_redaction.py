@@ -21,7 +21,7 @@ from run_records.stage_state import StageProgress
 from run_records.writer import RunRecorder, StageRecord
 from spark.runtime.process_output import finish_output, redirect_output, set_line_prefix
 from webapp import create_app
-from workflow.console import Console
+from workflow.reporting.console import Console
 
 SECRET = 'p4ss"wörd/\\'
 

@@ -13,8 +13,8 @@ from support.processes import held_by_another_process
 from common.locks import lock_path
 from config.paths import SUCCESS, Paths
 from models.registry import VersionRegistry
-from workflow import retention
 from workflow.__main__ import main
+from workflow.outputs import retention
 
 DAY_S = 86_400
 KB = 1_000

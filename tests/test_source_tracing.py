@@ -9,7 +9,7 @@ import pytest
 
 import workflow
 from config.paths import PROJECT
-from workflow.source_tracing import SourceTracer, source_with_imports
+from workflow.outputs.source_tracing import SourceTracer, source_with_imports
 
 
 @pytest.fixture

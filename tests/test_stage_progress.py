@@ -22,10 +22,10 @@ from config.paths import PROJECT, SUCCESS
 from run_records.stage_state import StageProgress
 from workflow import Split
 from workflow.__main__ import main
-from workflow.failover_scheduler import FailoverScheduler
-from workflow.luigid import StatusReporter
+from workflow.reporting.stage_progress import Progress
+from workflow.scheduler.failover_scheduler import FailoverScheduler
+from workflow.scheduler.luigid import StatusReporter
 from workflow.stage import RowCounts
-from workflow.stage_progress import Progress
 
 SECRET = "correct-horse"
 
@@ -156,7 +156,7 @@ def test_stage_report_reaches_watchers(pipeline: Roots, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Split, "make", make)
     monkeypatch.setattr(StatusReporter, "_report", lambda self, text, percentage: told.append((text, percentage)))
-    monkeypatch.setattr("workflow.run.choose_scheduler", lambda inform: True)
+    monkeypatch.setattr("workflow.running.run.choose_scheduler", lambda inform: True)
     assert pipeline.run(Split).succeeded
     assert ("Split: iteration 3 of 10", 30) in told
     assert told[-1][0].startswith("Split: done after ")
@@ -185,7 +185,7 @@ class _Listener:
 class TestStatusReporter:
     def test_reports_changes_at_a_limited_rate(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = [100.0]
-        monkeypatch.setattr("workflow.luigid.time.monotonic", lambda: clock[0])
+        monkeypatch.setattr("workflow.scheduler.luigid.time.monotonic", lambda: clock[0])
         listener = _Listener()
         reporter = StatusReporter(listener, "Train als", "reads Split (5 rows)")  # type: ignore[arg-type]
         for tasks_done in (1, 1, 2):
@@ -255,7 +255,9 @@ class TestProgress:
 
     def test_all_watchers_share_one_poll(self, monkeypatch: pytest.MonkeyPatch) -> None:
         polls: list[int] = []
-        monkeypatch.setattr("workflow.stage_progress._spark_tasks", lambda: (polls.append(1) or len(polls), 9))
+        monkeypatch.setattr(
+            "workflow.reporting.stage_progress._spark_tasks", lambda: (polls.append(1) or len(polls), 9)
+        )
         one, other, progress = list[StageProgress](), list[StageProgress](), Progress()
         with progress.shown_to([one.append, other.append]):
             progress.report("here")

@@ -26,7 +26,7 @@ from models.manifest import read_manifest
 from spark.runtime.child_processes import defer_signals
 from webapp import create_app
 from workflow import Ingest, Split
-from workflow.failures import failure_message, is_transient
+from workflow.running.failures import failure_message, is_transient
 from workflow.stage import RowCounts
 
 TASK_FAILED, MISSING_DATA, SCHEDULING_ERROR = 30, 20, 35
@@ -105,7 +105,7 @@ class TestInterruptedRun:
     def test_second_signal_ends_it_at_once_and_an_ignored_one_does_not(self, ignored: str, ends: int) -> None:
         code = f"""
 import signal
-from workflow.interrupts import end_in_order
+from workflow.running.interrupts import end_in_order
 {ignored}
 end_in_order()
 try:

@@ -32,8 +32,8 @@ from models.registry import VersionRegistry
 from models.serving_store import ServingStore
 from spark.ingest.raw_to_parquet import ingest
 from workflow import Generate, Ingest, Publish, Recommend, RecommendAll, Split, Train
-from workflow.failures import is_transient
 from workflow.pipeline_task import PipelineTask
+from workflow.running.failures import is_transient
 from workflow.stage import RowCounts, Stage
 
 STAGES = {
@@ -434,7 +434,7 @@ class TestFingerprints:
         roots = Roots(tmp_path)
         self.fingerprint(Ingest, roots, **plays)
         read: list[Any] = []
-        monkeypatch.setattr("workflow.raw_file_digests.sha256", lambda path: read.append(path) or "0")
+        monkeypatch.setattr("workflow.outputs.raw_file_digests.sha256", lambda path: read.append(path) or "0")
         self.fingerprint(Ingest, roots, **plays)
         assert not [path for path in read if path.suffix == ".csv"]
 
@@ -453,7 +453,7 @@ class TestFingerprints:
 
     def test_change_with_the_code_of_the_stage(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = self.fingerprint(Generate, Roots(tmp_path))
-        monkeypatch.setattr("workflow.source_tracing.sha256", lambda path: "changed")
+        monkeypatch.setattr("workflow.outputs.source_tracing.sha256", lambda path: "changed")
         assert self.fingerprint(Generate, Roots(tmp_path / "without a cache")) != first
 
 

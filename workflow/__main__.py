@@ -12,7 +12,8 @@ from common.full_disk import os_error_message
 from common.redaction import redact
 from common.terminal import EXIT_REFUSED, EXIT_USAGE, CommandParser
 from config.paths import Paths
-from workflow import backfill, luigid, prune_command, run_commands
+from workflow.commands import backfill, prune_command, run_commands
+from workflow.scheduler import luigid
 
 
 def main(arguments: list[str] | None = None) -> int:

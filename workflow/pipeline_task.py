@@ -8,8 +8,8 @@ import luigi
 
 from common.redaction import redact
 from run_records.record_files import new_run_id
-from workflow import failure_mail, run
-from workflow.context import RunRequest
+from workflow.running import failure_mail, run
+from workflow.running.context import RunRequest
 
 
 class RedactedParameter(luigi.Parameter[str]):

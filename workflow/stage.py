@@ -19,11 +19,11 @@ from common.locks import exclusive_lock, lock_path
 from common.redaction import redact
 from config.paths import SUCCESS
 from run_records.writer import StageRecord
-from workflow import integrity
-from workflow.failures import is_transient, time_limit
-from workflow.fingerprint import compute_fingerprint
+from workflow.outputs import integrity
+from workflow.outputs.fingerprint import compute_fingerprint
+from workflow.outputs.source_tracing import source_with_imports
 from workflow.pipeline_task import PipelineTask
-from workflow.source_tracing import source_with_imports
+from workflow.running.failures import is_transient, time_limit
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

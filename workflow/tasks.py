@@ -36,14 +36,14 @@ from models.promotion_gate import (
 )
 from models.registry import VersionRegistry
 from run_records.writer import StageRecord
-from workflow import retention
 from workflow.blocklist import read_blocklist
-from workflow.console import Console
-from workflow.failover_scheduler import enable_failover
-from workflow.fingerprint import compute_fingerprint
 from workflow.hyperparameter_search import TuningContext
+from workflow.outputs import retention
+from workflow.outputs.fingerprint import compute_fingerprint
 from workflow.pipeline_task import PipelineTask, RedactedParameter
-from workflow.run import read_only_run
+from workflow.reporting.console import Console
+from workflow.running.run import read_only_run
+from workflow.scheduler.failover_scheduler import enable_failover
 from workflow.stage import Dependencies, RowCounts, Stage
 
 _NOT_APPLICABLE = "not_applicable.json"

@@ -30,7 +30,8 @@ import workflow.__main__
 from common import directories
 from common.log_lines import NO_STAGE
 from run_records import writer
-from workflow import recording, stage, tasks
+from workflow import stage, tasks
+from workflow.running import recording
 
 COMMANDS = {"luigi": luigi_run, "models": models.__main__.main, "workflow": workflow.__main__.main}
 

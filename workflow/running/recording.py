@@ -19,11 +19,11 @@ from common.redaction import redact
 from config.paths import SUCCESS
 from config.settings import changed
 from run_records.writer import RunRecorder, StageRecord, Status
-from workflow.context import RunContext
-from workflow.failures import failure_message
-from workflow.luigid import StatusReporter
-from workflow.planning import PlannedStage, RunPlan, required_labels
-from workflow.run_summary import FinishedRun, nothing_to_do, summary
+from workflow.reporting.run_summary import FinishedRun, nothing_to_do, summary
+from workflow.running.context import RunContext
+from workflow.running.failures import failure_message
+from workflow.running.planning import PlannedStage, RunPlan, required_labels
+from workflow.scheduler.luigid import StatusReporter
 
 if TYPE_CHECKING:
     from luigi import Task

@@ -16,11 +16,11 @@ from config.paths import Paths
 from config.settings import resolve
 from models.promotion_gate import ChampionComparison
 from run_records.record_files import new_run_id
-from workflow.console import Console
-from workflow.planning import PlannedStage
-from workflow.raw_file_digests import RawFileDigests
-from workflow.source_tracing import SourceTracer
-from workflow.stage_progress import Progress
+from workflow.outputs.raw_file_digests import RawFileDigests
+from workflow.outputs.source_tracing import SourceTracer
+from workflow.reporting.console import Console
+from workflow.reporting.stage_progress import Progress
+from workflow.running.planning import PlannedStage
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -11,7 +11,7 @@ from config.paths import Paths
 from config.settings import resolve
 from models.registry import VersionRegistry
 from run_records.record_files import active_runs
-from workflow import retention
+from workflow.outputs import retention
 
 
 def run(options: argparse.Namespace) -> str:

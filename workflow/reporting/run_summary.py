@@ -11,7 +11,7 @@ from common.formatting import MISSING, format_duration, plural
 from common.terminal import text_table
 from config.metrics import find_metric, main_table_names
 from models.promotion_gate import BASELINE
-from workflow.next_steps import next_steps, shorten_path
+from workflow.reporting.next_steps import next_steps, shorten_path
 
 
 def nothing_to_do(dataset: str, version: str | None) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from common.checksums import changed_files
 from common.files import read_json, write_atomically
 from config.paths import SUCCESS
-from workflow.fingerprint import compute_fingerprint
+from workflow.outputs.fingerprint import compute_fingerprint
 
 VERIFIED_SUFFIX = ".checked"
 FILES = "files"

@@ -16,15 +16,15 @@ from common.errors import MissingInput, UserError
 from common.full_disk import is_disk_full
 from common.scratch import remove_stale_scratch
 from run_records.writer import StageRecord
-from workflow import failure_mail, interrupts
-from workflow.console import Console
-from workflow.context import RunContext, RunRequest
-from workflow.failover_scheduler import choose_scheduler
-from workflow.failures import failure_message
-from workflow.log_files import redact_terminal, start_logging
-from workflow.planning import GraphTask, PlannedStage, RunPlan, dependencies_first
-from workflow.recording import RunRecording
-from workflow.retention import touch
+from workflow.outputs.retention import touch
+from workflow.reporting.console import Console
+from workflow.reporting.log_files import redact_terminal, start_logging
+from workflow.running import failure_mail, interrupts
+from workflow.running.context import RunContext, RunRequest
+from workflow.running.failures import failure_message
+from workflow.running.planning import GraphTask, PlannedStage, RunPlan, dependencies_first
+from workflow.running.recording import RunRecording
+from workflow.scheduler.failover_scheduler import choose_scheduler
 
 _sessions: dict[str, RunSession] = {}
 

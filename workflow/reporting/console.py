@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from common.redaction import redact
-from workflow.stage_progress import Watcher
+from workflow.reporting.stage_progress import Watcher
 
 
 class Console:

@@ -13,9 +13,9 @@ from luigi.configuration import get_config
 from luigi.scheduler import RPC_METHODS
 from luigi.task_status import RUNNING
 
-from workflow.luigi_internals import remote_scheduler, replace_remote_scheduler
-from workflow.luigid import is_listening, luigid_url
-from workflow.next_steps import task_graph_address
+from workflow.reporting.next_steps import task_graph_address
+from workflow.scheduler.luigi_internals import remote_scheduler, replace_remote_scheduler
+from workflow.scheduler.luigid import is_listening, luigid_url
 
 _REPLAYED = ("add_worker", "add_task")
 """The calls that tell a scheduler everything it has to know about a run."""

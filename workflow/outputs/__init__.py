@@ -1,0 +1,1 @@
+"""Stage outputs: fingerprints, integrity and retention."""

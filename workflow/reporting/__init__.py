@@ -1,0 +1,1 @@
+"""What a run reports: terminal, log, progress and summary."""

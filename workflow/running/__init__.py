@@ -1,0 +1,1 @@
+"""One run: its context, plan, record, and how it ends."""

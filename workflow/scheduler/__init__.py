@@ -1,0 +1,1 @@
+"""luigid, and the scheduler in the process that takes over when luigid is gone."""
