@@ -86,7 +86,7 @@ prune: .venv/.installed  ## Remove old versions and unused stage outputs: [KEEP 
 	@$(BIN)/python -m workflow prune --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET" \
 	    $(if $(KEEP),--keep "$$KEEP") $(if $(DRY_RUN),--dry-run)
 
-forget: .venv/.installed  ## Erase a user from all versions: ID [DATASET MODELS DATA]
+forget: .venv/.installed  ## Delete a user from all versions: ID [DATASET MODELS DATA]
 	@$(BIN)/python -m models forget --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET" -- "$$ID"
 
 ##@ Develop

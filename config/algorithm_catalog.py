@@ -1,8 +1,8 @@
 """The algorithm catalogue: one entry declares everything that the pipeline needs to know about an algorithm.
 
 To add an algorithm, write a module with `fit` and `load` (see `spark.algorithms.saved_model`) and add its entry to
-`CATALOG`. Settings, candidates, tuning, blending, erasure and the contract tests follow from the entry. The catalogue
-is plain data: it imports neither Spark nor Luigi nor numpy, so every package may read it.
+`CATALOG`. Settings, candidates, tuning, blending, user deletion and the contract tests follow from the entry. The
+catalogue is plain data: it imports neither Spark nor Luigi nor numpy, so every package may read it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class UserRows:
-    """Parquet files with one row per user. Erasing a user deletes the row."""
+    """Parquet files with one row per user. Deleting a user removes the row."""
 
     pattern: str
     """A glob, relative to the model directory."""
@@ -88,11 +88,11 @@ class UserRows:
 
 @dataclass(frozen=True)
 class UserArray:
-    """A `.npy` array whose first axis is the user index. Erasing a user overwrites their element."""
+    """A `.npy` array whose first axis is the user index. Deleting a user overwrites their element."""
 
     pattern: str
-    erased: float = 0
-    """The value that replaces the user's."""
+    deleted_value: float = 0
+    """Replaces the element of a deleted user."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ CATALOG: dict[str, Algorithm] = {
             "segment-popularity",
             module="spark.algorithms.segment_popularity",
             summary="The most popular tracks among users of the same country or age group.",
-            user_files=(UserArray("segment.npy", erased=-1),),
+            user_files=(UserArray("segment.npy", deleted_value=-1),),
         ),
         Algorithm(
             "als",

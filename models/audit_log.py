@@ -16,7 +16,7 @@ AUDIT = "audit.jsonl"
 ROLLED_BACK = "rolled back"
 
 AuditEntry = dict[str, Any]
-"""Keys `at`, `action`; `from` and `to` of a promotion or rollback; `version` of other actions; `via`; `compared`."""
+"""Keys `at`, `action`; `from` and `to` of a promotion or rollback; `version` of other actions; `via`; `comparison`."""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ def delete_from_model(model: Path, index: int) -> None:
                 match declared:
                     case UserRows(column=column):
                         delete_rows(file, column, index)
-                    case UserArray(erased=erased):
-                        _overwrite_element(file, index, erased)
+                    case UserArray(deleted_value=value):
+                        _overwrite_element(file, index, value)
 
 
 def delete_rows(file: Path, column: str, value: str | int) -> int:

@@ -170,7 +170,7 @@ class VersionRegistry:
         expected: str | None,
         by: Literal["run", "user"],
         via: str | None = None,
-        compared: dict[str, Any] | None = None,
+        comparison: dict[str, Any] | None = None,
     ) -> None:
         """Serve `version` if `expected` is still served: a durable, audited compare-and-swap.
 
@@ -179,7 +179,7 @@ class VersionRegistry:
         Args:
             expected: the version that the caller saw served.
             via: where the user did it, for the audit log.
-            compared: the gate's figures, for the audit log.
+            comparison: the gate's figures, for the audit log.
 
         Raises:
             StoreError: the version does not exist, does not verify (checked for the user only, whose version may be
@@ -191,7 +191,7 @@ class VersionRegistry:
             self._check_swap(version, expected)
             if by == "user":
                 self._check_files(version)
-            self._switch(version, f"promoted by the {by}", via=via, compared=compared)
+            self._switch(version, f"promoted by the {by}", via=via, comparison=comparison)
             self._pin.remove()
 
     def roll_back(self, version: str, *, expected: str | None, via: str | None = None) -> None:

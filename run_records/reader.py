@@ -95,8 +95,8 @@ def read_run(record: Path) -> RecordedRun:
         settings=started.get("settings") or {},
         changed_settings=started.get("changed") or {},
         as_of=started.get("as_of"),
-        comparison=finished.get("compared"),
-        refusal=finished.get("not_promoted"),
+        comparison=finished.get("comparison"),
+        refusal=finished.get("refusal"),
     )
 
 

@@ -282,8 +282,8 @@ def test_deleting_a_user_removes_their_data_and_nobody_elses(model: Path, histor
                 match declared:
                     case UserRows(column=column):
                         assert user not in pq.read_table(file, columns=[column])[column].to_pylist()
-                    case UserArray(erased=erased):
-                        assert np.load(file)[user] == erased
+                    case UserArray(deleted_value=value):
+                        assert np.load(file)[user] == value
     forgotten = importlib.import_module(entry_of(model).module).load(copy)
     empty_history = CSRMatrix(np.zeros(NUM_USERS + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
     assert not forgotten.can_personalize(np.array([user], np.int32), empty_history).any()

@@ -172,7 +172,7 @@ class TestModelFiles:
         (tmp_path / "model").mkdir()
         return tmp_path / "model"
 
-    def test_erases_the_segment_of_the_user(self, model: Path) -> None:
+    def test_deletes_the_segment_of_the_user(self, model: Path) -> None:
         write_json(model / MODEL_INFO, {"name": "segment-popularity"})
         np.save(model / "segment.npy", np.array([0, 1, 2], np.int16))
         delete_from_model(model, INDEX)

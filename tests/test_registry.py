@@ -105,11 +105,11 @@ def test_promotion_writes_current_and_the_audit_log(registry: VersionRegistry) -
 
 
 def test_audit_log_has_the_figures_of_a_promotion(registry: VersionRegistry) -> None:
-    registry.promote("m1", expected=None, by="run", compared={"metric": "ndcg@10"})
+    registry.promote("m1", expected=None, by="run", comparison={"metric": "ndcg@10"})
     registry.promote("m2", expected="m1", by="user")
     lines = [json.loads(line) for line in (registry.root / "audit.jsonl").read_text().splitlines()]
-    assert lines[0]["compared"] == {"metric": "ndcg@10"}
-    assert "compared" not in lines[1]
+    assert lines[0]["comparison"] == {"metric": "ndcg@10"}
+    assert "comparison" not in lines[1]
 
 
 def test_refuses_a_promotion_that_expects_another_version(registry: VersionRegistry) -> None:

@@ -244,8 +244,8 @@ class TestPromotionGate:
         ran = pipeline.run(settings=smaller)
         assert ran.succeeded
         assert "Not promoted: it has 20 users, fewer than [publish] min_size = 0.5 × 60 of" in capfd.readouterr().out
-        assert ran.record[-1]["not_promoted"].startswith("it has 20 users, fewer than [publish] min_size = 0.5 × 60 of")
-        assert ran.record[-1]["compared"]
+        assert ran.record[-1]["refusal"].startswith("it has 20 users, fewer than [publish] min_size = 0.5 × 60 of")
+        assert ran.record[-1]["comparison"]
         assert pipeline.current() == first
         assert len(VersionRegistry(pipeline.models / "synthetic").versions()) == 2
 
@@ -264,7 +264,7 @@ class TestPromotionGate:
 
     def test_reports_and_records_the_comparison(self, pipeline: Roots, capfd: pytest.CaptureFixture[str]) -> None:
         assert pipeline.run(settings={"recommend": {"k": 7}}).succeeded  # the same champion, measured the same
-        metrics, compared = pipeline.metrics(), last_promotion(pipeline)["compared"]
+        metrics, compared = pipeline.metrics(), last_promotion(pipeline)["comparison"]
         champion, models = metrics["champion"], metrics["models"]
         assert compared["metric"] == "ndcg@10"
         assert compared["to_serving"] == {"difference": 0.0, "interval": [0.0, 0.0]}

@@ -545,7 +545,7 @@ class Promote(Stage):
             comparison = self.context.comparison = self._compare(serving)
             self.context.refusal = self._refusal(serving)
             if self.context.refusal is None:
-                self._registry.promote(self._version, expected=serving, by="run", compared=comparison.figures)
+                self._registry.promote(self._version, expected=serving, by="run", comparison=comparison.figures)
                 self._prune(serving)
 
     def _prune(self, previous: str | None) -> None:

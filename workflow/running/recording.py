@@ -134,7 +134,7 @@ class RunRecording:
         context, version = self._context, self._plan.published_version()
         comparison = context.comparison.sentences if context.comparison else None
         duration = self._recorder.finish(
-            "failed" if self._failed else "done", version, compared=comparison, not_promoted=context.refusal
+            "failed" if self._failed else "done", version, comparison=comparison, refusal=context.refusal
         )
         self.is_closed = True
         if self._failed:

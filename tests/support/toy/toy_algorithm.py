@@ -24,7 +24,7 @@ ENTRY = Algorithm(
     settings={"boost": NumberSetting(2.0, 0.0, 100.0, "Boost of tracks close to the favourite track.")},
     search_space={"boost": SearchRange(1.0, 4.0)},
     can_blend=True,
-    user_files=(UserArray("favourites.npy", erased=-1),),
+    user_files=(UserArray("favourites.npy", deleted_value=-1),),
 )
 
 
