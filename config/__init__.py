@@ -1,1 +1,1 @@
-"""Where things are, what a dataset looks like, and the errors a user can cause. Imports nothing of ours."""
+"""Settings, dataset descriptions, paths, and the catalogues of algorithms and metrics. Imports only `common`."""

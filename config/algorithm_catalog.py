@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MODEL_INFO = "algorithm.json"
-"""The file in a model directory that names the algorithm. A blend has one more such directory for each of its parts."""
+"""The file in a model directory that names the algorithm. A blend's directory contains one model directory per part."""
 
 
 @dataclass(frozen=True)
 class NumberSetting:
-    """A number between two inclusive bounds; an integer if the lower bound is one."""
+    """A number between two inclusive bounds; an integer if `low` is an integer."""
 
     default: float
     low: float
     high: float
     description: str
     reason: str = ""
-    """Why the bounds are what they are, for the error message."""
+    """The reason for the bounds, for the error message."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ Setting = NumberSetting | ChoiceSetting | ChoiceListSetting | FlagSetting
 
 @dataclass(frozen=True)
 class SearchRange:
-    """An inclusive interval that tuning searches; integers if the lower bound is one."""
+    """An inclusive interval that tuning searches; of integers if `low` is an integer."""
 
     low: float
     high: float
@@ -69,7 +69,7 @@ class SearchRange:
 
 @dataclass(frozen=True)
 class Requirement:
-    """A setting whose value another setting dictates."""
+    """A value that one setting must have because of another setting's value."""
 
     setting: str
     value: Any
@@ -97,7 +97,7 @@ class UserArray:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What one algorithm declares."""
+    """The catalogue entry of one algorithm."""
 
     name: str
     module: str
@@ -108,7 +108,7 @@ class Algorithm:
     search_space: Mapping[str, SearchRange | Sequence[Any]] = field(default_factory=dict)
     """Settings that tuning varies: a range or the possible values of each. Empty if there is nothing to tune."""
     requirements: Mapping[tuple[str, Any], Sequence[Requirement]] = field(default_factory=dict)
-    """By setting and value: what the other settings must be."""
+    """By (setting, value): the values that other settings must then have."""
     tunable_with: Mapping[str, Any] = field(default_factory=dict)
     """Settings that must have these values for the search space to take effect."""
     feedback: Literal["any", "rating"] = "any"
@@ -118,7 +118,7 @@ class Algorithm:
     can_blend: bool = False
     """Whether it may be a part of a blend."""
     is_blend: bool = False
-    """Whether it combines other algorithms: those that its setting `parts` names, with weights from tuning."""
+    """Whether it combines the algorithms in its setting `parts`, with weights learned on the validation part."""
     can_fold_in: bool = False
     """Whether `models.fold_in` can compute a new user's factors from the model directory."""
     user_files: Sequence[UserRows | UserArray] = ()
@@ -131,12 +131,12 @@ class Algorithm:
 
 
 def algorithm_names() -> tuple[str, ...]:
-    """The names of all algorithms, in catalogue order."""
+    """Return the names of all algorithms, in catalogue order."""
     return tuple(CATALOG)
 
 
 def blendable_names() -> tuple[str, ...]:
-    """The names of the algorithms that may be a part of a blend."""
+    """Return the names of the algorithms that may be a part of a blend."""
     return tuple(name for name, algorithm in CATALOG.items() if algorithm.can_blend)
 
 
@@ -148,7 +148,9 @@ _REGULARIZATION = "Regularisation strength λ."
 _REG_EXPONENT = "Exponent of the interaction count in the regularisation: 0 as in `implicit`, 1 as in MLlib."
 _NOT_UNIQUE = ": without λ the solution is not unique for users with fewer interactions than factors"
 _STEPS = "Conjugate gradient steps per half-iteration; 0 solves exactly by Cholesky decomposition."
-_SAY_OBJECTIVE = FlagSetting(False, "Report the objective after each iteration, at the cost of a pass over the data.")
+_REPORT_OBJECTIVE = FlagSetting(
+    False, "Report the objective after each iteration, at the cost of a pass over the data."
+)
 _SEED = "Seed of the initial factors."
 _MLLIB_EXPONENT = Requirement("reg_exponent", 1, "MLlib always scales λ by the number of interactions")
 _MLLIB_OBJECTIVE = Requirement("say_objective", False, "MLlib does not report its objective")
@@ -187,7 +189,7 @@ CATALOG: dict[str, Algorithm] = {
                 "patience": NumberSetting(
                     0, 0, 1_000, "Stop after this many iterations without better lists; 0 disables early stopping."
                 ),
-                "say_objective": _SAY_OBJECTIVE,
+                "say_objective": _REPORT_OBJECTIVE,
                 "seed": NumberSetting(42, 0, 2**31 - 1, _SEED),
             },
             search_space={
@@ -222,7 +224,7 @@ CATALOG: dict[str, Algorithm] = {
                 "reg_exponent": NumberSetting(1.0, 0.0, 2.0, _REG_EXPONENT),
                 "biases": FlagSetting(False, "Model user and track biases; not available with MLlib."),
                 "steps": NumberSetting(0, 0, 1_000, _STEPS),
-                "say_objective": _SAY_OBJECTIVE,
+                "say_objective": _REPORT_OBJECTIVE,
                 "seed": NumberSetting(42, 0, 2**31 - 1, _SEED),
             },
             search_space={

@@ -1,4 +1,4 @@
-"""Dataset descriptions, `config/datasets/<name>.toml`: their keys, reading and validating them."""
+"""Dataset descriptions, `config/datasets/<name>.toml`: read and validate them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENCODINGS = {
     "shift_jis": "Shift_JIS", "euc_jp": "EUC-JP", "euc_kr": "EUC-KR", "gbk": "GBK", "gb18030": "GB18030",
     "big5": "Big5",
 }  # fmt: skip
-"""Java's names of the supported encodings by Python's: those in which the byte of a line feed is never part of another
+"""The supported encodings, Python's name to Java's. In all of them, the byte of a line feed is never part of another
 character, so that files can be split into lines before they are decoded."""
 
 
@@ -178,7 +178,7 @@ class Dataset(BaseModel):
     name: Text
     title: Text
     item_label: Text = "track"
-    """The page's word for a track."""
+    """The word for a track on the web page, such as film or song."""
     synthetic: bool = False
     """Whether the Generate stage creates the raw files."""
     interactions: Interactions
@@ -248,7 +248,7 @@ def find_files(raw_dir: Path, table: Table) -> list[Path]:
     if directories:
         raise MissingInput(f'{directories[0]} is a directory. Name its files: path = "{table.path}/*".')
     if (link := raw_dir / table.path).is_symlink():
-        raise MissingInput(f"{link} is a broken symbolic link: let it point to the file.")
+        raise MissingInput(f"{link} is a broken symbolic link: make it point to a file.")
     raise MissingInput(
         f"There is no {table.path} in {raw_dir}. Put the raw files there, or set their directory with RAW= (--raw-dir)."
     )

@@ -1,4 +1,4 @@
-"""The fallback tiers: the models that serve users without a usable history."""
+"""The tiers of the fallback chain: the models that can serve a user, best first."""
 
 TIERS = {
     "model": "From the champion, which knows this user's history.",
@@ -6,7 +6,7 @@ TIERS = {
     "segment": "What users of the same country or age group hear most, because this user has no usable history.",
     "popularity": "What all users hear most, because nothing is known about this user's taste.",
 }
-"""The sentence that the page shows for a list of each tier, best tier first."""
+"""The sentence that the page shows for a list of each tier, in order of preference."""
 
 FALLBACK_ALGORITHMS = {"content": "content", "segment": "segment-popularity"}
 """The algorithm of each tier between the champion and overall popularity."""

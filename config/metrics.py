@@ -1,4 +1,4 @@
-"""The catalogue of metrics: one entry declares everything about a metric but the function that computes it.
+"""The catalogue of metrics: an entry declares everything about a metric except the function that computes it.
 
 That function is registered under the same name with `spark.evaluation.metric_registry.metric`. The selectable metrics,
 the columns of an evaluation, the intervals, the promotion gate, the page and the documentation follow from the entry.
@@ -14,7 +14,7 @@ CUTOFFS = (10, 20)
 
 Better = Literal["higher", "lower", "neither"]
 Kind = Literal["accuracy", "description", "error"]
-"""How good lists are; what lists are like; how far predicted ratings are off."""
+"""Quality of the lists; other properties of the lists; error of predicted ratings."""
 
 Source = Literal["hits", "lists", "history", "exposure", "ratings"]
 """The input of a metric's function, see `spark.evaluation.metric_functions`."""
@@ -72,7 +72,7 @@ METRICS = {
         "neither", "description", "exposure",
     ),
     "novelty": Metric(
-        "Self-information of the recommended tracks in bits: one more for half as many listeners.",
+        "Mean self-information of the recommended tracks in bits; halving the listeners adds one bit.",
         "neither", "description", "lists", in_main_table=False,
     ),
     "diversity": Metric(
@@ -88,7 +88,7 @@ METRICS = {
         "neither", "description", "exposure", in_main_table=False,
     ),
     "cold_tracks": Metric(
-        "The share of a list that has fewer than 5 listeners in the training part.",
+        "The share of a list's tracks that have fewer than 5 listeners in the training part.",
         "neither", "description", "lists", in_main_table=False,
     ),
     "cold_users": Metric(
@@ -104,7 +104,7 @@ METRICS = {
         "lower", "error", "ratings",
     ),
 }  # fmt: skip
-"""By plain name, `ndcg` for `ndcg@10`, in the order in which they are shown."""
+"""Metrics by plain name, such as `ndcg` for `ndcg@10`, in display order."""
 
 
 def find_metric(reported: str) -> Metric | None:
@@ -129,7 +129,7 @@ def _report(metrics: dict[str, Metric], cutoffs: tuple[int, ...]) -> tuple[str, 
 
 
 def selectable_names() -> tuple[str, ...]:
-    """Return the reported names of the metrics that may choose a champion: those of accuracy, and errors."""
+    """Return the reported names of the metrics that can select the champion: accuracy metrics and rating errors."""
     return _report({name: metric for name, metric in METRICS.items() if metric.kind != "description"}, CUTOFFS)
 
 

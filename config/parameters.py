@@ -1,4 +1,4 @@
-"""Luigi parameters that reject a wrong value with one sentence that names the allowed values."""
+"""Luigi parameters whose error message names the allowed values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CheckedParameter(luigi.Parameter[Any]):
     """Completes the sentence "… is not …"."""
 
     def convert(self, given: Any) -> Any:
-        """Return the value that was given, as a string or already converted."""
+        """Convert a value that is a string or already converted."""
         raise NotImplementedError
 
     def normalize(self, given: Any) -> Any:
@@ -33,9 +33,9 @@ class CheckedParameter(luigi.Parameter[Any]):
 
 
 class BoundedNumberParameter(CheckedParameter):
-    """A number between two inclusive bounds; an integer if the lower bound is one.
+    """A number between two inclusive bounds; an integer if `low` is an integer.
 
-    Unlike `luigi.NumericalParameter`, it says which numbers are allowed when the text is not a number at all.
+    Unlike that of `luigi.NumericalParameter`, its error names the bounds even if the text is not a number.
     """
 
     def __init__(self, default: float, low: float, high: float, description: str, reason: str = "") -> None:

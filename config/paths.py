@@ -20,7 +20,7 @@ EVALUATION = "evaluation.parquet"
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths below the two roots. Nothing here reads or writes them."""
+    """Paths below the two roots. Does no I/O."""
 
     data_root: Path = PROJECT / "data"
     models_root: Path = PROJECT / "models"

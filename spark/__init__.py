@@ -1,1 +1,1 @@
-"""The Spark jobs: pure `DataFrame -> DataFrame` transforms, the algorithms, and the session they run in."""
+"""The Spark jobs: ingest, split, train, evaluate and recommend; and the session in which they run."""

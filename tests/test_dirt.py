@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
         PLAYS, "user,track,plays\né,t,1\nü,t,2\n".encode("latin-1"), "2 of 2 rows were rejected .*undecodable 2 times"
     ),
     "all rows rejected": (PLAYS, b"user,track,plays\nu,t,x\n,t,1\n", "2 of 2 rows were rejected"),
-    "one JSON array": (PLAYS | {"format": "jsonl"}, b'[\n{"user": 1}\n]\n', "one object a line"),
+    "one JSON array": (PLAYS | {"format": "jsonl"}, b'[\n{"user": 1}\n]\n', "one object per line"),
     "no JSON": (PLAYS | {"format": "jsonl"}, b"user,track,plays\n", "has no JSON object"),
 }  # fmt: skip
 

@@ -222,6 +222,7 @@ def test_scratch_of_an_ended_process_is_removed(tmp_path: Path, monkeypatch: pyt
     )
     assert process.stdout
     made = Path(process.stdout.readline().strip())
+    assert made.is_relative_to(tmp_path)
     (made / "left").write_text("over")
     scratch.remove_stale_scratch(tmp_path)
     assert (made / "left").exists()

@@ -261,10 +261,17 @@ def test_early_stopping_returns_the_iteration_with_the_best_lists(
     training = TrainingData(spark, (interactions,), matrix_dir, NUM_USERS, NUM_TRACKS, None)
     sums: list[NDArray[np.float64]] = []
 
-    def best_iterations(most: int, patience: int) -> int:
-        into = tmp_path / f"{most}-{patience}"
+    def best_iterations(max_iterations: int, patience: int) -> int:
+        into = tmp_path / f"{max_iterations}-{patience}"
         best = best_iteration_count(
-            training, IMPLICIT, into, most=most, patience=patience, steps=3, seed=1, report=lambda *_: None
+            training,
+            IMPLICIT,
+            into,
+            max_iterations=max_iterations,
+            patience=patience,
+            steps=3,
+            seed=1,
+            report=lambda *_: None,
         )
         assert not list(into.iterdir()), "temporary files remain"
         return best

@@ -20,7 +20,7 @@ PRIVATE = {
 
 
 def test_the_pyspark_release_is_the_one_that_was_tried() -> None:
-    assert pyspark.__version__.rsplit(".", 1)[0] == pyspark_internals.TRIED_WITH
+    assert pyspark.__version__.rsplit(".", 1)[0] == pyspark_internals.TESTED_WITH
 
 
 def test_only_one_module_uses_private_parts_of_pyspark() -> None:

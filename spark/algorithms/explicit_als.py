@@ -1,6 +1,6 @@
 """ALS for explicit ratings (Zhou, Wilkinson, Schreiber and Pan 2008): predicts a user's rating of a track.
 
-Accurate rating predictions do not imply good rankings: the tracks with the highest ratings are seldom chosen.
+Accurate rating predictions do not imply good rankings: the tracks with the highest predicted ratings are rarely heard.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report:
     iterations = settings["max_iter"]
     if settings["patience"]:
         iterations = best_iteration_count(
-            training, objective, into, most=iterations, patience=settings["patience"], steps=settings["steps"],
-            seed=settings["seed"], report=report,
+            training, objective, into, max_iterations=iterations, patience=settings["patience"],
+            steps=settings["steps"], seed=settings["seed"], report=report,
         )  # fmt: skip
     train_and_save(training, objective, {**settings, "max_iter": iterations}, into, report)
     return {"objective": asdict(objective), "iterations": iterations}

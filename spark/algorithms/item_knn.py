@@ -33,10 +33,10 @@ _TRACKS_PER_BATCH = 64
 def fit(training: TrainingData, settings: Mapping[str, Any], into: Path, report: ProgressReport) -> dict[str, Any]:
     """Save the nearest neighbours of each track."""
     into.mkdir()
-    matrix, similarity, most = training.matrix, settings["similarity"], settings["neighbours"]
+    matrix, similarity, max_neighbours = training.matrix, settings["similarity"], settings["neighbours"]
 
     def save_range(tracks: tuple[int, int]) -> str:
-        starts, neighbours, similarities = _nearest_neighbours(matrix, similarity, most, *tracks)
+        starts, neighbours, similarities = _nearest_neighbours(matrix, similarity, max_neighbours, *tracks)
         name = f"{tracks[0]:09}.npz"
         np.savez(into / name, starts=starts, tracks=neighbours, similarities=similarities)
         return name
@@ -62,7 +62,7 @@ def _track_ranges(matrix: Path) -> list[tuple[int, int]]:
 
 
 def _nearest_neighbours(
-    matrix: Path, similarity: str, most: int, first: int, last: int
+    matrix: Path, similarity: str, max_neighbours: int, first: int, last: int
 ) -> tuple[NDArray[np.int64], IndexArray, FloatArray]:
     """The nearest neighbours of tracks `first` to `last` (exclusive) in CSR form; ties go to the lower index."""
     from spark.algorithms.cooccurrence import cooccurrence_rows
@@ -79,7 +79,7 @@ def _nearest_neighbours(
         rows[np.arange(end - begin), np.arange(begin, end)] = 0  # a track is not its own neighbour
         for row in rows:
             cooccurring = np.flatnonzero(row)
-            order = np.lexsort((cooccurring, -row[cooccurring]))[:most]
+            order = np.lexsort((cooccurring, -row[cooccurring]))[:max_neighbours]
             nearest = np.sort(cooccurring[order]).astype(np.int32)
             starts.append(starts[-1] + len(nearest))
             neighbours.append(nearest)

@@ -18,7 +18,7 @@ _ROWS_PER_BLOCK = 250_000
 
 def fit_factors(ratings: DataFrame, count: int, settings: Mapping[str, Any], into: Path, *, implicit: bool) -> None:
     """Train on `count` rows with the columns user, track, value, and save an `ALSModel` at `into`."""
-    blocks = min(64, max(2, count // _ROWS_PER_BLOCK))  # must depend on the data alone, because the result does on it
+    num_blocks = min(64, max(2, count // _ROWS_PER_BLOCK))  # depends on the data alone, because it changes the result
     model = ALS(
         userCol="user",
         itemCol="track",
@@ -29,7 +29,7 @@ def fit_factors(ratings: DataFrame, count: int, settings: Mapping[str, Any], int
         alpha=settings.get("alpha", 1.0),
         seed=settings["seed"],
         implicitPrefs=implicit,
-        numUserBlocks=blocks,
-        numItemBlocks=blocks,
+        numUserBlocks=num_blocks,
+        numItemBlocks=num_blocks,
     ).fit(ratings)
     model.write().save(str(into))

@@ -1,4 +1,4 @@
-"""The baseline: the most popular tracks, for every user the same."""
+"""The baseline: the same most popular tracks for every user."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class EvaluationResult:
     users: int
     """Users with interactions in the test part."""
     users_ranked: int
-    """Those of them with a relevant track there; metrics of lists are means over these."""
+    """Users with a relevant track in the test part; metrics of lists are means over these."""
     held_out: int
     """Interactions in the test part."""
 
@@ -66,7 +66,7 @@ def evaluate(
         model: a saved model, at a path that every worker can read.
         liked_from: see `HeldOut.read`.
         into: the directory to create for the Parquet.
-        served: makes the lists; by default the model alone does.
+        served: makes the lists; default: the top k of the model.
     """
     into.mkdir()
 

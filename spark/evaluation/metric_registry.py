@@ -1,6 +1,6 @@
 """Registers the functions that compute metrics, by name; see `metric_functions` for their arguments.
 
-Separate from `metric_functions`, because models that measure themselves while training need no catalogue.
+Separate from `metric_functions`, so that training can use one metric without importing all of them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class RatingError(NamedTuple):
 
 
 FUNCTIONS: dict[str, Any] = {}
-"""What computes each metric, by plain name."""
+"""The function or `RatingError` of each metric, by plain name."""
 
 
 def metric(name: str) -> Callable[[Function], Function]:
-    """Register the decorated function as that of a metric."""
+    """Register the decorated function under the name of a metric."""
 
     def decorate(function: Function) -> Function:
         register(name, function)
@@ -37,5 +37,5 @@ def metric(name: str) -> Callable[[Function], Function]:
 
 
 def register(name: str, function: Callable[..., Any] | RatingError) -> None:
-    """Register what computes a metric."""
+    """Register the function or `RatingError` of a metric."""
     FUNCTIONS[name] = function

@@ -47,9 +47,11 @@ class PerUserMetrics:
             if not np.array_equal(table[_USER].to_numpy(), self.users):
                 raise ValueError(f"{name} was evaluated on other users than the first candidate.")
 
-    def differences(self, models: list[str], to: str) -> dict[str, Difference]:
-        """Return the difference of each of the models to another one."""
-        return dict(zip(models, differences([self.values[name] for name in models], self.values[to]), strict=True))
+    def differences(self, models: list[str], reference: str) -> dict[str, Difference]:
+        """Return the difference of each model to a reference model."""
+        return dict(
+            zip(models, differences([self.values[name] for name in models], self.values[reference]), strict=True)
+        )
 
     def save(self, champion: str, baseline: str, file: Path) -> None:
         """Write `user`, the champion's metric and the baseline's, for comparison with later versions."""
@@ -57,9 +59,9 @@ class PerUserMetrics:
         pq.write_table(pa.table({_USER: self.users, **values}), file)
 
 
-def differences(models: list[Values], to: Values) -> list[Difference]:
-    """Return the difference of each model's values to another's, user by user; exactly 0 for equal values."""
-    per_user = np.column_stack([values - to for values in models])
+def differences(models: list[Values], reference: Values) -> list[Difference]:
+    """Return the difference of each model's values to those of a reference, paired by user; 0 for equal values."""
+    per_user = np.column_stack([values - reference for values in models])
     return [
         Difference(difference=float(mean), interval=interval)
         for mean, interval in zip(per_user.mean(axis=0), mean_intervals(per_user), strict=True)
@@ -74,10 +76,10 @@ def compare_to_popularity(evaluation: Path) -> Difference:
 
 def compare_versions(evaluation: Path, other: Path) -> Difference | None:
     """Return the difference of a version's champion to another version's; None if their users differ."""
-    ours, theirs = pq.read_table(evaluation), pq.read_table(other)
-    if not ours[_USER].equals(theirs[_USER]):
+    metrics, other_metrics = pq.read_table(evaluation), pq.read_table(other)
+    if not metrics[_USER].equals(other_metrics[_USER]):
         return None
-    return differences([ours[_CHAMPION].to_numpy()], theirs[_CHAMPION].to_numpy())[0]
+    return differences([metrics[_CHAMPION].to_numpy()], other_metrics[_CHAMPION].to_numpy())[0]
 
 
 def _read_ranked_users(evaluated: Path, metric: str) -> pa.Table:

@@ -45,7 +45,7 @@ def run_trial(
     Args:
         training: the training part.
         validation: Parquet of the validation part.
-        into: a directory that every worker can write; the model is saved in it for the time of the trial.
+        into: a directory that every worker can write; the model is saved in it for the duration of the trial.
     """
     directory = Path(tempfile.mkdtemp(dir=into))  # a new path, because workers cache models by path
     model = directory / "model"

@@ -28,7 +28,7 @@ def index_tracks(raw: RawData, ids: pa.Array, details: pa.Table | None, window: 
 
 
 def _drops_unheard(table: RawTable[Table] | None, raw: RawData, window: Window) -> bool:
-    """Whether ids without interactions are dropped: the interactions' own file has ids from outside the window."""
+    """Whether to drop ids without interactions: a table in the interactions' file has ids from outside the window."""
     return not window.is_open and table is not None and raw.shares_interactions_file(table)
 
 

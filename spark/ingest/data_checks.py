@@ -1,4 +1,4 @@
-"""Checks of the interactions: each gives a figure, a verdict, and a sentence that needs no prior knowledge."""
+"""Checks of the interactions: each yields a figure, a verdict, and a sentence for readers without prior knowledge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.formatting import count_noun
 
 MIN_INTERACTIONS = 5
-"""A user or track with fewer interactions gives a model little to learn from."""
+"""Users and tracks with fewer interactions than this are counted, because models learn little from them."""
 
 _NOTICE_ABOVE = {
     "top_tracks": 0.5,
@@ -106,9 +106,9 @@ def _quality_checks(facts: DataFacts) -> Iterator[_Check]:
         sentence = "of the tracks with interactions are missing from the catalogue"
         yield _share("without_entry", facts.without_entry, len(tracks), sentence)
     for heading, rows in facts.unusable.items():
-        sentence = f"{count_noun(rows, 'row')} of [{heading}] {_are(rows)} malformed or without an id."
+        sentence = f"{count_noun(rows, 'row')} of [{heading}] {_is_or_are(rows)} malformed or without an id."
         yield _expect_none(f"unusable_{heading}", rows, sentence)
-    sentence = f"{count_noun(facts.future, 'interaction')} {_are(facts.future)} dated in the future."
+    sentence = f"{count_noun(facts.future, 'interaction')} {_is_or_are(facts.future)} dated in the future."
     yield _expect_none("future", facts.future, sentence)
 
 
@@ -125,5 +125,5 @@ def _expect_none(check: str, count: int, sentence: str) -> _Check:
     return _Check(check, "notice" if count else "ok", count, sentence)
 
 
-def _are(count: int) -> str:
+def _is_or_are(count: int) -> str:
     return "is" if count == 1 else "are"

@@ -2,8 +2,8 @@
 
     parsed rows ─ encode ─▶ chunks with dictionary-encoded ids ─ partition ─▶ ranges of users ─ merge ─▶ interactions
 
-Spark hands each row to Python once. From then on an interaction is two indexes, a value and a time, in Arrow files that
-the next task maps into memory.
+Each row passes from Spark to Python once. After that, an interaction is two indexes, a value and a time, in Arrow files
+that the next task maps into memory.
 
 A task writes a temporary file and renames it; a task that Spark repeats writes the same bytes again.
 """

@@ -52,7 +52,7 @@ def parse(raw: RawTable[Interactions]) -> DataFrame:
             LINE,
         )
     validated = cast.select("*", _reject_reason(description).alias(Columns.REASON))
-    # One text column for reason and row is the cheapest form to hand to Python.
+    # One text column with reason and row is the cheapest to transfer to Python.
     reject = F.concat(Columns.REASON, F.lit(REASON_SEPARATOR), LINE).alias(Columns.REJECT)
     return validated.select(Columns.USER_ID, Columns.TRACK_ID, Columns.VALUE, Columns.TIME, reject)
 

@@ -1,4 +1,4 @@
-"""`make preview`: show how a dataset's description reads the first thousand rows, before a run."""
+"""`make preview`: parse the first thousand rows of a dataset as described, and show the result."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _format_cell(name: str, value: Any) -> str:
 
 
 def _shorten(text: str, width: int) -> str:
-    """Cut text to a width and replace control characters, which a terminal would obey, by question marks."""
+    """Cut text to a width and replace control characters, which a terminal would interpret, with question marks."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= width else f"{text[: width - 1]}…"
 

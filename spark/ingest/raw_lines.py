@@ -38,7 +38,7 @@ _MAGIC_BYTES = {
 
 
 def read_lines(spark: SparkSession, heads: Mapping[Path, str], table: Table) -> DataFrame:
-    """Return `LINE`: every line but blank ones and headers, decoded, without carriage returns and byte order marks.
+    """Return `LINE`: all lines except blank ones and headers, decoded, without carriage returns and byte order marks.
 
     Spark's CSV reader is not used, because it ends a line at a stray carriage return.
 
@@ -101,7 +101,7 @@ def read_json_head(file: Path, head: str) -> list[Any]:
         UserError: no line holds an object.
     """
     if head.lstrip(f"{_BOM} \t\r\n").startswith("["):
-        raise UserError(f"{file} begins with a JSON array: it should have one object a line.")
+        raise UserError(f"{file} begins with a JSON array: it must have one object per line.")
     records = []
     for line in islice(head.removeprefix(_BOM).split("\n"), _HEAD_LINES):
         with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""The rows of raw files, with the description that says what their columns mean."""
+"""The rows of raw files, with the description of their columns."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame
 from config.dataset import Interactions, Table, TagNames, Tags, Tracks, Users
 
 MALFORMED = "_malformed"
-"""Boolean column: whether a row lacks the form of its table."""
+"""Boolean column: whether a row does not match the format of its table."""
 
 LINE = "_line"
-"""Text column: the row as it stands in its file; for Parquet, the row as JSON."""
+"""Text column: the original line; for Parquet, the row as JSON."""
 
 Description = TypeVar("Description", bound=Table, covariant=True)
 
@@ -42,7 +42,7 @@ class RawData:
     interactions: RawTable[Interactions]
     tracks: RawTable[Tracks] | None
     tags: RawTable[Tags] | None
-    """None also where `[tracks]` has tags of its own."""
+    """Also None if `[tracks]` has tags."""
     tag_names: RawTable[TagNames] | None
     users: RawTable[Users] | None
 

@@ -2,8 +2,8 @@
 
     read ─▶ parse ─▶ encode ids ─▶ index users and tracks ─▶ deduplicate ─▶ interaction matrix ─▶ catalogue
 
-Every raw row ends in `interactions`, alone or merged with others of the same pair, or in `rejects` with a reason, or
-lies outside the time window and is only counted.
+Every raw row is written to `interactions`, merged with others of the same pair, or to `rejects` with a reason; rows
+outside the time window are only counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read raw files as a dataset's description says. Malformed rows are marked, not dropped."""
+"""Read raw files according to a dataset's description. Malformed rows are marked, not dropped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from spark.storage.tables import escape_glob
 
 TableT = TypeVar("TableT", bound=Table)
 
-_SIGNS_OF_DAMAGE = (
+_DAMAGE_MESSAGES = (
     "EOFException",
     "java.util.zip",
     "incorrect header check",
@@ -67,8 +67,8 @@ def explain_damaged_files(raw_dir: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
-            raise UserError(f"A file in {raw_dir} is damaged or truncated: fetch it again.") from error
+        if any(message in str(error) for message in _DAMAGE_MESSAGES):
+            raise UserError(f"A file in {raw_dir} is damaged or truncated: download it again.") from error
         raise
 
 
@@ -127,7 +127,7 @@ def _csv_fields(lines: DataFrame, names: Sequence[str], table: Table) -> DataFra
 
 
 def _json_fields(lines: DataFrame, records: Sequence[Any]) -> DataFrame:
-    """Parse lines of JSON. The schema is that of the first records; nested objects and lists keep their form."""
+    """Parse lines of JSON. The schema is that of the first records; nested objects and lists keep their structure."""
     record_type = _infer_type(records)
     fields = record_type.fields if isinstance(record_type, T.StructType) else []
     schema = T.StructType([*fields, T.StructField(MALFORMED, T.StringType())])

@@ -1,4 +1,4 @@
-"""Rejected rows: how many for each reason, examples, and whether they are too many to go on."""
+"""Rejected rows: counts and examples by reason, and errors for input with too few usable rows."""
 
 from __future__ import annotations
 

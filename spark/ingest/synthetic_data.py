@@ -43,9 +43,9 @@ START = 1_704_067_200
 YEAR = 365 * 86_400
 CHUNK = 1_000_000
 """Ratings that are generated at a time; does not affect the output."""
-_FIRST = """Amber Blue Crystal Distant Electric Faded Golden Hidden Iron Jade
+_FIRST_WORDS = """Amber Blue Crystal Distant Electric Faded Golden Hidden Iron Jade
     Lonely Midnight Northern Paper Quiet Restless Silver Tidal Velvet Wild""".split()
-_SECOND = """Arcade Bridges Canyon Dawn Echoes Fires Gardens Harbour Islands Lanterns
+_SECOND_WORDS = """Arcade Bridges Canyon Dawn Echoes Fires Gardens Harbour Islands Lanterns
     Mirrors Oceans Parade Rivers Shadows Signals Strangers Thunder Voices Winter""".split()
 
 
@@ -65,7 +65,7 @@ def generate(sizes: SyntheticSizes, into: Path, report: Callable[[float], object
     Memory holds eight bytes for each rating, and a few numbers for each user and track.
 
     Args:
-        report: called from time to time with the share of the ratings that is written, up to 1.
+        report: called after each chunk with the fraction of the ratings that is written.
 
     Returns:
         The number of ratings. A user may rate a track more than once.
@@ -205,7 +205,7 @@ def _users(rng: np.random.Generator, cluster: np.ndarray) -> pa.RecordBatch:
 def _tracks(rng: np.random.Generator, style: np.ndarray, depth: int) -> pa.RecordBatch:
     """Return tracks with invented titles; an artist has a handful of tracks, all of one style."""
     count, styles = len(style), depth * len(GENRES)
-    titles = pa.array(f"{first} {second}" for second in _SECOND for first in _FIRST)
+    titles = pa.array(f"{first} {second}" for second in _SECOND_WORDS for first in _FIRST_WORDS)
     artists = style + styles * rng.integers(max(1, count // (6 * styles)), size=count)
     return pa.record_batch(
         {
@@ -219,8 +219,10 @@ def _tracks(rng: np.random.Generator, style: np.ndarray, depth: int) -> pa.Recor
 
 def _artist(number: int) -> str:
     """Return one of four hundred names, followed by a number from the second round on."""
-    repeats, name = divmod(number * 7, len(_FIRST) * len(_SECOND))
-    return f"The {_FIRST[name % len(_FIRST)]} {_SECOND[name // len(_FIRST)]}" + (f" {repeats + 1}" if repeats else "")
+    repeats, name = divmod(number * 7, len(_FIRST_WORDS) * len(_SECOND_WORDS))
+    return f"The {_FIRST_WORDS[name % len(_FIRST_WORDS)]} {_SECOND_WORDS[name // len(_FIRST_WORDS)]}" + (
+        f" {repeats + 1}" if repeats else ""
+    )
 
 
 def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> None:

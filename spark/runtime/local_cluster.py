@@ -69,7 +69,7 @@ def _start(main_class: str, *options: str, log: Path) -> subprocess.Popen[bytes]
     """Start a master or a worker; its output goes to the log."""
     command, environment = spark_command(main_class, "--host", _HOST, "--webui-port", "0", *options)
     with log.open("ab") as output:
-        # In a session of their own, Ctrl-C reaches only this process, which ends the others in order.
+        # In a new session, Ctrl-C reaches only this process, which then stops the workers before the master.
         return subprocess.Popen(
             command,
             env=environment | {"SPARK_LOCAL_IP": _HOST},

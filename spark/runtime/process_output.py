@@ -1,7 +1,7 @@
 """Redirect the output of Java and Spark to the run's log, with a prefix on each line and without secrets.
 
-A separate process reads the pipe. So Java never waits for a busy Python, output that Java writes after the end of the
-run is kept, and a killed run leaves no process behind: the reader ends when the last writer closes the pipe.
+A separate process reads the pipe. Java therefore never waits for a busy Python, and its output after the end of the run
+is kept. The reader ends when the last writer closes the pipe, so a killed run leaves no process behind.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _start_reader(log: Path, prefix: str, scratch: Path | None) -> int:
     """Start the reader and return the end of the pipe to write to."""
     finish_output()
     source, pipe = os.pipe()
-    # Isolated and without site packages it starts in 20 ms; in a session of its own, Ctrl-C does not reach it.
+    # Isolated and without site packages it starts in 20 ms; in a new session, Ctrl-C does not reach it.
     command = [sys.executable, "-I", "-S", redaction.__file__, str(log), prefix, *([str(scratch)] if scratch else [])]
     reader = subprocess.Popen(
         command, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

@@ -17,8 +17,8 @@ PACKAGES = ("common", "config", "spark")
 def build_py_files(root: Path) -> Path:
     """Copy the packages that Spark's tasks import; return the directory for their PYTHONPATH.
 
-    The directory's name is a digest of its contents, so that the machine code which numba caches for it is found again.
-    An archive would not do: Spark unpacks it into a new directory for each run.
+    The directory's name is a digest of its contents, so that numba finds the machine code that it has cached for it.
+    An archive would not work: Spark unpacks it into a new directory for each run.
     """
     sources = sorted(file for package in PACKAGES for file in (PROJECT / package).rglob("*.py"))
     digest = hashlib.sha256()

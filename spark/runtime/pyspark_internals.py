@@ -12,8 +12,8 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-TRIED_WITH = "4.3"
-"""The release of pyspark that these functions were tried with."""
+TESTED_WITH = "4.3"
+"""The release of pyspark that these functions are tested with."""
 
 
 def has_gateway() -> bool:

@@ -27,7 +27,7 @@ _DEEP_STACK = "-Xss16m"
 """Ten iterations of MLlib's ALS have a lineage that is too deep for the default stack when tasks are deserialised."""
 
 _SHORT_RUN = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Java options for runs of seconds: fast compilation, simple garbage collection. Wrong for hours."""
+"""Java options for runs of seconds: fast compilation, serial garbage collection. Slow in long runs."""
 
 _LONG_RUN = "-XX:+UseParallelGC"
 """Java options for batch work: throughput matters, pauses do not."""

@@ -1,7 +1,7 @@
 """Split interactions into a training, a validation and a test part.
 
-Choices are made by training on the first and evaluating on the second. The test part is evaluated once, for the report,
-after training on the other two.
+Settings are tuned by training on the first and evaluating on the second. The test part is evaluated after training on
+the other two.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spark.storage.tables import Columns, write_atomically
 PARTS = TRAIN, VALIDATION, TEST = ("train", "validation", "test")
 
 MATRIX = "matrix"
-"""Directory of the interaction matrix of training and validation part together."""
+"""Directory of the interaction matrix of the training and validation parts together."""
 
 TRAIN_MATRIX = "matrix-train"
 """Directory of the interaction matrix of the training part."""

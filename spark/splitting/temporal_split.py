@@ -51,8 +51,8 @@ def cut_times(
     return validation_from, test_from
 
 
-def find_cut_time(sorted_times: Sequence[Times], wanted: int) -> int:
-    """Return the latest time since which there are at least `wanted` interactions, by bisection; else the first time.
+def find_cut_time(sorted_times: Sequence[Times], count: int) -> int:
+    """Return the latest time since which there are at least `count` interactions, by bisection; else the first time.
 
     Interactions with the same time stay together, so there may be more.
 
@@ -63,7 +63,7 @@ def find_cut_time(sorted_times: Sequence[Times], wanted: int) -> int:
     high = max(int(times[-1]) for times in sorted_times if len(times))
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if count_since(sorted_times, middle) >= wanted else (low, middle - 1)
+        low, high = (middle, high) if count_since(sorted_times, middle) >= count else (low, middle - 1)
     return low
 
 

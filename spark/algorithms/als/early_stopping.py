@@ -40,10 +40,19 @@ _CUTOFF = 10
 
 
 def best_iteration_count(
-    training: TrainingData, objective: Objective, into: Path, *, most: int, patience: int, steps: int, seed: int,
+    training: TrainingData,
+    objective: Objective,
+    into: Path,
+    *,
+    max_iterations: int,
+    patience: int,
+    steps: int,
+    seed: int,
     report: ProgressReport,
-) -> int:  # fmt: skip
-    """Return the number of iterations with the best lists, at most `most`; `most` if nothing could be held out.
+) -> int:
+    """Return the number of iterations with the best lists, from 1 to `max_iterations`.
+
+    If nothing can be held out, return `max_iterations`.
 
     Args:
         into: a directory on a file system that every worker can write to; it is left empty.
@@ -60,11 +69,21 @@ def best_iteration_count(
         sums = np.sum(run_tasks(spark, partial(_sum_ndcg, matrix, objective.width, users, tracks), held_out), axis=0)
         # Without held-out interactions, the score is the iteration: more iterations count as better.
         scores.append(float(sums[0] / sums[1]) if sums[1] else float(iteration))
-        report(f"early stopping: iteration {iteration} of {most}, ndcg@{_CUTOFF} {scores[-1]:.4f}", iteration / most)
+        report(
+            f"early stopping: iteration {iteration} of {max_iterations}, ndcg@{_CUTOFF} {scores[-1]:.4f}",
+            iteration / max_iterations,
+        )
         return len(scores) - 1 - int(np.argmax(scores)) >= patience
 
     train(
-        spark, matrix, scratch / "factors", objective, iterations=most, steps=steps, seed=seed, should_stop=should_stop
+        spark,
+        matrix,
+        scratch / "factors",
+        objective,
+        iterations=max_iterations,
+        steps=steps,
+        seed=seed,
+        should_stop=should_stop,
     )
     shutil.rmtree(scratch)
     return int(np.argmax(scores)) + 1
@@ -88,7 +107,7 @@ def _hold_out(training: TrainingData, scratch: Path, seed: int) -> list[Path]:
 
 
 def _sum_ndcg(matrix: Path, width: int, users: Path, tracks: Path, file: Path) -> NDArray[np.float64]:
-    """The sum of NDCG over the users of a file of held-out interactions, and the number of these users."""
+    """Return the sum of NDCG over the users of a file of held-out interactions, and the number of these users."""
     table = pq.read_table(file, columns=[Columns.USER, Columns.TRACK])
     held_out_users, rows = np.unique(table[Columns.USER].to_numpy(), return_inverse=True)
     history, listeners = load_csr(matrix, USER), np.diff(load_csr(matrix, TRACK).indptr)
