@@ -1,4 +1,4 @@
-"""What depends on pyspark's private parts, and the code that is sent to workers."""
+"""The use of pyspark's private attributes, and the code that workers import."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ PRIVATE = {
 """Attributes of pyspark's classes that are not part of its public interface."""
 
 
-def test_the_pyspark_release_is_the_one_that_was_tried() -> None:
+def test_installed_pyspark_is_the_tested_release() -> None:
     assert pyspark.__version__.rsplit(".", 1)[0] == pyspark_internals.TESTED_WITH
 
 
-def test_only_one_module_uses_private_parts_of_pyspark() -> None:
-    users = set()
+def test_only_one_module_uses_private_attributes_of_pyspark() -> None:
+    modules = set()
     for package in ("common", "config", "models", "run_records", "spark", "webapp", "workflow"):
         for file in (PROJECT / package).rglob("*.py"):
             attributes = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute))
             if any(attribute.attr in PRIVATE for attribute in attributes):
-                users.add(str(file.relative_to(PROJECT)))
-    assert users == {"spark/runtime/pyspark_internals.py"}
+                modules.add(str(file.relative_to(PROJECT)))
+    assert modules == {"spark/runtime/pyspark_internals.py"}
 
 
-def test_the_state_of_a_running_jvm_is_known(spark: SparkSession) -> None:
+def test_recognises_a_running_jvm(spark: SparkSession) -> None:
     process = pyspark_internals.jvm_process()
     assert pyspark_internals.has_gateway()
     assert pyspark_internals.has_usable_jvm()
@@ -42,7 +42,7 @@ def test_the_state_of_a_running_jvm_is_known(spark: SparkSession) -> None:
     assert pyspark_internals.open_context() is spark.sparkContext
 
 
-def test_py_files_hold_the_code_that_workers_import_and_nothing_else(tmp_path: Path) -> None:
+def test_py_files_contain_only_the_packages_of_workers(tmp_path: Path) -> None:
     directory = build_py_files(tmp_path)
     shipped = {file.relative_to(directory) for file in directory.rglob("*") if file.is_file()}
     code = {file.relative_to(PROJECT) for package in PACKAGES for file in (PROJECT / package).rglob("*.py")}

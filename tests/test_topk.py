@@ -1,4 +1,4 @@
-"""The best k: against a plain sort, and over Spark for everyone."""
+"""Top-k selection against a full sort, and the lists that Spark writes for all users."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ SCORES = hnp.arrays(
 )
 
 
-def sorted_plainly(scores: FloatArray, heard: list[list[int]], k: int, eligible: Any = None) -> list[list[int]]:
-    """The tracks of each list, the highest first and equal ones by number: the definition, word for word."""
+def sorted_fully(scores: FloatArray, heard: list[list[int]], k: int, eligible: Any = None) -> list[list[int]]:
+    """Return the tracks of each list by definition: descending scores, equal scores by index."""
     allowed = range(scores.shape[1]) if eligible is None else np.flatnonzero(eligible).tolist()
     return [
-        sorted((track for track in allowed if track not in mine), key=lambda track: (-row[track], track))[:k]
-        for row, mine in zip(scores.tolist(), heard, strict=True)
+        sorted((track for track in allowed if track not in history), key=lambda track: (-row[track], track))[:k]
+        for row, history in zip(scores.tolist(), heard, strict=True)
     ]
 
 
 @given(SCORES, st.integers(1, 12), st.randoms())
-def test_the_best_k_are_those_of_a_plain_sort(scores: FloatArray, k: int, random: Any) -> None:
+def test_top_k_equals_a_full_sort(scores: FloatArray, k: int, random: Any) -> None:
     users, tracks = scores.shape
     heard = [[track for track in range(tracks) if random.random() < 0.3] for _ in range(users)]
     eligible = np.array([random.random() < 0.8 for _ in range(tracks)])
@@ -52,34 +52,36 @@ def test_the_best_k_are_those_of_a_plain_sort(scores: FloatArray, k: int, random
     everyone = np.arange(users, dtype=np.int32)
     for mask in (None, eligible):
         lists = topk.top_k(TableScorer(scores), everyone, csr_matrix_of(heard), k, mask)
-        expected = sorted_plainly(scores, heard, k, mask)
+        expected = sorted_fully(scores, heard, k, mask)
         assert tracks_of(lists) == expected
-        taken = [scores[user, track] for user, mine in enumerate(expected) for track in mine]
-        assert lists.scores[lists.taken].tolist() == taken
+        expected_scores = [
+            scores[user, track] for user, tracks_of_user in enumerate(expected) for track in tracks_of_user
+        ]
+        assert lists.scores[lists.taken].tolist() == expected_scores
 
 
-def test_the_best_of_many_equal_scores_are_the_first() -> None:
+def test_equal_scores_are_ordered_by_index() -> None:
     rng = np.random.default_rng(3)
     scores = rng.integers(3, size=(20, 5000)).astype(np.float32)
-    nothing: list[list[int]] = [[] for _ in range(20)]
-    lists = topk.top_k(TableScorer(scores), np.arange(20, dtype=np.int32), csr_matrix_of(nothing), 10)
-    assert tracks_of(lists) == sorted_plainly(scores, nothing, 10)
+    histories: list[list[int]] = [[] for _ in range(20)]
+    lists = topk.top_k(TableScorer(scores), np.arange(20, dtype=np.int32), csr_matrix_of(histories), 10)
+    assert tracks_of(lists) == sorted_fully(scores, histories, 10)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 4 * 7 * 3, 1 << 20])
-def test_the_size_of_a_block_does_not_change_a_list(monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+@pytest.mark.parametrize("batch_bytes", [1, 4 * 7 * 3, 1 << 20])
+def test_lists_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
     rng = np.random.default_rng(5)
     scores = rng.random((10, 7), dtype=np.float32)
     heard = [rng.permutation(7)[: rng.integers(0, 8)].tolist() for _ in range(10)]
     users = rng.permutation(10).astype(np.int32)
-    monkeypatch.setattr(topk, "_BATCH_BYTES", block_bytes)
+    monkeypatch.setattr(topk, "_BATCH_BYTES", batch_bytes)
     lists = topk.top_k(TableScorer(scores), users, csr_matrix_of(heard), 4)
-    assert tracks_of(lists) == [sorted_plainly(scores, heard, 4)[user] for user in users]
+    assert tracks_of(lists) == [sorted_fully(scores, heard, 4)[user] for user in users]
 
 
 @dataclass(frozen=True)
 class Factors(FactorScorer):
-    """Factors of users that lie in memory."""
+    """A factor scorer whose user factors are in memory."""
 
     users: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     known_users: Any = None
@@ -90,8 +92,8 @@ class Factors(FactorScorer):
 
 
 @pytest.mark.parametrize("tile", [(1, 3), (4, 16), (128, 1024)], ids=str)
-@pytest.mark.parametrize("spread", [0.0, 2.0], ids=["equal norms", "a few long ones"])
-def test_products_give_the_same_lists_as_scores_written_out(
+@pytest.mark.parametrize("spread", [0.0, 2.0], ids=["equal norms", "different norms"])
+def test_fused_products_give_the_lists_of_the_score_matrix(
     monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int], spread: float
 ) -> None:
     rng = np.random.default_rng(7)
@@ -111,7 +113,7 @@ def test_products_give_the_same_lists_as_scores_written_out(
     monkeypatch.setattr("spark.lists.topk_kernel.TILE_ROWS", tile[0])
     for mask in (None, eligible):
         lists = topk.top_k(scorer, everyone, csr_matrix_of(heard), k, mask)
-        assert tracks_of(lists) == sorted_plainly(scorer.scores(everyone, csr_matrix_of(heard)), heard, k, mask)
+        assert tracks_of(lists) == sorted_fully(scorer.scores(everyone, csr_matrix_of(heard)), heard, k, mask)
 
 
 NUM_TRACKS = 6
@@ -126,7 +128,7 @@ NO_RULES = ListRules(np.full(NUM_TRACKS, -1, np.int32))
 
 @pytest.fixture(scope="module")
 def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Ingest would have written, and the popularity model `model` beside it."""
+    """Write training data as Ingest does, and train a popularity model, `model`, beside it."""
     directory = tmp_path_factory.mktemp("trained")
     pairs = [(user, track, 1.0) for user, tracks in HEARD_BY.items() for track in tracks]
     users = pd.DataFrame(
@@ -135,13 +137,13 @@ def trained(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
     )
     tracks = pd.DataFrame({"index": range(NUM_TRACKS), "track_id": [f"t{n}" for n in range(NUM_TRACKS)]})
     interactions = pd.DataFrame(pairs, columns=["user", "track", "value"])
-    learned = write_training_data(spark, directory, interactions, tracks, users)
-    fit_model("popularity", learned, {}, directory / "model")
+    training = write_training_data(spark, directory, interactions, tracks, users)
+    fit_model("popularity", training, {}, directory / "model")
     return directory
 
 
 @pytest.mark.parametrize("k", [3, 50])
-def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: Path, tmp_path: Path, k: int) -> None:
+def test_all_users_get_their_best_unheard_tracks(spark: SparkSession, trained: Path, tmp_path: Path, k: int) -> None:
     expected = {
         (f"u{user}", rank, f"t{track}", LISTENERS[track])
         for user, heard in HEARD_BY.items()
@@ -156,20 +158,20 @@ def test_everyone_gets_their_best_unheard_tracks(spark: SparkSession, trained: P
     assert [(field.name, field.type) for field in lists.schema] == types
 
 
-def test_lists_that_are_too_few_are_not_accepted(
+def test_missing_rows_raise_an_error(
     spark: SparkSession, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "spark.lists.recommend.ds.dataset", lambda path: ds.InMemoryDataset(pa.table({"rank": [1] * 11}))
     )
-    monkeypatch.setattr("spark.lists.recommend._ids", lambda described, key: pa.array(["x"] * NUM_TRACKS))
+    monkeypatch.setattr("spark.lists.recommend._ids", lambda table, column: pa.array(["x"] * NUM_TRACKS))
     with pytest.raises(RuntimeError, match="11 recommendations were written instead of 12"):
         paths = (trained, trained / "matrix", FallbackChain(trained / "model", trained / "none"))
         recommend.recommend_all_users(spark, *paths, 3, tmp_path / "lists", rules=NO_RULES)
 
 
-def test_similar_tracks_point_into_the_same_direction() -> None:
-    """Lengths do not matter, a track is not similar to itself, and an unknown one to none."""
+def test_similar_tracks_have_the_highest_cosine() -> None:
+    """Norms do not matter; a track is not similar to itself; an unknown track has no similar tracks."""
     rng = np.random.default_rng(1)
     factors = rng.standard_normal((30, 4)).astype(np.float32) * rng.uniform(0.1, 9, (30, 1)).astype(np.float32)
     known = np.arange(30) != 7
@@ -179,32 +181,32 @@ def test_similar_tracks_point_into_the_same_direction() -> None:
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     cosines[:, ~known] = -np.inf
-    found = recommend.similar_tracks(scorer, np.array([3, 7, 29], np.int32), 5)
-    assert found.sizes.tolist() == [5, 0, 5]
-    for place, track in ((0, 3), (2, 29)):
+    similar = recommend.similar_tracks(scorer, np.array([3, 7, 29], np.int32), 5)
+    assert similar.sizes.tolist() == [5, 0, 5]
+    for row, track in ((0, 3), (2, 29)):
         expected = np.argsort(-cosines[track], kind="stable")[:5]
-        assert found.tracks[place].tolist() == expected.tolist()
-        np.testing.assert_allclose(found.scores[place], cosines[track][expected], rtol=1e-5)
+        assert similar.tracks[row].tolist() == expected.tolist()
+        np.testing.assert_allclose(similar.scores[row], cosines[track][expected], rtol=1e-5)
     assert recommend.similar_tracks(scorer, np.array([3], np.int32), 99).sizes.tolist() == [28]
     popular = PopularityScorer(np.ones(9, np.float32))
     assert recommend.similar_tracks(popular, np.array([3], np.int32), 5).sizes.tolist() == [0]
 
 
-def test_similar_tracks_of_a_model_of_items_are_what_it_says_of_one_who_heard_only_that_track() -> None:
+def test_similar_tracks_default_to_the_list_of_a_user_who_heard_only_that_track() -> None:
     scores = np.array([[0, 3, 2, 1], [5, 0, 7, 6], [1, 2, 0, 3], [4, 3, 2, 0]], np.float32)
-    found = recommend.similar_tracks(TableScorer(scores), np.array([1, 3], np.int32), 2)
-    assert tracks_of(found) == [[2, 3], [0, 1]]
+    similar = recommend.similar_tracks(TableScorer(scores), np.array([1, 3], np.int32), 2)
+    assert tracks_of(similar) == [[2, 3], [0, 1]]
 
 
-def test_similar_tracks_of_a_hybrid_are_those_of_all_its_parts() -> None:
+def test_hybrid_blends_the_similarities_of_its_parts() -> None:
     rng = np.random.default_rng(1)
     factors, known = rng.standard_normal((9, 4)).astype(np.float32), np.ones(9, bool)
     scorer = FactorScorer(lambda first, last: (factors, known), factors, known, np.ones(9, np.float32))
     table = rng.standard_normal((9, 9)).astype(np.float32)
     hybrid = HybridScorer({"als": scorer, "content": TableScorer(table)}, {"als": 0.5, "content": 0.5})
     unit = factors / np.linalg.norm(factors, axis=1, keepdims=True)
-    both = [each - each.mean(axis=1, keepdims=True) for each in (unit @ unit.T, table)]
-    total = sum(each / each.std(axis=1, keepdims=True) for each in both)
+    centered = [scores - scores.mean(axis=1, keepdims=True) for scores in (unit @ unit.T, table)]
+    total = sum(scores / scores.std(axis=1, keepdims=True) for scores in centered)
     np.fill_diagonal(total, -np.inf)
-    found = recommend.similar_tracks(hybrid, np.arange(9, dtype=np.int32), 3)
-    assert tracks_of(found) == np.argsort(-total, axis=1)[:, :3].tolist()
+    similar = recommend.similar_tracks(hybrid, np.arange(9, dtype=np.int32), 3)
+    assert tracks_of(similar) == np.argsort(-total, axis=1)[:, :3].tolist()
