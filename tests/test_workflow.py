@@ -374,7 +374,7 @@ class TestOwnData:
         ran = Roots(tmp_path).run(Split, **plays, settings={"split": {"test_fraction": 0.01}})
         assert not ran.succeeded
         assert ran.record[-2]["error"] == (
-            "The split left {'train': 3, 'validation': 0, 'test': 0} interactions: bring more data, or change [split] "
+            "The split left {'train': 3, 'validation': 0, 'test': 0} interactions: add data, or change [split] "
             "test_fraction."
         )
 

@@ -47,26 +47,26 @@ from workflow.scheduler.failover_scheduler import enable_failover
 from workflow.stage import Dependencies, RowCounts, Stage
 
 _NOT_APPLICABLE = "not_applicable.json"
-"""In the place of a model: why the candidate cannot learn from this data."""
+"""Written instead of a model: why the candidate cannot learn from this data."""
 
 # RangeDaily needs a scheduler before its first run starts, which would check whether luigid answers.
 enable_failover(lambda sentence: Console().info(sentence))
 
 
 class Generate(Stage):
-    """Makes listeners with tastes, for the dataset `synthetic`: three CSV files."""
+    """Generates the dataset `synthetic`: three CSV files of users, tracks and plays that follow simulated tastes."""
 
     settings = (settings.synthetic,)
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
         from spark.ingest.synthetic_data import SyntheticSizes, generate
 
-        written = generate(SyntheticSizes(**self.values), into)
-        return RowCounts(read=0, written=written)
+        num_rows = generate(SyntheticSizes(**self.values), into)
+        return RowCounts(read=0, written=num_rows)
 
 
 class Ingest(Stage):
-    """Turns raw rows into interactions with dense indexes, or into rejects with a reason, and profiles them."""
+    """Encodes raw rows as interactions with dense indexes, keeps rejected rows with a reason, and profiles the data."""
 
     settings = (settings.ingest,)
 
@@ -74,12 +74,12 @@ class Ingest(Stage):
         return {"raw": self.clone(Generate)} if self.context.dataset.synthetic else {}
 
     def identity(self) -> list[Any]:
-        described = self.context.dataset.model_dump(mode="json", exclude={"name", "title", "item_label"})
-        return [described, self.raw_digests, *([str(self.context.as_of)] if self.context.as_of else [])]
+        description = self.context.dataset.model_dump(mode="json", exclude={"name", "title", "item_label"})
+        return [description, self.raw_digests, *([str(self.context.as_of)] if self.context.as_of else [])]
 
     @cached_property
     def raw_digests(self) -> dict[str, str]:
-        """The sha256 of every raw file when the run began, by its path below the raw directory."""
+        """The SHA-256 of every raw file at the start of the run, by path relative to the raw directory."""
         return self._digest()
 
     def _digest(self) -> dict[str, str]:
@@ -97,18 +97,18 @@ class Ingest(Stage):
         dataset = self.context.dataset
         raw_dir = inputs.get("raw", self.context.raw_dir)
         limit, days = self.values["max_reject_fraction"], self.values["window_days"]
-        counted = ingest(self.spark, dataset, raw_dir, into, limit, self.context.as_of, days)
+        counts = ingest(self.spark, dataset, raw_dir, into, limit, self.context.as_of, days)
         if changed := sorted({name for name, _ in self._digest().items() ^ self.raw_digests.items()}):
-            raise UserError(f"{raw_dir / changed[0]} changed while it was read: run again when it is whole.")
+            raise UserError(f"{raw_dir / changed[0]} changed while it was read: run again once it is complete.")
         write_json(into / "inputs.json", self.raw_digests)
-        described = profile_interactions(self.spark, into, dataset, counted)
-        raise_on_failed_check(described["checks"], raw_dir / dataset.interactions.path)
-        write_json(into / "profile.json", described)
-        return RowCounts(read=counted.read, written=counted.interactions)
+        profile = profile_interactions(self.spark, into, dataset, counts)
+        raise_on_failed_check(profile["checks"], raw_dir / dataset.interactions.path)
+        write_json(into / "profile.json", profile)
+        return RowCounts(read=counts.read, written=counts.interactions)
 
 
 class Split(Stage):
-    """Deals interactions into training, validation and test: at random, by time, or the last of each user."""
+    """Splits interactions into training, validation and test parts: at random, by time, or the last of each user."""
 
     settings = (settings.split,)
 
@@ -118,16 +118,16 @@ class Split(Stage):
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
         from spark.splitting.split import SplitConfig, split_interactions
 
-        dealt_sizes, cuts = split_interactions(self.spark, inputs["ingested"], SplitConfig(**self.values), into)
-        if not dealt_sizes["train"] or not dealt_sizes["test"]:
+        sizes, cuts = split_interactions(self.spark, inputs["ingested"], SplitConfig(**self.values), into)
+        if not sizes["train"] or not sizes["test"]:
             keys = "last_n" if self.values["strategy"] == "leave_last_n" else "test_fraction"
-            raise UserError(f"The split left {dealt_sizes} interactions: bring more data, or change [split] {keys}.")
-        write_json(into / "sizes.json", dealt_sizes | {"strategy": self.values["strategy"]} | cuts)
-        return RowCounts(read=sum(dealt_sizes.values()), written=sum(dealt_sizes.values()))
+            raise UserError(f"The split left {sizes} interactions: add data, or change [split] {keys}.")
+        write_json(into / "sizes.json", sizes | {"strategy": self.values["strategy"]} | cuts)
+        return RowCounts(read=sum(sizes.values()), written=sum(sizes.values()))
 
 
 class _CandidateStage(Stage):
-    """Base class of the stages that exist once per candidate."""
+    """Base of the stages that run once per candidate."""
 
     model = luigi.Parameter(default="als", description=f"Candidate: one of {', '.join(algorithm_names())}.")
 
@@ -151,28 +151,28 @@ class _CandidateStage(Stage):
         return Dependencies((*self.settings, *sections), tuple(CATALOG[name].module for name in names))
 
     def tuned(self) -> Mapping[str, Stage]:
-        """The stage that tunes the candidate, if it is to be tuned."""
-        searched = self.algorithm.search_space and self.context.settings["tune"]["trials"]
-        return {"tuned": self.clone(Tune)} if searched or self.algorithm.is_blend else {}
+        """The stage that tunes the candidate; empty if none does."""
+        has_trials = self.algorithm.search_space and self.context.settings["tune"]["trials"]
+        return {"tuned": self.clone(Tune)} if has_trials or self.algorithm.is_blend else {}
 
     def parts(self) -> dict[str, _CandidateStage]:
-        """The training stages of the algorithms that the candidate blends."""
+        """The training stages of the algorithms that a blend combines; empty for other candidates."""
         names = self.context.settings[self.algorithm.section]["parts"] if self.algorithm.is_blend else ()
         return {name: self.clone(Train, model=name) for name in names}
 
-    def configured(self) -> dict[str, Any]:
+    def configured_settings(self) -> dict[str, Any]:
         """The candidate's settings as configured."""
         return dict(self.context.settings[self.algorithm.section]) if self.algorithm.section else {}
 
-    def chosen(self) -> dict[str, Any]:
+    def training_settings(self) -> dict[str, Any]:
         """The settings to train with: as configured, overridden by tuning.
 
         Raises:
             NotApplicable: tuning found that the candidate cannot learn from this data.
         """
-        values = self.configured()
+        values = self.configured_settings()
         if self.algorithm.is_blend:
-            values = {"parts": {name: part.chosen() for name, part in self.parts().items()}}
+            values = {"parts": {name: part.training_settings() for name, part in self.parts().items()}}
         for stage in self.tuned().values():
             tuning = read_json(stage.directory / "best.json")
             if "reason" in tuning:
@@ -200,26 +200,28 @@ class Tune(_CandidateStage):
         from spark.algorithms.training_data import TrainingData
         from workflow.hyperparameter_search import learn_blend, tune
 
-        ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
+        ingested, split, description = inputs["ingested"], inputs["split"], self.context.dataset.interactions
         train, validation = (split / "parts" / f"part={part}" for part in ("train", "validation"))
-        training = TrainingData.read(self.spark, ingested, (train,), split / "matrix-train", about)
-        context = TuningContext(training, validation, about.liked_from, into, self.report)
+        training = TrainingData.read(self.spark, ingested, (train,), split / "matrix-train", description)
+        context = TuningContext(training, validation, description.liked_from, into, self.report)
         try:
             if self.algorithm.is_blend:
-                best = learn_blend({name: part.chosen() for name, part in self.parts().items()}, context)
+                best = learn_blend({name: part.training_settings() for name, part in self.parts().items()}, context)
             else:
                 limits = self.context.settings["tune"] | {"trials_file": self._trials_file()}
-                best = tune(self.algorithm, self.configured(), context, **limits)
+                best = tune(self.algorithm, self.configured_settings(), context, **limits)
         except NotApplicable as reason:
             best = {"reason": str(reason)}
         write_json(into / "best.json", best)
         return RowCounts(read=training.count, written=len(best.get("trials", ())))
 
     def _trials_file(self) -> Path:
-        """The file of trials, named by what determines a trial: not the number of trials, nor the start settings."""
-        fixed = {key: value for key, value in self.configured().items() if key not in self.algorithm.search_space}
-        determines = (self.candidate, fixed, self.identity(), self.clone(Split).fingerprint, self.code_fingerprint)
-        return self.directory.parent / f"{compute_fingerprint(*determines)}.trials"
+        """The file of trials, named after what determines a trial, but not their number or start settings."""
+        fixed_settings = {
+            key: value for key, value in self.configured_settings().items() if key not in self.algorithm.search_space
+        }
+        parts = (self.candidate, fixed_settings, self.identity(), self.clone(Split).fingerprint, self.code_fingerprint)
+        return self.directory.parent / f"{compute_fingerprint(*parts)}.trials"
 
 
 class Train(_CandidateStage):
@@ -232,18 +234,18 @@ class Train(_CandidateStage):
         from spark.algorithms.saved_model import fit_model
         from spark.algorithms.training_data import TrainingData
 
-        ingested, split, about = inputs["ingested"], inputs["split"], self.context.dataset.interactions
-        learned = TrainingData.without_test(self.spark, ingested, split, about)
+        ingested, split, description = inputs["ingested"], inputs["split"], self.context.dataset.interactions
+        training = TrainingData.without_test(self.spark, ingested, split, description)
         try:
-            fit_model(self.model, learned, self.chosen(), into / "model", self.report)
+            fit_model(self.model, training, self.training_settings(), into / "model", self.report)
         except NotApplicable as reason:
             write_json(into / _NOT_APPLICABLE, {"reason": str(reason)})
-            return RowCounts(read=learned.count, written=0)
-        return RowCounts(read=learned.count, written=learned.num_users + learned.num_tracks)
+            return RowCounts(read=training.count, written=0)
+        return RowCounts(read=training.count, written=training.num_users + training.num_tracks)
 
 
 class Evaluate(_CandidateStage):
-    """Measures one candidate on the test part: every user, against the whole catalogue."""
+    """Evaluates a candidate on the test part: every user, ranking the whole catalogue."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {
@@ -258,7 +260,7 @@ class Evaluate(_CandidateStage):
         if (inputs["trained"] / _NOT_APPLICABLE).exists():
             write_json(into / "metrics.json", read_json(inputs["trained"] / _NOT_APPLICABLE))
             return RowCounts(read=0, written=0)
-        measured = evaluate(
+        evaluation = evaluate(
             self.spark,
             inputs["ingested"],
             inputs["split"],
@@ -266,80 +268,80 @@ class Evaluate(_CandidateStage):
             self.context.dataset.interactions.liked_from,
             into / "per_user",
         )
-        write_json(into / "metrics.json", {"users_evaluated": measured.users_ranked, **asdict(measured.summary)})
-        return RowCounts(read=measured.held_out, written=measured.users)
+        write_json(into / "metrics.json", {"users_evaluated": evaluation.users_ranked, **asdict(evaluation.summary)})
+        return RowCounts(read=evaluation.held_out, written=evaluation.users)
 
 
 class SelectModel(Stage):
-    """Names the champion: the candidate that is best by `[selection] select_by`."""
+    """Selects the champion: the candidate with the best value of `[selection] select_by`."""
 
     settings = (settings.selection,)
 
     def requires(self) -> Mapping[str, Stage]:
-        measured = {name: self.clone(Evaluate, model=name) for name in (BASELINE, *self.candidates())}
-        return {"split": self.clone(Split), **measured}
+        evaluated = {name: self.clone(Evaluate, model=name) for name in (BASELINE, *self.candidates())}
+        return {"split": self.clone(Split), **evaluated}
 
     def candidates(self) -> list[str]:
-        """The configured candidates that can learn from the dataset's feedback."""
+        """The configured candidates that support the dataset's kind of feedback."""
         feedback, names = self.context.dataset.interactions.feedback, self.values["candidates"]
-        allowed = [name for name in names if CATALOG[name].feedback in ("any", feedback)]
-        if not allowed:
+        supported = [name for name in names if CATALOG[name].feedback in ("any", feedback)]
+        if not supported:
             raise UserError(
                 f"[selection] candidates = {', '.join(names)} learns only from ratings, and "
                 f"{self.context.dataset.name} has none: add another candidate, such as als."
             )
-        return allowed
+        return supported
 
     def make(self, *, into: Path, **inputs: Path) -> RowCounts:
         from spark.evaluation.paired_bootstrap import PerUserMetrics
 
-        dealt = inputs.pop("split")
-        found = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
-        reasons = {name: each["reason"] for name, each in found.items() if "reason" in each}
-        measured = {name: each for name, each in found.items() if name not in reasons}
-        if reasons and not set(self.candidates()) & set(measured):
-            told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-            raise UserError(f"No candidate can learn from {self.context.dataset.name} ({told}).")
+        split = inputs.pop("split")
+        documents = {name: read_json(directory / "metrics.json") for name, directory in inputs.items()}
+        reasons = {name: document["reason"] for name, document in documents.items() if "reason" in document}
+        evaluated = {name: document for name, document in documents.items() if name not in reasons}
+        if reasons and not set(self.candidates()) & set(evaluated):
+            details = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise UserError(f"No candidate can learn from {self.context.dataset.name} ({details}).")
         select_by = self.values["select_by"]
-        competing = {
-            name: measured[name]["metrics"][select_by]
+        scores = {
+            name: evaluated[name]["metrics"][select_by]
             for name in self.candidates()
-            if name in measured and select_by in measured[name]["metrics"]
+            if name in evaluated and select_by in evaluated[name]["metrics"]
         }
-        if not competing:
+        if not scores:
             raise UserError(
                 f"[selection] select_by = {select_by} is not a metric of {', '.join(self.candidates())}: "
                 f"only {', '.join(name for name in CATALOG if CATALOG[name].predicts_ratings)} predicts ratings."
             )
-        board = sorted(competing, key=competing.__getitem__, reverse=not lower_is_better(select_by))
-        sizes = read_json(dealt / "sizes.json") | {"users_evaluated": measured[BASELINE]["users_evaluated"]}
+        ranking = sorted(scores, key=scores.__getitem__, reverse=not lower_is_better(select_by))
+        sizes = read_json(split / "sizes.json") | {"users_evaluated": evaluated[BASELINE]["users_evaluated"]}
         metrics: dict[str, Any] = {
-            "champion": board[0],
+            "champion": ranking[0],
             "select_by": select_by,
-            "split": sizes | {"fingerprint": dealt.name},
-            "models": {name: measured[name]["metrics"] for name in measured},
-            "intervals": {name: measured[name]["intervals"] for name in measured},
-            "segments": {name: measured[name]["segments"] for name in measured},
-            "curves": {name: measured[name]["curves"] for name in measured},
+            "split": sizes | {"fingerprint": split.name},
+            "models": {name: evaluated[name]["metrics"] for name in evaluated},
+            "intervals": {name: evaluated[name]["intervals"] for name in evaluated},
+            "segments": {name: evaluated[name]["segments"] for name in evaluated},
+            "curves": {name: evaluated[name]["curves"] for name in evaluated},
         }
         write_json(into / "metrics.json", metrics)
         metric = comparison_metric(metrics["models"], select_by)
-        per_user = PerUserMetrics({name: inputs[name] / "per_user" for name in measured}, metric)
-        per_user.save(board[0], BASELINE, into / EVALUATION)
-        others = {"to_popularity": BASELINE, "to_champion": board[0]} if metric == select_by else {}
-        differences = {key: per_user.differences(board, other) for key, other in others.items()}
+        per_user = PerUserMetrics({name: inputs[name] / "per_user" for name in evaluated}, metric)
+        per_user.save(ranking[0], BASELINE, into / EVALUATION)
+        references = {"to_popularity": BASELINE, "to_champion": ranking[0]} if metric == select_by else {}
+        differences = {key: per_user.differences(ranking, reference) for key, reference in references.items()}
         leaderboard = [
-            {"model": name, select_by: competing[name], "interval": measured[name]["intervals"][select_by]}
-            | {key: found[name] for key, found in differences.items()}
-            for name in board
+            {"model": name, select_by: scores[name], "interval": evaluated[name]["intervals"][select_by]}
+            | {key: by_name[name] for key, by_name in differences.items()}
+            for name in ranking
         ]
-        left_out = [{"model": name, "reason": reason} for name, reason in reasons.items()]
-        write_json(into / "leaderboard.json", leaderboard + left_out)
-        return RowCounts(read=len(measured), written=len(board))
+        skipped = [{"model": name, "reason": reason} for name, reason in reasons.items()]
+        write_json(into / "leaderboard.json", leaderboard + skipped)
+        return RowCounts(read=len(evaluated), written=len(ranking))
 
 
 class Refit(Stage):
-    """Trains the champion again, on all interactions."""
+    """Retrains the champion on all interactions."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "selected": self.clone(SelectModel)}
@@ -349,14 +351,15 @@ class Refit(Stage):
         from spark.algorithms.training_data import TrainingData
 
         champion = read_json(inputs["selected"] / "metrics.json")["champion"]
-        ingested, about = inputs["ingested"], self.context.dataset.interactions
-        learned = TrainingData.all_interactions(self.spark, ingested, about)
-        fit_model(champion, learned, self.clone(Train, model=champion).chosen(), into / "model", self.report)
-        return RowCounts(read=learned.count, written=learned.num_users + learned.num_tracks)
+        ingested, description = inputs["ingested"], self.context.dataset.interactions
+        training = TrainingData.all_interactions(self.spark, ingested, description)
+        champion_settings = self.clone(Train, model=champion).training_settings()
+        fit_model(champion, training, champion_settings, into / "model", self.report)
+        return RowCounts(read=training.count, written=training.num_users + training.num_tracks)
 
 
-class _Serving(Stage):
-    """A stage that makes lists as they are served: on the chain, and within the rules."""
+class _ListStage(Stage):
+    """Base of the stages that create lists as they are served: with fallbacks and list rules."""
 
     settings = (settings.recommend,)
 
@@ -365,22 +368,22 @@ class _Serving(Stage):
 
     @cached_property
     def rules(self) -> dict[str, Any]:
-        """What is asked of the lists: see `spark.lists.user_lists.Rules.of`."""
-        asked = {key: self.values[key] for key in ("max_per_artist", "new_share")}
-        return {**asked, "blocked": read_blocklist(self.values["blocked"])}
+        """The arguments of `spark.lists.list_rules.ListRules.of`, from the settings."""
+        limits = {key: self.values[key] for key in ("max_per_artist", "new_share")}
+        return {**limits, "blocked": read_blocklist(self.values["blocked"])}
 
     @property
-    def differs(self) -> bool:
-        """Whether lists may be others than the champion's own."""
-        asked = self.values
-        return bool(asked["blocked"] or asked["max_per_artist"] or asked["new_share"] or asked["min_history"] > 1)
+    def changes_lists(self) -> bool:
+        """Whether rules or fallbacks may change the champion's lists."""
+        values = self.values
+        return bool(values["blocked"] or values["max_per_artist"] or values["new_share"] or values["min_history"] > 1)
 
     def identity(self) -> list[Any]:
         return [self.rules["blocked"]]
 
 
-class EvaluateLists(_Serving):
-    """Measures on the test part what rules and chain do to the champion's lists, where they do something."""
+class EvaluateLists(_ListStage):
+    """Evaluates the champion's lists on the test part with list rules and fallbacks applied, if they change lists."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "split": self.clone(Split), "selected": self.clone(SelectModel)}
@@ -394,24 +397,26 @@ class EvaluateLists(_Serving):
         from spark.lists.user_lists import lists_only
 
         ingested, split, selected = inputs["ingested"], inputs["split"], read_json(inputs["selected"] / "metrics.json")
-        champion, about = selected["champion"], self.context.dataset.interactions
+        champion, description = selected["champion"], self.context.dataset.interactions
         model = self.clone(Train, model=champion).directory / "model"
-        learned = TrainingData.without_test(self.spark, ingested, split, about)
-        fit_fallbacks(learned, into / "fallbacks")
+        training = TrainingData.without_test(self.spark, ingested, split, description)
+        fit_fallbacks(training, into / "fallbacks")
         lists = partial(
             lists_only, FallbackChain(model, into / "fallbacks", self.values["min_history"]),
             ListRules.of(ingested / "tracks", **self.rules),
         )  # fmt: skip
-        measured = evaluate(self.spark, ingested, split, model, about.liked_from, into / "per_user", lists)
+        evaluation = evaluate(self.spark, ingested, split, model, description.liked_from, into / "per_user", lists)
         metric = comparison_metric(selected["models"], selected["select_by"])
-        both = {"lists": into / "per_user", champion: self.clone(Evaluate, model=champion).directory / "per_user"}
-        difference = PerUserMetrics(both, metric).differences(["lists"], champion)["lists"]
-        write_json(into / "metrics.json", asdict(measured.summary) | {"to_champion": {"metric": metric, **difference}})
-        return RowCounts(read=measured.held_out, written=measured.users)
+        champion_metrics = self.clone(Evaluate, model=champion).directory / "per_user"
+        per_user = PerUserMetrics({"lists": into / "per_user", champion: champion_metrics}, metric)
+        difference = per_user.differences(["lists"], champion)["lists"]
+        to_champion = {"metric": metric, **difference}
+        write_json(into / "metrics.json", asdict(evaluation.summary) | {"to_champion": to_champion})
+        return RowCounts(read=evaluation.held_out, written=evaluation.users)
 
 
-class Recommend(_Serving):
-    """Makes the list of every user, the best `[recommend] k` tracks that they have not heard; and similar tracks."""
+class Recommend(_ListStage):
+    """Recommends to every user the best `[recommend] k` tracks that they have not heard, and lists similar tracks."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"ingested": self.clone(Ingest), "refitted": self.clone(Refit)}
@@ -422,21 +427,21 @@ class Recommend(_Serving):
         from spark.lists.list_rules import ListRules
         from spark.lists.recommend import recommend_all_users, write_similar_tracks
 
-        ingested, model, about = inputs["ingested"], inputs["refitted"] / "model", self.context.dataset.interactions
-        learned = TrainingData.all_interactions(self.spark, ingested, about)
-        fit_fallbacks(learned, into / "fallbacks")
-        written = recommend_all_users(
+        ingested, model = inputs["ingested"], inputs["refitted"] / "model"
+        training = TrainingData.all_interactions(self.spark, ingested, self.context.dataset.interactions)
+        fit_fallbacks(training, into / "fallbacks")
+        num_lines = recommend_all_users(
             self.spark, ingested, ingested / "matrix",
             FallbackChain(model, into / "fallbacks", self.values["min_history"]),
             self.values["k"], into / "recommendations",
             rules=ListRules.of(ingested / "tracks", **self.rules), reasons=self.values["reasons"],
         )  # fmt: skip
         write_similar_tracks(self.spark, ingested, model, self.values["k"], into / "similar")
-        return RowCounts(read=learned.num_users, written=written)
+        return RowCounts(read=training.num_users, written=num_lines)
 
 
 class Publish(Stage):
-    """Assembles the version: the directory that is served, immutable from then on."""
+    """Assembles the version: the directory that is served. Only deleting a user changes it later."""
 
     checksummed_files = [MANIFEST]
 
@@ -446,7 +451,7 @@ class Publish(Stage):
             "selected": self.clone(SelectModel),
             "refitted": self.clone(Refit),
             "recommended": (recommended := self.clone(Recommend)),
-            **({"rehearsed": self.clone(EvaluateLists)} if recommended.differs else {}),
+            **({"evaluated_lists": self.clone(EvaluateLists)} if recommended.changes_lists else {}),
         }
 
     def identity(self) -> list[Any]:
@@ -468,7 +473,7 @@ class Publish(Stage):
 
         dataset, ingested, selected = self.context.dataset, inputs["ingested"], inputs["selected"]
         labels = {"dataset": dataset.name, "version": self.fingerprint}
-        parts = VersionInputs(
+        version_inputs = VersionInputs(
             users=ingested / "users",
             tracks=ingested / "tracks",
             interactions=ingested / "interactions",
@@ -478,7 +483,7 @@ class Publish(Stage):
             tiers=inputs["recommended"] / "tiers.parquet",
             evaluation=selected / EVALUATION,
         )
-        lists = {"lists": read_json(inputs["rehearsed"] / "metrics.json")} if "rehearsed" in inputs else {}
+        lists = {"lists": read_json(inputs["evaluated_lists"] / "metrics.json")} if "evaluated_lists" in inputs else {}
         documents = {
             "metrics": labels | read_json(selected / "metrics.json") | lists,
             "leaderboard": read_json(selected / "leaderboard.json"),
@@ -499,12 +504,12 @@ class Publish(Stage):
             "code": {stage.label: stage.code_fingerprint for stage in self.context.stages},
             "libraries": {name: importlib.metadata.version(name) for name in ("luigi", "pyspark", "numpy", "pyarrow")},
         }
-        counts = assemble_version(into, self.directory.parent, parts, documents, facts)
+        counts = assemble_version(into, self.directory.parent, version_inputs, documents, facts)
         return RowCounts(read=counts["recommendations"], written=counts["recommendations"])
 
 
 class Promote(Stage):
-    """Lets `current`, the only mutable file, point to the version, if the promotion gate accepts it."""
+    """Points `current` to the version if the promotion gate accepts it."""
 
     def requires(self) -> Mapping[str, Stage]:
         return {"published": self.clone(Publish)}
@@ -550,9 +555,13 @@ class Promote(Stage):
 
     def _prune(self, previous: str | None) -> None:
         """Remove old versions and unused stage outputs; keep the previously served version for a rollback."""
-        kept, dataset = self.context.settings["publish"], self.context.dataset.name
-        versions = self._registry.prune(kept["keep_versions"], spared=(previous,), via="the pipeline, after promoting")
-        unused = retention.prune(self.context.paths, dataset, kept["keep_days"], kept["keep_gb"], own_run=self.run_id)
+        limits, dataset = self.context.settings["publish"], self.context.dataset.name
+        versions = self._registry.prune(
+            limits["keep_versions"], spared=(previous,), via="the pipeline, after promoting"
+        )
+        unused = retention.prune(
+            self.context.paths, dataset, limits["keep_days"], limits["keep_gb"], own_run=self.run_id
+        )
         if versions or unused:
             removed = f"{count_noun(len(versions), 'version')} and {count_noun(len(unused), 'stage output')}"
             self.context.console.info(f"  Removed {removed}: see keep_… in [publish].")
@@ -564,8 +573,8 @@ class Promote(Stage):
         limits = {name: self.context.settings["publish"][name] for name in ("min_size", "tolerance")}
         select_by = self.context.settings["selection"]["select_by"]
         # A served version that has been deleted cannot be compared, and does not block the promotion.
-        old = self._candidate(serving) if serving and self._registry.has_version(serving) else None
-        new = self._candidate(self._version)
+        old = self._gate_input(serving) if serving and self._registry.has_version(serving) else None
+        new = self._gate_input(self._version)
         if self.context.as_of is None:  # an undated version is newer than any dated one
             new = replace(new, as_of=None)
         return refusal_reason(new, old, select_by=select_by, **limits)
@@ -574,16 +583,16 @@ class Promote(Stage):
         """Compare the champion with popularity, and with the served version if both have the same split and metric."""
         from spark.evaluation.paired_bootstrap import compare_to_popularity, compare_versions
 
-        new, own = self._candidate(self._version), self._registry.root / self._version / EVALUATION
-        popularity = None if new.champion == BASELINE else compare_to_popularity(own)
+        new, new_evaluation = self._gate_input(self._version), self._registry.root / self._version / EVALUATION
+        popularity = None if new.champion == BASELINE else compare_to_popularity(new_evaluation)
         if serving is None or not self._registry.has_version(serving):
             return ChampionComparison(new.champion, new.compared_by, popularity)
-        theirs = self._registry.root / serving / EVALUATION
-        is_comparable = new.measured_like(self._candidate(serving)) and theirs.is_file()
-        difference = compare_versions(own, theirs) if is_comparable else None
+        serving_evaluation = self._registry.root / serving / EVALUATION
+        is_comparable = new.measured_like(self._gate_input(serving)) and serving_evaluation.is_file()
+        difference = compare_versions(new_evaluation, serving_evaluation) if is_comparable else None
         return ChampionComparison(new.champion, new.compared_by, popularity, difference, has_serving_version=True)
 
-    def _candidate(self, version: str) -> GateInput:
+    def _gate_input(self, version: str) -> GateInput:
         directory = self._registry.root / version
         manifest = read_manifest(directory)
         return GateInput(read_json(directory / "metrics.json"), manifest["counts"], manifest.get("as_of"))
@@ -628,7 +637,7 @@ class RecommendAsOf(luigi.Task):
 
     @classmethod
     def bulk_complete(cls, parameter_tuples: Iterable[datetime.date]) -> list[datetime.date]:
-        """Luigi's hook for ranges: the days that are complete. Prints how many are to do."""
+        """Luigi's hook for ranges: the days that are complete. Prints how many are missing."""
         days = list(parameter_tuples)
         complete = [day for day in days if cls(day).complete()]
         Console().info(

@@ -44,7 +44,7 @@ class TopTask(GraphTask, Protocol):
 
 @contextmanager
 def read_only_run() -> Iterator[None]:
-    """Let tasks be constructed and asked whether they are complete, without starting a run.
+    """Let tasks be constructed and checked for completeness without starting a run.
 
     A UserError ends the process with its sentence.
     """
@@ -78,7 +78,7 @@ class RunSession:
             self.context = RunContext(request, self._console)
 
     def begin(self, top: TopTask) -> None:
-        """RunPlan the run and open its record, unless an earlier task has done so. A UserError ends the process."""
+        """Plan the run and open its record, unless an earlier task has done so. A UserError ends the process."""
         if self._top is not None:
             return
         self._top = top
