@@ -51,9 +51,9 @@ def algorithm(name: str) -> str:
 def models(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A saved model of each algorithm, trained on `RATINGS`."""
     into = tmp_path_factory.mktemp("models")
-    learned = write_ratings(spark, into / "training", RATINGS)
+    training = write_ratings(spark, into / "training", RATINGS)
     for name, settings in SETTINGS.items():
-        fit_model(algorithm(name), learned, settings, into / name)
+        fit_model(algorithm(name), training, settings, into / name)
     return {name: into / name for name in SETTINGS}
 
 
@@ -84,8 +84,8 @@ class TestEveryAlgorithm:
     def test_same_seed_gives_the_same_scores(
         self, spark: SparkSession, scorer: Scorer, name: str, tmp_path: Path
     ) -> None:
-        learned = write_ratings(spark, tmp_path, RATINGS)
-        fit_model(algorithm(name), learned, SETTINGS[name], tmp_path / "again")
+        training = write_ratings(spark, tmp_path, RATINGS)
+        fit_model(algorithm(name), training, SETTINGS[name], tmp_path / "again")
         np.testing.assert_array_equal(
             load_scorer(tmp_path / "again").scores(ALL_USERS, HEARD), scorer.scores(ALL_USERS, HEARD)
         )
@@ -144,14 +144,14 @@ def test_users_without_history_have_no_factors(models: dict[str, Path], name: st
 def test_only_the_range_of_the_users_is_read(models: dict[str, Path]) -> None:
     scorer = load_scorer(models["als"])
     assert isinstance(scorer, FactorScorer)
-    asked: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
 
     def read(first: int, last: int) -> Any:
-        asked.append((first, last))
+        ranges.append((first, last))
         return scorer.read_user_factors(first, last)
 
     replace(scorer, read_user_factors=read).user_factors(np.array([11, 9], np.int32))
-    assert asked == [(9, 12)]
+    assert ranges == [(9, 12)]
 
 
 def test_predicted_ratings_are_clipped_to_the_range(models: dict[str, Path]) -> None:
@@ -165,8 +165,8 @@ def test_predicted_ratings_are_clipped_to_the_range(models: dict[str, Path]) -> 
 
 def test_pair_with_an_unknown_side_gets_the_mean_rating(models: dict[str, Path]) -> None:
     users, tracks = np.array([SILENT, 0, SILENT], np.int32), np.array([0, UNHEARD, UNHEARD], np.int32)
-    found = load_scorer(models["als_explicit"]).ratings(users, tracks)
-    np.testing.assert_allclose(found, RATINGS["value"].mean(), rtol=1e-6)
+    ratings = load_scorer(models["als_explicit"]).ratings(users, tracks)
+    np.testing.assert_allclose(ratings, RATINGS["value"].mean(), rtol=1e-6)
 
 
 def test_popularity_refuses_to_predict_a_rating(models: dict[str, Path]) -> None:
@@ -185,8 +185,10 @@ def test_binary_als_ignores_play_counts(spark: SparkSession, models: dict[str, P
 def test_different_seed_gives_a_different_model(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
     settings = SETTINGS["als"] | {"seed": 2}
     fit_model("als", write_ratings(spark, tmp_path, RATINGS), settings, tmp_path / "model")
-    found, before = (load_scorer(model).scores(KNOWN_USERS, HEARD) for model in (tmp_path / "model", models["als"]))
-    assert not np.allclose(found, before, rtol=1e-3)
+    scores, other_scores = (
+        load_scorer(model).scores(KNOWN_USERS, HEARD) for model in (tmp_path / "model", models["als"])
+    )
+    assert not np.allclose(scores, other_scores, rtol=1e-3)
 
 
 SIDE = 20
@@ -225,8 +227,8 @@ def ranks_below(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> bool:
     return bool((scores[:, ~known].max(axis=1) < scores[:, known].min(axis=1)).all())
 
 
-def test_ease_is_the_closed_form(models: dict[str, Path]) -> None:
-    """Steck 2019, equation 8, word for word; each column without its own track."""
+def test_ease_equals_the_closed_form(models: dict[str, Path]) -> None:
+    """Compare with equation 8 of Steck (2019)."""
     known = POPULARITY > 0
     heard = MATRIX[:, known]
     inverse = np.linalg.inv(heard.T @ heard + 10.0 * np.eye(known.sum()))
@@ -240,18 +242,18 @@ def test_ease_is_the_closed_form(models: dict[str, Path]) -> None:
 def test_ease_leaves_out_rare_tracks_and_refuses_too_many(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learned = write_ratings(spark, tmp_path, RATINGS)
-    fit_model("ease", learned, {"reg_param": 10.0, "min_listeners": 9}, tmp_path / "model")
+    training = write_ratings(spark, tmp_path, RATINGS)
+    fit_model("ease", training, {"reg_param": 10.0, "min_listeners": 9}, tmp_path / "model")
     assert ranks_below(load_scorer(tmp_path / "model").scores(KNOWN_USERS, HEARD), POPULARITY >= 9)
     with pytest.raises(NotApplicable, match=r"no track has 99 listeners"):
-        fit_model("ease", learned, {"reg_param": 10.0, "min_listeners": 99}, tmp_path / "none")
+        fit_model("ease", training, {"reg_param": 10.0, "min_listeners": 99}, tmp_path / "none")
     monkeypatch.setattr("os.sysconf", lambda name: 10)
     with pytest.raises(NotApplicable, match=r"15 tracks have 1 listeners or more; their matrices .* raise \[ease\]"):
-        fit_model("ease", learned, {"reg_param": 10.0, "min_listeners": 1}, tmp_path / "large")
+        fit_model("ease", training, {"reg_param": 10.0, "min_listeners": 1}, tmp_path / "large")
 
 
 def assert_cosines_add_up(model: Path, weighted: NDArray[np.float64], rtol: float) -> None:
-    """A score is the sum of the cosines, between columns of a matrix, with what was heard."""
+    """Assert that a score is the sum of the cosines between the track's column and those of the history."""
     lengths = np.linalg.norm(weighted, axis=0)
     similar = weighted.T @ weighted / np.maximum(np.outer(lengths, lengths), 1e-9)
     np.fill_diagonal(similar, 0)
@@ -265,7 +267,7 @@ def test_neighbours_by_cosine_add_up(models: dict[str, Path]) -> None:
 
 
 def test_neighbours_by_bm25_add_up(models: dict[str, Path]) -> None:
-    """Weights as in Robertson and Zaragoza 2009, a user for a document and each track in it once."""
+    """Weights as in Robertson and Zaragoza (2009): a user is a document that contains each track once."""
     heard = MATRIX.sum(axis=1)
     rarity = np.log((NUM_USERS - POPULARITY + 0.5) / (POPULARITY + 0.5) + 1.0)
     saturation = 2.2 / (1 + 1.2 * (0.25 + 0.75 * heard / heard.mean()))
@@ -273,48 +275,48 @@ def test_neighbours_by_bm25_add_up(models: dict[str, Path]) -> None:
 
 
 def neighbours_of(scorer: Scorer, track: int) -> dict[int, float]:
-    """The neighbours that a model keeps of a track, and their similarities."""
+    """Return the saved neighbours of a track with their similarities."""
     assert isinstance(scorer, NeighbourScorer)
     row = slice(int(scorer.starts[track]), int(scorer.starts[track + 1]))
     return dict(zip(scorer.neighbours[row].tolist(), scorer.similarities[row].tolist(), strict=True))
 
 
 def test_each_track_keeps_its_nearest_neighbours(spark: SparkSession, models: dict[str, Path], tmp_path: Path) -> None:
-    learned = write_ratings(spark, tmp_path, RATINGS)
-    fit_model("item-knn", learned, {"similarity": "cosine", "neighbours": 3}, tmp_path / "few")
+    training = write_ratings(spark, tmp_path, RATINGS)
+    fit_model("item-knn", training, {"similarity": "cosine", "neighbours": 3}, tmp_path / "few")
     for track in range(NUM_TRACKS):
-        mine, whole = (
+        kept, all_neighbours = (
             neighbours_of(load_scorer(model), track) for model in (tmp_path / "few", models["item-knn by cosine"])
         )
-        nearest = sorted(whole, key=lambda other: (-whole[other], other))[:3]
-        assert mine == {other: whole[other] for other in nearest}
+        nearest = sorted(all_neighbours, key=lambda other: (-all_neighbours[other], other))[:3]
+        assert kept == {other: all_neighbours[other] for other in nearest}
 
 
 def test_neighbours_do_not_depend_on_the_number_of_tasks(
     spark: SparkSession, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spark.algorithms.item_knn._PAIRS_PER_TASK", 100)
-    learned = write_ratings(spark, tmp_path, RATINGS)
-    fit_model("item-knn", learned, SETTINGS["item-knn by bm25"], tmp_path / "cut")
-    found, expected = (
-        load_scorer(model).scores(ALL_USERS, HEARD) for model in (tmp_path / "cut", models["item-knn by bm25"])
+    training = write_ratings(spark, tmp_path, RATINGS)
+    fit_model("item-knn", training, SETTINGS["item-knn by bm25"], tmp_path / "many-tasks")
+    scores, expected = (
+        load_scorer(model).scores(ALL_USERS, HEARD) for model in (tmp_path / "many-tasks", models["item-knn by bm25"])
     )
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(scores, expected)
 
 
 def test_content_is_the_cosine_of_tf_idf_profiles(spark: SparkSession, tmp_path: Path) -> None:
-    """Two listeners; a track that nobody heard is recommended for its artist, one of which nothing is known is last."""
+    """An unheard track is recommended for its artist; a track without metadata comes last."""
     pairs = pd.DataFrame({"user": [0, 1], "track": [0, 3], "value": [1.0, 1.0]})
-    learned = write_ratings(spark, tmp_path, pairs.astype({"user": "int32", "track": "int32"}), 2, 5)
+    training = write_ratings(spark, tmp_path, pairs.astype({"user": "int32", "track": "int32"}), 2, 5)
     catalogue = {
         "index": pa.array(range(5), pa.int32()), "artist": ["a", "a", "b", None, None],
         "genre": ["folk", "pop", "pop", "folk", None], "tags": [["x"], ["x", "y"], None, ["y", "y"], None],
     }  # fmt: skip
     pq.write_table(pa.table(catalogue), tmp_path / "tracks" / "part-0.parquet")
-    fit_model("content", learned, {}, tmp_path / "model")
+    fit_model("content", training, {}, tmp_path / "model")
     rarity = dict.fromkeys(("a", "folk", "pop", "x", "y"), np.log(5 / 2)) | {"b": np.log(5)}
-    of: list[tuple[str, ...]] = [("a", "folk", "x"), ("a", "pop", "x", "y"), ("b", "pop"), ("folk", "y"), ()]
-    table = np.array([[rarity[word] * (word in words) for word in rarity] for words in of])
+    terms: list[tuple[str, ...]] = [("a", "folk", "x"), ("a", "pop", "x", "y"), ("b", "pop"), ("folk", "y"), ()]
+    table = np.array([[rarity[word] * (word in words) for word in rarity] for words in terms])
     unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
     heard = CSRMatrix(np.array([0, 1, 2]), np.array([0, 3], np.int32), np.ones(2, np.float32))
     scores = load_scorer(tmp_path / "model").scores(np.arange(2, dtype=np.int32), heard)
@@ -324,20 +326,20 @@ def test_content_is_the_cosine_of_tf_idf_profiles(spark: SparkSession, tmp_path:
 
 
 def test_content_needs_metadata(spark: SparkSession, tmp_path: Path) -> None:
-    learned = write_ratings(spark, tmp_path, RATINGS)
+    training = write_ratings(spark, tmp_path, RATINGS)
     pq.write_table(pa.table({"index": pa.array(range(NUM_TRACKS), pa.int32())}), tmp_path / "tracks" / "part-0.parquet")
     with pytest.raises(NotApplicable, match="tracks have neither tags nor genre nor artist"):
-        fit_model("content", learned, {}, tmp_path / "model")
+        fit_model("content", training, {}, tmp_path / "model")
 
 
 def test_a_hybrid_adds_standardised_scores(models: dict[str, Path]) -> None:
-    def of(name: str) -> NDArray[np.float64]:
+    def standardized(name: str) -> NDArray[np.float64]:
         scores = load_scorer(models[name]).scores(KNOWN_USERS, HEARD).astype(float)
-        standard: NDArray[np.float64] = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(
+        standard_scores: NDArray[np.float64] = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(
             axis=1, keepdims=True
         )
-        return standard
+        return standard_scores
 
-    found = load_scorer(models["hybrid"]).scores(KNOWN_USERS, HEARD)
-    np.testing.assert_allclose(found, 0.7 * of("als") + 0.3 * of("ease"), atol=1e-4)
-    assert not (models["hybrid"] / "content").exists(), "what has no weight is not trained"
+    blended = load_scorer(models["hybrid"]).scores(KNOWN_USERS, HEARD)
+    np.testing.assert_allclose(blended, 0.7 * standardized("als") + 0.3 * standardized("ease"), atol=1e-4)
+    assert not (models["hybrid"] / "content").exists(), "a part with weight 0 is trained"

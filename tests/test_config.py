@@ -1,4 +1,4 @@
-"""Dataset descriptions: the shipped ones load, and each mistake gives one sentence that names file and key."""
+"""Dataset descriptions: shipped ones load, and the message of each mistake names the file and key."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ duplicates = "sum"
 
 
 @pytest.fixture
-def mistake_in(tmp_path: Path) -> Callable[[str], str]:
-    """Loads a description from `mine.toml`, which must fail, and returns the sentence."""
+def load_invalid(tmp_path: Path) -> Callable[[str], str]:
+    """Return a function that loads an invalid description and returns the message without the path."""
 
     def load(text: str) -> str:
         path = tmp_path / "mine.toml"
         path.write_text(text, encoding="utf-8")
         with pytest.raises(UserError) as caught:
             load_dataset(str(path))
-        sentence = str(caught.value)
-        assert sentence.startswith(str(path))
-        assert sentence.endswith(".")
-        assert "\n" not in sentence
-        return sentence.removeprefix(str(path)).lstrip(": ")
+        message = str(caught.value)
+        assert message.startswith(str(path))
+        assert message.endswith(".")
+        assert "\n" not in message
+        return message.removeprefix(str(path)).lstrip(": ")
 
     return load
 
 
 @pytest.mark.parametrize("name", [path.stem for path in SHIPPED.glob("*.toml")])
-def test_a_shipped_description_loads_and_is_named_by_its_stem(name: str) -> None:
+def test_shipped_description_is_named_by_its_stem(name: str) -> None:
     assert load_dataset(name).name == name
 
 
-def test_two_descriptions_are_shipped() -> None:
+def test_shipped_descriptions() -> None:
     assert {path.stem for path in SHIPPED.glob("*.toml")} >= {"synthetic", "lastfm-2k"}
     assert load_dataset("synthetic").synthetic
     assert load_dataset("lastfm-2k").item_label == "artist"
 
 
-def test_the_tables_are_those_that_are_described() -> None:
+def test_tables_are_the_described_headings() -> None:
     assert list(load_dataset("lastfm-2k").tables) == ["interactions", "tracks", "tags", "tag_names"]
     assert list(load_dataset("synthetic").tables) == ["interactions", "tracks", "users"]
 
 
-def test_a_path_to_a_description_names_the_dataset_by_its_stem(tmp_path: Path) -> None:
+def test_description_at_a_path_is_named_by_its_stem(tmp_path: Path) -> None:
     (tmp_path / "my-plays.toml").write_text(PLAYS)
     dataset = load_dataset(str(tmp_path / "my-plays.toml"))
     assert dataset.name == "my-plays"
@@ -67,15 +67,15 @@ def test_a_path_to_a_description_names_the_dataset_by_its_stem(tmp_path: Path) -
     assert list(dataset.tables) == ["interactions"]
 
 
-def test_an_unknown_dataset_is_answered_with_the_known_ones() -> None:
+def test_rejects_unknown_dataset_with_a_list_of_names() -> None:
     with pytest.raises(UserError) as caught:
         load_dataset("lastfm")
-    said = str(caught.value)
-    assert said.startswith("There is no dataset 'lastfm' (did you mean 'lastfm-2k'?): name one of lastfm-1k, ")
-    assert said.endswith(", yambda, or the path of a TOML file.")
+    message = str(caught.value)
+    assert message.startswith("There is no dataset 'lastfm' (did you mean 'lastfm-2k'?): name one of lastfm-1k, ")
+    assert message.endswith(", yambda, or the path of a TOML file.")
 
 
-def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_rejects_missing_path(tmp_path: Path) -> None:
     missing = str(tmp_path / "none.toml")
     with pytest.raises(UserError, match="There is no dataset") as caught:
         load_dataset(missing)
@@ -141,17 +141,17 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("found", "instead", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_gives_one_sentence_that_names_file_and_key(
-    mistake_in: Callable[[str], str], found: str, instead: str, said: list[str]
+@pytest.mark.parametrize(("original", "replacement", "expected"), MISTAKES.values(), ids=MISTAKES)
+def test_message_of_a_mistake_names_file_and_key(
+    load_invalid: Callable[[str], str], original: str, replacement: str, expected: list[str]
 ) -> None:
-    assert found in PLAYS
-    sentence = mistake_in(PLAYS.replace(found, instead))
-    for part in said:
-        assert part in sentence
+    assert original in PLAYS
+    message = load_invalid(PLAYS.replace(original, replacement))
+    for part in expected:
+        assert part in message
 
 
-def test_a_description_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_rejects_description_that_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(PLAYS.replace("Mine", "Café").encode("latin-1"))
     with pytest.raises(UserError, match="is not valid TOML"):
@@ -159,18 +159,18 @@ def test_a_description_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def rated(**more: object) -> Interactions:
-    """A description of ratings from 1 to 5."""
+    """Return a description of ratings from 1 to 5."""
     keys = {"path": "r.csv", "user": "u", "track": "t", "value": "r", "feedback": "rating", "duplicates": "mean"}
     return Interactions.model_validate(keys | {"rating_range": [1, 5]} | more)
 
 
-def test_a_track_is_liked_from_70_percent_of_the_range() -> None:
+def test_relevance_threshold_defaults_to_70_percent_of_the_range() -> None:
     assert rated().liked_from == pytest.approx(3.8)  # 1 + 0.7 · (5 − 1)
     assert rated(like_from=3).liked_from == 3
     assert rated(like_from=0).liked_from == 0
 
 
-def test_every_interaction_counts_as_liked_where_there_are_no_ratings() -> None:
+def test_no_relevance_threshold_without_ratings() -> None:
     assert load_dataset("lastfm-2k").interactions.liked_from is None
 
 
@@ -184,20 +184,20 @@ def test_files_are_found_by_name_or_pattern_in_order(tmp_path: Path) -> None:
         find_files(tmp_path, rated(path="d.csv"))
 
 
-def test_a_directory_of_parquet_is_its_files(tmp_path: Path) -> None:
+def test_parquet_directory_is_replaced_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "plays" / "day=1" / "_temporary").mkdir(parents=True)
     for name in ("part-1.parquet", "part-0.parquet", "_SUCCESS", ".part-0.parquet.crc", "_temporary/x.parquet"):
         (tmp_path / "plays" / "day=1" / name).touch()
-    found = find_files(tmp_path, rated(path="plays", format="parquet"))
-    assert [file.name for file in found] == ["part-0.parquet", "part-1.parquet"]
+    files = find_files(tmp_path, rated(path="plays", format="parquet"))
+    assert [file.name for file in files] == ["part-0.parquet", "part-1.parquet"]
 
 
 @pytest.mark.parametrize("raw", ["", "no-such-directory"])
-def test_a_file_that_is_not_there_is_named_with_its_directory(tmp_path: Path, raw: str) -> None:
+def test_missing_file_is_reported_with_its_directory(tmp_path: Path, raw: str) -> None:
     with pytest.raises(MissingInput, match=f"There is no r.csv in {tmp_path / raw}. Put the raw files there"):
         find_files(tmp_path / raw, rated())
 
 
-def test_a_hint_is_given_only_where_a_name_is_near() -> None:
+def test_hint_names_only_similar_names() -> None:
     assert did_you_mean("sedd", ["seed", "rank"]) == " (did you mean 'seed'?)"
     assert did_you_mean("alpha", ["seed", "rank"]) == ""

@@ -1,4 +1,4 @@
-"""Reasons: what contributes to a score adds up to it, and the two that do most are named."""
+"""Explanations: contributions add up to the score, and the two largest are reported."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ NAMES = ["item-knn by cosine", "ease", "content", "hybrid", "als"]
 
 @pytest.fixture(scope="module")
 def scorers(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorer]:
-    """Trained on `RATINGS`."""
+    """Scorers trained on `RATINGS`."""
     into = tmp_path_factory.mktemp("models")
-    learned = write_ratings(spark, into / "training", RATINGS)
+    training = write_ratings(spark, into / "training", RATINGS)
     for name in (*NAMES, "popularity"):
-        fit_model(name.split()[0], learned, EXACT if name == "als" else SETTINGS[name], into / name)
+        fit_model(name.split()[0], training, EXACT if name == "als" else SETTINGS[name], into / name)
     return {name: load_scorer(into / name) for name in (*NAMES, "popularity")}
 
 
 def heard_by(user: int) -> tuple[IndexArray, np.ndarray]:
-    """The tracks and their values."""
+    """Return the tracks that a user heard, and the values."""
     entries = slice(HEARD.indptr[user], HEARD.indptr[user + 1])
     return HEARD.indices[entries], HEARD.data[entries]
 
 
 @pytest.mark.parametrize("name", ["item-knn by cosine", "ease"])
-def test_the_contributions_of_items_add_up_to_the_score(scorers: dict[str, Scorer], name: str) -> None:
+def test_item_contributions_add_up_to_the_score(scorers: dict[str, Scorer], name: str) -> None:
     scorer = scorers[name]
     listed = np.flatnonzero(scorer.known_tracks).astype(np.int32)
     for user in (0, 11):
@@ -53,8 +53,8 @@ def test_the_contributions_of_items_add_up_to_the_score(scorers: dict[str, Score
         np.testing.assert_allclose(shares.sum(axis=1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_contributions_of_factors_add_up_to_the_score(scorers: dict[str, Scorer]) -> None:
-    """To that of the factors that the user has once more, the tracks' as they are."""
+def test_factor_contributions_add_up_to_the_score(scorers: dict[str, Scorer]) -> None:
+    """The score is that of user factors solved exactly for the trained track factors."""
     scorer = scorers["als"]
     assert isinstance(scorer, FactorScorer)
     listed, y = np.arange(NUM_TRACKS, dtype=np.int32), scorer.track_factors.astype(float)
@@ -71,29 +71,29 @@ def test_the_contributions_of_factors_add_up_to_the_score(scorers: dict[str, Sco
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_two_that_contribute_most_are_named(scorers: dict[str, Scorer], name: str) -> None:
+def test_reasons_are_the_two_largest_positive_contributions(scorers: dict[str, Scorer], name: str) -> None:
     scorer = scorers[name]
     lists = top_k(scorer, KNOWN_USERS, HEARD, 5)
-    found = explain_lists(scorer, KNOWN_USERS, HEARD, lists.tracks, lists.sizes)
-    assert found.shape == (len(KNOWN_USERS), 5, 2)
-    assert (found >= 0).any()
+    reasons = explain_lists(scorer, KNOWN_USERS, HEARD, lists.tracks, lists.sizes)
+    assert reasons.shape == (len(KNOWN_USERS), 5, 2)
+    assert (reasons >= 0).any()
     for row, user in enumerate(KNOWN_USERS.tolist()):
         tracks, values = heard_by(user)
-        for place in range(5):
-            named = [track for track in found[row, place].tolist() if track >= 0]
-            if place >= lists.sizes[row]:
-                assert not named
+        for position in range(5):
+            explaining = [track for track in reasons[row, position].tolist() if track >= 0]
+            if position >= lists.sizes[row]:
+                assert not explaining
                 continue
-            shares = scorer.explain(tracks, values, lists.tracks[row, [place]])
+            shares = scorer.explain(tracks, values, lists.tracks[row, [position]])
             assert shares is not None
             order = np.argsort(-shares[0], kind="stable")[:2]
-            assert named == [int(tracks[each]) for each in order if shares[0, each] > 0]
+            assert explaining == [int(tracks[index]) for index in order if shares[0, index] > 0]
 
 
-def test_nothing_is_named_where_nothing_is_known(scorers: dict[str, Scorer]) -> None:
-    everyone = np.array([SILENT, 0], np.int32)
+def test_no_reasons_without_history_or_attribution(scorers: dict[str, Scorer]) -> None:
+    users = np.array([SILENT, 0], np.int32)
     for name in ("als", "popularity"):
-        lists = top_k(scorers[name], everyone, HEARD, 5)
-        found = explain_lists(scorers[name], everyone, HEARD, lists.tracks, lists.sizes)
-        assert (found[0] == -1).all()
-        assert (found[1] == -1).all() == (name == "popularity")
+        lists = top_k(scorers[name], users, HEARD, 5)
+        reasons = explain_lists(scorers[name], users, HEARD, lists.tracks, lists.sizes)
+        assert (reasons[0] == -1).all()
+        assert (reasons[1] == -1).all() == (name == "popularity")
