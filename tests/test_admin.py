@@ -1,4 +1,4 @@
-"""The admin side of the page: who may do what, promotion and rollback, runs, and versions that turn out damaged."""
+"""Administration pages: access control, promotion and rollback, runs, and damaged versions."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class TestAccess:
 
     @pytest.mark.parametrize("path", ["/versions/v1/promote", "/versions/v1/roll-back", "/prune", "/pipeline"])
     def test_actions_require_token(self, client: FlaskClient, path: str) -> None:
-        asked = client.get(path)
-        assert (asked.status_code, asked.location.split("?")[0]) == (302, "/login")
+        answer = client.get(path)
+        assert (answer.status_code, answer.location.split("?")[0]) == (302, "/login")
         assert client.post(path).status_code == 401
         assert client.get(path, headers=BEARER).status_code == 200
         assert sign_in(client) == 302
@@ -331,9 +331,9 @@ class TestRuns:
         code += "with CmdlineParser.global_instance(sys.argv[1:]): print(json.dumps(resolve()))"
         flags = run_launcher._command(paths, "synthetic", "20260101T000000-abcd", given, "2026-03-01")[3:]
         assert "--as-of=2026-03-01" in flags
-        told = subprocess.run([sys.executable, "-c", code, *flags], cwd=PROJECT, env=run_launcher._environment(),
-                              capture_output=True, text=True, check=True).stdout  # fmt: skip
-        settings = json.loads(told)
+        output = subprocess.run([sys.executable, "-c", code, *flags], cwd=PROJECT, env=run_launcher._environment(),
+                                capture_output=True, text=True, check=True).stdout  # fmt: skip
+        settings = json.loads(output)
         assert (settings["als"]["rank"], settings["als"]["alpha"]) == (8, 7.5)
         assert settings["split"]["test_fraction"] == 0.3
 

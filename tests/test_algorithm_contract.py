@@ -127,7 +127,7 @@ def test_model_directory_names_its_algorithm(model: Path) -> None:
     ]
 
 
-def test_saved_model_scores_alike_whenever_it_is_opened(model: Path, history: CSRMatrix) -> None:
+def test_reloaded_model_gives_the_same_scores(model: Path, history: CSRMatrix) -> None:
     module = importlib.import_module(entry_of(model).module)
     first, second = (module.load(model).scores(USERS, history) for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -205,7 +205,7 @@ def test_similar_tracks_are_known_and_others(scorer: Scorer) -> None:
 
 
 def arrays_of(file: Path) -> list[NDArray[Any]]:
-    """The contents of a file as arrays: what can be compared up to rounding."""
+    """Return the contents of a file as arrays that can be compared up to rounding."""
     if file.suffix == ".parquet":
         table = pq.read_table(file, partitioning=None)
         columns = (table[name].combine_chunks() for name in table.column_names)
@@ -218,9 +218,9 @@ def arrays_of(file: Path) -> list[NDArray[Any]]:
     return [np.frombuffer(file.read_bytes(), np.uint8)]
 
 
-def differs(one: Path, other: Path) -> bool:
-    """Whether two files differ by more than the rounding of sums in another order."""
-    pairs = zip(arrays_of(one), arrays_of(other), strict=True)
+def differs(actual: Path, expected: Path) -> bool:
+    """Whether two files differ by more than the rounding of sums in a different order."""
+    pairs = zip(arrays_of(actual), arrays_of(expected), strict=True)
     return any(
         a.shape != b.shape
         or not (np.allclose(a, b, rtol=1e-2, atol=1e-3) if a.dtype.kind == "f" else np.array_equal(a, b))

@@ -37,29 +37,31 @@ def refusal(client: FlaskClient, status: int, path: str, **query: Any) -> Any:
 
 class TestUsers:
     def test_recommendations_have_titles_scores_and_explanations(self, client: FlaskClient) -> None:
-        found = ask(client, "users/u1/recommendations")
-        assert found["user"] == {"user_id": "u1", "age": None, "country": "NO", "tracks_heard": 1, "tier": "content"}
-        assert (found["dataset"], found["version"]) == ("tiny", "v1")
-        first, second = found["recommendations"]
+        response = ask(client, "users/u1/recommendations")
+        assert response["user"] == {"user_id": "u1", "age": None, "country": "NO", "tracks_heard": 1, "tier": "content"}
+        assert (response["dataset"], response["version"]) == ("tiny", "v1")
+        first, second = response["recommendations"]
         assert (first["rank"], first["track"]["track_id"], first["score"]) == (1, "untitled", 0.75)
         assert first["because"] == [PLAIN]
         assert second["track"]["title"] == HOSTILE
         assert second["because"] == []
         assert len(ask(client, "users/u1/recommendations", k=1)["recommendations"]) == 1
 
-    @pytest.mark.parametrize("user", [user for user in USERS if user != ".."])  # which clients resolve before they ask
+    @pytest.mark.parametrize(
+        "user", [user for user in USERS if user != ".."]
+    )  # clients resolve it before they send the request
     def test_finds_user_with_odd_id(self, client: FlaskClient, user: str) -> None:
         assert ask(client, f"users/{quote(user, safe='')}")["user"]["user_id"] == user
 
     def test_users_are_paginated(self, client: FlaskClient) -> None:
-        found, after = [], ""
+        user_ids, after = [], ""
         while True:
             page = ask(client, "users", limit=5, after=after)
-            found += [user["user_id"] for user in page["users"]]
+            user_ids += [user["user_id"] for user in page["users"]]
             if page["next"] is None:
                 break
             after = page["next"]
-        assert found == USERS
+        assert user_ids == USERS
         assert [user["user_id"] for user in ask(client, "users", q="u1")["users"]] == ["u1", "u10"]
 
 
@@ -127,8 +129,11 @@ class TestVersionsAndRuns:
         client: FlaskClient,
     ) -> None:
         publish(roots[0], version="v2")
-        found = ask(client, "versions")
-        assert [(each["version"], each["served"]) for each in found["versions"]] == [("v2", True), ("v1", False)]
+        response = ask(client, "versions")
+        assert [(version["version"], version["served"]) for version in response["versions"]] == [
+            ("v2", True),
+            ("v1", False),
+        ]
         assert ask(client, "versions/v1")["champion"] == "als"
         assert ask(client, "metrics")["models"]["als"]["ndcg@10"] == 0.25
 
@@ -184,17 +189,17 @@ class TestVersionsAndRuns:
 class TestRefusals:
     @pytest.mark.parametrize("k", ["0", "-1", str(10**9), "abc", "1.5", ""])
     def test_refuses_invalid_k(self, client: FlaskClient, k: str) -> None:
-        said = refusal(client, 422, "users/u1/recommendations", k=k)
-        assert list(said["errors"]) == ["k"]
-        assert said["detail"].startswith("k: ")
+        document = refusal(client, 422, "users/u1/recommendations", k=k)
+        assert list(document["errors"]) == ["k"]
+        assert document["detail"].startswith("k: ")
 
     def test_refuses_unknown_field(self, client: FlaskClient) -> None:
         assert list(refusal(client, 422, "users", colour="red")["errors"]) == ["colour"]
 
-    @pytest.mark.parametrize("wanted", ["nobody", "a\0b", "x" * 10_000, "'; DROP TABLE users", "🎧"])
-    def test_unknown_object_is_404(self, client: FlaskClient, wanted: str) -> None:
+    @pytest.mark.parametrize("object_id", ["nobody", "a\0b", "x" * 10_000, "'; DROP TABLE users", "🎧"])
+    def test_unknown_object_is_404(self, client: FlaskClient, object_id: str) -> None:
         for path in ("users/{}", "users/{}/recommendations", "tracks/{}", "tracks/{}/similar", "versions/{}"):
-            assert len(refusal(client, 404, path.format(quote(wanted, safe="")))["detail"]) < 600
+            assert len(refusal(client, 404, path.format(quote(object_id, safe="")))["detail"]) < 600
         assert refusal(client, 404, "nothing")
         assert refusal(client, 404, "users", dataset="../tiny")["detail"].startswith("There is no dataset '../tiny'.")
 

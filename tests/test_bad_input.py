@@ -1,4 +1,4 @@
-"""What nobody should send, to API and pages: refused with a word about what is wrong, and never a failure of ours."""
+"""Invalid requests to the API and the pages get a 4xx response that names the error, never a 5xx."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ LONG = "x" * 10_000
 ODD_DATASETS = ["", ".", "..", "../tiny", "tiny/", "TINY", "tiny\0", "'", "🎧", LONG]
 
 
-def briefly(value: object) -> str:
-    """What a case is called."""
+def short_id(value: object) -> str:
+    """Return the id of a parametrized case."""
     return repr(value)[:40]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
-    """A client of an application with one published version, which no test here can change."""
+    """A client of an application with one published version. Tests must not change it."""
     root = tmp_path_factory.mktemp("site")
     publish(root / "models")
     return create_app(
@@ -43,14 +43,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_fails(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No test of this file may leave an error in the log."""
+def _no_errors_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test that logs an error."""
     yield
     assert [entry.getMessage() for entry in caplog.get_records("call") if entry.levelno >= logging.ERROR] == []
 
 
 def problem(answer: TestResponse, status: int) -> dict[str, Any]:
-    """What the API says is wrong."""
+    """Return the problem document of a failed API response."""
     assert (answer.status_code, answer.mimetype) == (status, PROBLEM)
     assert answer.json is not None
     assert answer.json["status"] == status
@@ -59,16 +59,16 @@ def problem(answer: TestResponse, status: int) -> dict[str, Any]:
 
 
 def page(answer: TestResponse, status: int) -> str:
-    """The text of a designed page that says what is wrong."""
+    """Return the HTML of an error page."""
     assert (answer.status_code, answer.mimetype) == (status, "text/html")
     assert 'class="message"' in answer.text
     assert len(answer.data) < 5_000
     return answer.text
 
 
-class TestQueriesOfTheApi:
+class TestApiQueries:
     @pytest.mark.parametrize(
-        ("asked", "field"),
+        ("path", "field"),
         [
             ("users/u1/recommendations?k=1&k=1", "k"), ("users/u1/recommendations?k=%2B5", "k"),
             ("users/u1/recommendations?k=1_0", "k"), ("users/u1/recommendations?k=%205", "k"),
@@ -79,34 +79,34 @@ class TestQueriesOfTheApi:
             ("users?dataset=tiny&dataset=tiny", "dataset"), ("versions?v=v1", "v"), ("metrics?%FF=1", "%FF"),
             ("versions/v1?=1", "_schema"), (f"runs?{LONG}=1", "x" * 500),
         ],
-        ids=briefly,
+        ids=short_id,
     )  # fmt: skip
-    def test_a_field_that_is_wrong_is_named(self, site: FlaskClient, asked: str, field: str) -> None:
-        assert list(problem(site.get(f"/api/v1/{asked}"), 422)["errors"]) == [field]
+    def test_names_invalid_field(self, site: FlaskClient, path: str, field: str) -> None:
+        assert list(problem(site.get(f"/api/v1/{path}"), 422)["errors"]) == [field]
 
-    @pytest.mark.parametrize("name", ODD_DATASETS, ids=briefly)
-    def test_a_dataset_that_there_is_not_is_named(self, site: FlaskClient, name: str) -> None:
-        said = problem(site.get("/api/v1/users", query_string={"dataset": name}), 404)
-        assert said["detail"].startswith(f"There is no dataset {name[:500]!r}")
+    @pytest.mark.parametrize("name", ODD_DATASETS, ids=short_id)
+    def test_names_unknown_dataset(self, site: FlaskClient, name: str) -> None:
+        refusal = problem(site.get("/api/v1/users", query_string={"dataset": name}), 404)
+        assert refusal["detail"].startswith(f"There is no dataset {name[:500]!r}")
         body = {"tracks": ["plain"], "dataset": name}
-        assert problem(site.post("/api/v1/recommendations", json=body), 404)["detail"] == said["detail"]
+        assert problem(site.post("/api/v1/recommendations", json=body), 404)["detail"] == refusal["detail"]
 
     @pytest.mark.parametrize(
-        "wanted", ["%FF", "..%2F..%2Fetc%2Fpasswd", "%2E%2E", "%22%27%60", "u1%00", "u1%2F", "u1 "], ids=briefly
+        "object_id", ["%FF", "..%2F..%2Fetc%2Fpasswd", "%2E%2E", "%22%27%60", "u1%00", "u1%2F", "u1 "], ids=short_id
     )
-    def test_an_id_that_there_is_not_is_said(self, site: FlaskClient, wanted: str) -> None:
+    def test_unknown_id_is_404(self, site: FlaskClient, object_id: str) -> None:
         for path in ("users/{}", "users/{}/recommendations.csv", "tracks/{}/similar", "versions/{}"):
-            if wanted == "%2E%2E" and path.startswith("users"):
-                continue  # there is a user of that name
-            problem(site.get(f"/api/v1/{path.format(wanted)}"), 404)
+            if object_id == "%2E%2E" and path.startswith("users"):
+                continue  # a user has this id
+            problem(site.get(f"/api/v1/{path.format(object_id)}"), 404)
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
-    def test_another_method_is_told_the_right_ones(self, site: FlaskClient, method: str) -> None:
+    def test_unsupported_method_is_405_with_allow_header(self, site: FlaskClient, method: str) -> None:
         answer = site.open("/api/v1/users/u1", method=method)
         problem(answer, 405)
         assert set(answer.allow) == {"GET", "HEAD", "OPTIONS"}
 
-    def test_another_host_is_not_answered_to(self, site: FlaskClient) -> None:
+    def test_refuses_untrusted_host(self, site: FlaskClient) -> None:
         for path in ("/api/v1/users", "/api/v1/nothing"):
             assert "host" in problem(site.get(path, headers={"Host": "evil.example"}), 400)["detail"]
 
@@ -137,40 +137,40 @@ class TestBodies:
             (b'{"tracks": ["\xff"]}', 400, None), (b"[" * 60_000, 400, None), (b'{"a":' * 10_000, 400, None),
             (b'{"k": ' + b"1" * 5_000 + b"}", 400, None), (b"tracks=plain", 400, None),
         ],
-        ids=briefly,
+        ids=short_id,
     )  # fmt: skip
-    def test_what_cannot_be_is_named(self, site: FlaskClient, body: bytes, status: int, field: str | None) -> None:
-        said = problem(site.post("/api/v1/recommendations", data=body, content_type="application/json"), status)
-        assert list(said["errors"]) == ([field] if field else [])
-        assert "Value error" not in said["detail"]
+    def test_names_invalid_field(self, site: FlaskClient, body: bytes, status: int, field: str | None) -> None:
+        refusal = problem(site.post("/api/v1/recommendations", data=body, content_type="application/json"), status)
+        assert list(refusal["errors"]) == ([field] if field else [])
+        assert "Value error" not in refusal["detail"]
         if not field:
-            assert "JSON" in said["detail"]
+            assert "JSON" in refusal["detail"]
 
-    def test_what_is_in_the_address_and_not_in_the_body_is_named(self, site: FlaskClient) -> None:
+    def test_refuses_body_field_in_query_string(self, site: FlaskClient) -> None:
         answer = site.post("/api/v1/recommendations?k=3", json={"tracks": ["plain"]})
         assert list(problem(answer, 422)["errors"]) == ["k"]
 
     @pytest.mark.parametrize(
-        "kind", ["", "text/plain", "text/json", "multipart/form-data", "application/json-seq", "\0"], ids=briefly
+        "kind", ["", "text/plain", "text/json", "multipart/form-data", "application/json-seq", "\0"], ids=short_id
     )
-    def test_what_is_not_said_to_be_json_is_refused(self, site: FlaskClient, kind: str) -> None:
+    def test_refuses_other_content_types(self, site: FlaskClient, kind: str) -> None:
         answer = site.post("/api/v1/recommendations", data='{"tracks": ["plain"]}', headers={"Content-Type": kind})
         assert "application/json" in problem(answer, 415)["detail"]
 
-    def test_what_is_unusual_and_right_works(self, site: FlaskClient) -> None:
-        once = site.post("/api/v1/recommendations", json={"tracks": ["plain"]}).json
+    def test_accepts_unusual_valid_bodies(self, site: FlaskClient) -> None:
+        expected = site.post("/api/v1/recommendations", json={"tracks": ["plain"]}).json
         for body in (
             {"tracks": ["plain", "plain"]}, {"tracks": ["plain"], "k": 3.0}, {"tracks": ["plain"], "weights": None},
             {"tracks": ["plain"], "weights": [1e308]}, {"tracks": ["plain"], "weights": [5e-324], "dataset": "tiny"},
         ):  # fmt: skip
-            assert site.post("/api/v1/recommendations", json=body).json == once
+            assert site.post("/api/v1/recommendations", json=body).json == expected
         many = {"tracks": ["plain", *(f"gone {n}" for n in range(99))]}
-        assert site.post("/api/v1/recommendations", json=many).json == once | {"unknown_tracks": many["tracks"][1:]}
+        assert site.post("/api/v1/recommendations", json=many).json == expected | {"unknown_tracks": many["tracks"][1:]}
 
 
 class TestPages:
     @pytest.mark.parametrize(
-        ("asked", "status", "said"),
+        ("path", "status", "message"),
         [
             ("/users/u1?k=1&k=1", 400, "k is given 2 times"), ("/users/u1?heard=1.5", 400, "heard = "),
             ("/users/u1?k=%D9%A1", 400, "k = "), ("/users/u1?k=%C2%B2", 400, "k = "), ("/users?q=a&q=b", 400, "q is"),
@@ -187,19 +187,19 @@ class TestPages:
             ("/versions/%00/promote", 404, "no version"), (f"/versions/{LONG}/roll-back", 404, "no version"),
             *[(f"/data?dataset={quote(name)}", 404, "no dataset") for name in ODD_DATASETS],
         ],
-        ids=briefly,
+        ids=short_id,
     )  # fmt: skip
-    def test_what_cannot_be_is_said(self, site: FlaskClient, asked: str, status: int, said: str) -> None:
-        assert said in page(site.get(asked, headers=BEARER), status)
+    def test_page_names_invalid_input(self, site: FlaskClient, path: str, status: int, message: str) -> None:
+        assert message in page(site.get(path, headers=BEARER), status)
 
-    @pytest.mark.parametrize("wanted", ["%00", "%FF", "%22", "..%2F..", "u1%2F", LONG], ids=briefly)
-    def test_a_user_that_there_is_not_is_said(self, site: FlaskClient, wanted: str) -> None:
-        answer = site.get(f"/users/{wanted}")
+    @pytest.mark.parametrize("user", ["%00", "%FF", "%22", "..%2F..", "u1%2F", LONG], ids=short_id)
+    def test_unknown_user_is_404(self, site: FlaskClient, user: str) -> None:
+        answer = site.get(f"/users/{user}")
         assert (answer.status_code, answer.mimetype) == (404, "text/html")
         assert "Unknown user" in answer.text
 
     @pytest.mark.parametrize(
-        ("path", "form", "status", "said"),
+        ("path", "form", "status", "message"),
         [
             ("/prune", {"keep": "²"}, 400, "keep = "), ("/prune", {"keep": "9" * 5_000}, 400, "keep = "),
             ("/prune", {}, 400, "keep = "), ("/prune", {"keep": ["5", "1"]}, 400, "keep is given 2 times"),
@@ -208,10 +208,12 @@ class TestPages:
             ("/pipeline", {"name": LONG}, 400, "no description"), ("/login", {"token": "x" * 70_000}, 413, "exceeds"),
             ("/try", {}, 405, "not allowed"),
         ],
-        ids=briefly,
+        ids=short_id,
     )  # fmt: skip
-    def test_forms_too(self, site: FlaskClient, path: str, form: dict[str, Any], status: int, said: str) -> None:
-        assert said in page(site.post(path, data=form, headers=BEARER), status)
+    def test_form_names_invalid_field(
+        self, site: FlaskClient, path: str, form: dict[str, Any], status: int, message: str
+    ) -> None:
+        assert message in page(site.post(path, data=form, headers=BEARER), status)
 
     @pytest.mark.parametrize(
         ("body", "kind"),
@@ -220,14 +222,14 @@ class TestPages:
             (b"--x\r\nbroken", "multipart/form-data; boundary=x"), (b"x", "multipart/form-data"),
             (b'{"token": 1}', "application/json"), (b"token=\x00", "\0"),
         ],
-        ids=briefly,
+        ids=short_id,
     )  # fmt: skip
-    def test_a_sign_in_that_is_none_is_a_wrong_token(self, bare: FlaskClient, body: bytes, kind: str) -> None:
+    def test_malformed_login_is_401(self, bare: FlaskClient, body: bytes, kind: str) -> None:
         assert bare.post("/login", data=body, headers={"Content-Type": kind}).status_code == 401
 
 
-@pytest.mark.parametrize("odd", [*ODD_IDS, "'", "%", "%00", "a\0b", ".", "y" * 3_000], ids=briefly)
-def test_a_track_of_an_odd_id_works(roots: tuple[Path, Path], bare: FlaskClient, odd: str) -> None:
+@pytest.mark.parametrize("odd", [*ODD_IDS, "'", "%", "%00", "a\0b", ".", "y" * 3_000], ids=short_id)
+def test_track_with_odd_id_is_found(roots: tuple[Path, Path], bare: FlaskClient, odd: str) -> None:
     publish(roots[0], ids=[odd, "untitled", "hostile"])
     escaped = quote(odd, safe="")
     track = bare.get(f"/api/v1/tracks/{escaped}").json
@@ -236,12 +238,12 @@ def test_a_track_of_an_odd_id_works(roots: tuple[Path, Path], bare: FlaskClient,
     assert bare.get(f"/api/v1/tracks/{escaped}/similar").status_code == 200
     assert bare.get(f"/tracks/{escaped}").status_code == 200
     assert "0.875" in bare.get("/try", query_string={"t": odd}).text
-    newcomer = bare.post("/api/v1/recommendations", json={"tracks": [odd]}).json
-    assert newcomer is not None
-    assert [line["track"]["track_id"] for line in newcomer["recommendations"]] == ["hostile"]
+    answer = bare.post("/api/v1/recommendations", json={"tracks": [odd]}).json
+    assert answer is not None
+    assert [line["track"]["track_id"] for line in answer["recommendations"]] == ["hostile"]
 
 
-def test_a_served_page_refuses_what_is_too_much_and_says_why(roots: tuple[Path, Path]) -> None:
+def test_server_refuses_large_bodies_with_413(roots: tuple[Path, Path]) -> None:
     publish(roots[0])
     command = [sys.executable, "-m", "webapp", "--port", "0", "--models", str(roots[0]), "--data", str(roots[1])]
     large = json.dumps({"tracks": ["x" * 70_000]}).encode()
@@ -249,9 +251,9 @@ def test_a_served_page_refuses_what_is_too_much_and_says_why(roots: tuple[Path, 
     with piped as server, ExitStack() as ends:
         try:
             assert server.stdout and server.stderr
-            found = re.search(r":(\d+)/", server.stdout.readline())
-            assert found
-            connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+            port = re.search(r":(\d+)/", server.stdout.readline())
+            assert port
+            connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=10)
             ends.callback(connection.close)
 
             def ask(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str | None, str]:
@@ -261,12 +263,12 @@ def test_a_served_page_refuses_what_is_too_much_and_says_why(roots: tuple[Path, 
                 return answer.status, answer.headers["Content-Type"], answer.read().decode()
 
             def post(body: Any) -> tuple[int, str | None, str]:
-                also = {} if isinstance(body, bytes) else {"Transfer-Encoding": "chunked"}
-                return ask("POST", "/api/v1/recommendations", body, **{"Content-Type": "application/json"}, **also)
+                encoding = {} if isinstance(body, bytes) else {"Transfer-Encoding": "chunked"}
+                return ask("POST", "/api/v1/recommendations", body, **{"Content-Type": "application/json"}, **encoding)
 
             for body in (large, (large[at : at + 1_000] for at in range(0, len(large), 1_000))):
-                status, kind, said = post(body)
-                assert (status, kind, json.loads(said)["title"]) == (413, PROBLEM, "Request Entity Too Large")
+                status, content_type, text = post(body)
+                assert (status, content_type, json.loads(text)["title"]) == (413, PROBLEM, "Request Entity Too Large")
             assert post(iter([b'{"tracks": ', b'["plain"]}']))[0] == 200
             assert post(iter([b"[" * 60_000]))[:2] == (400, PROBLEM)
             assert ask("GET", "/api/v1/users/%ff%00%2e%2e")[:2] == (404, PROBLEM)

@@ -56,14 +56,14 @@ Visit = Callable[..., Page]
 Sites = tuple[str, Path, Path]
 
 
-# -- a browser, something to look at, and an eye on what the browser says ----------------------------------------------
+# -- fixtures: the browser, the served data, and the recorder of browser errors ----------------------------------------
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests of the module."""
-    with opened() as found:
-        yield found
+    with opened() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -155,29 +155,29 @@ def _listen(page: Page, home: str, complaints: list[str]) -> None:
     """Record console errors, failed and external requests, dialogs and exceptions. Tests check the status."""
     visited: set[str] = set()
 
-    def asked(request: Request) -> None:
+    def on_request(request: Request) -> None:
         if request.is_navigation_request():
             visited.add(request.url)
         if not request.url.startswith(f"{home}/"):
             complaints.append(f"{page.url}: asked for {request.url}")
 
-    def failed(request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # as what a page still wanted when the next one was gone to
+    def on_failure(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # navigation cancels pending requests
             complaints.append(f"{page.url}: {request.url}: {request.failure}")
 
-    def said(message: ConsoleMessage) -> None:
+    def on_console(message: ConsoleMessage) -> None:
         is_status = message.text.startswith("Failed to load resource") and message.location["url"] in visited
         if message.type in ("error", "warning") and not is_status:
             complaints.append(f"{page.url}: {message.type}: {message.text}")
 
-    def asked_back(dialog: Dialog) -> None:
+    def on_dialog(dialog: Dialog) -> None:
         complaints.append(f"{page.url}: a dialog, {dialog.message}")
         dialog.dismiss()
 
-    page.on("request", asked)
-    page.on("requestfailed", failed)
-    page.on("console", said)
-    page.on("dialog", asked_back)
+    page.on("request", on_request)
+    page.on("requestfailed", on_failure)
+    page.on("console", on_console)
+    page.on("dialog", on_dialog)
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
 
 
@@ -199,22 +199,22 @@ def owner(chromium: Browser, home: str) -> Any:
 
 def violations(page: Page) -> list[str]:
     """Return axe's violations: the rule and the first element that violates it."""
-    found = Axe().run(page, options={"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}})
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found.response["violations"]]
+    result = Axe().run(page, options={"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}})
+    return [f"{violation['id']}: {violation['nodes'][0]['html']}" for violation in result.response["violations"]]
 
 
 def overflowing_elements(page: Page) -> list[str]:
     """Return the elements that make the document wider than the window."""
-    found: list[str] = page.evaluate(
+    elements: list[str] = page.evaluate(
         """() => {
             const wide = document.documentElement.clientWidth;
             if (document.documentElement.scrollWidth <= wide) return [];
             const outside = (element) => element.getBoundingClientRect().right > wide + 0.5;
-            const found = [...document.querySelectorAll("body *")].filter(outside);
-            return ["the document", ...found.map((element) => element.outerHTML)];
+            const elements = [...document.querySelectorAll("body *")].filter(outside);
+            return ["the document", ...elements.map((element) => element.outerHTML)];
         }"""
     )
-    return found
+    return elements
 
 
 # -- every page --------------------------------------------------------------------------------------------------------
@@ -223,12 +223,12 @@ def overflowing_elements(page: Page) -> list[str]:
 def test_all_pages_are_checked(roots: tuple[Path, Path]) -> None:
     app = create_app(*roots)
     routes = app.url_map.bind("127.0.0.1")
-    there = {
+    endpoints = {
         rule.endpoint
         for rule in app.url_map.iter_rules()
         if rule.endpoint.startswith(("pages.", "actions.", "auth.")) and "GET" in (rule.methods or ())
     }
-    assert there - {"pages.graph_style"} == set(PAGES) - {"nothing"}
+    assert endpoints - {"pages.graph_style"} == set(PAGES) - {"nothing"}
     for endpoint, addresses in PAGES.items():
         if endpoint != "nothing":
             assert {routes.match(address.partition("?")[0])[0] for address in addresses} == {endpoint}
@@ -264,8 +264,8 @@ def test_checks_find_problems(visit: Visit, home: str) -> None:
     page.goto("/users")
     page.evaluate("document.querySelector('label').remove()")
     page.evaluate(f"document.querySelector('h1').innerHTML = '<pre>{LONG}</pre>'")
-    assert [each.partition(":")[0] for each in violations(page)] == ["label"]
-    assert any("<pre>" in each for each in overflowing_elements(page))
+    assert [violation.partition(":")[0] for violation in violations(page)] == ["label"]
+    assert any("<pre>" in element for element in overflowing_elements(page))
     complaints: list[str] = []
     page = page.context.new_page()
     _listen(page, home, complaints)
@@ -275,12 +275,12 @@ def test_checks_find_problems(visit: Visit, home: str) -> None:
     page.evaluate("setTimeout(() => { throw new Error('mine') })")
     with page.expect_event("dialog"):
         page.evaluate("alert('x')")
-    told = "\n".join(complaints)
-    assert "mine" in told and "a dialog, x" in told
-    assert "img-src" in told and "style-src" in told
+    text = "\n".join(complaints)
+    assert "mine" in text and "a dialog, x" in text
+    assert "img-src" in text and "style-src" in text
 
 
-# -- what one can do ---------------------------------------------------------------------------------------------------
+# -- actions -----------------------------------------------------------------------------------------------------------
 
 
 def test_sign_in_promote_and_roll_back(own: Sites, visit: Visit) -> None:
@@ -412,7 +412,7 @@ def test_text_from_data_is_escaped(visit: Visit, home: str) -> None:
     assert page.locator("script").count() == 1
 
 
-# -- what updates itself -----------------------------------------------------------------------------------------------
+# -- live updates ------------------------------------------------------------------------------------------------------
 
 
 def test_run_page_updates_itself(own: Sites, visit: Visit) -> None:
@@ -461,23 +461,23 @@ def test_keyboard_reaches_everything_with_visible_focus(visit: Visit, home: str,
     expect(skip).to_be_in_viewport(ratio=1)
     reached = set()
     for _ in range(page.locator("a, button, input:not([type=hidden]), summary, [tabindex]").count()):
-        here = page.evaluate(
+        focus = page.evaluate(
             """() => {
                 const { activeElement: at } = document;
                 const { outlineStyle, outlineWidth } = getComputedStyle(at);
                 return [at.outerHTML, outlineStyle !== "none" && parseFloat(outlineWidth) >= 2, at !== document.body];
             }"""
         )
-        if not here[2]:
+        if not focus[2]:
             break  # the end of the page
-        assert here[1], f"The focus cannot be seen on {here[0]}"
-        reached.add(here[0])
+        assert focus[1], f"The focus is not visible on {focus[0]}"
+        reached.add(focus[0])
         page.keyboard.press("Tab")
-    there = page.evaluate(
+    focusable = page.evaluate(
         """() => [...document.querySelectorAll("a, button, input:not([type=hidden]), summary, [tabindex]")]
             .filter((element) => element.checkVisibility()).map((element) => element.outerHTML)"""
     )
-    assert set(there) - reached == set()
+    assert set(focusable) - reached == set()
     page.goto(address)
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -485,7 +485,7 @@ def test_keyboard_reaches_everything_with_visible_focus(visit: Visit, home: str,
     assert page.evaluate("document.activeElement.closest('main') !== null")
 
 
-# -- without a script --------------------------------------------------------------------------------------------------
+# -- without JavaScript ------------------------------------------------------------------------------------------------
 
 
 def test_works_without_javascript(own: Sites, visit: Visit) -> None:

@@ -97,9 +97,9 @@ def test_run_that_loses_a_worker_publishes_the_same_version(finished: tuple[Root
     assert run.returncode == 0, err
     assert len(executors) == 1
     assert "Lost executor" in next(roots.data.glob("runs/synthetic/*.log")).read_text()
-    here, there = (each.models / "synthetic" / each.current() for each in (finished[0], roots))
-    assert here.name == there.name
-    lists = [ds.dataset(version / "recommendations").to_table() for version in (here, there)]
+    local, clustered = (pipeline.models / "synthetic" / pipeline.current() for pipeline in (finished[0], roots))
+    assert local.name == clustered.name
+    lists = [ds.dataset(version / "recommendations").to_table() for version in (local, clustered)]
     assert lists[0].equals(lists[1])
     shipped = [path for path in (roots.data / "code").iterdir() if path.is_dir()]
     assert [(shipped[0] / "spark" / "lists" / "topk.py").is_file(), len(shipped)] == [True, 1]
