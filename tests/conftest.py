@@ -23,8 +23,8 @@ from config.paths import PROJECT, Paths
 from spark.runtime.session import SessionOptions, close_session, open_session
 from webapp import create_app
 
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))  # compiled when the project was installed
-# A shell lets its background jobs ignore Ctrl-C, and the processes that the tests start would inherit that.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Paths().compiled))  # numba's cache, filled by the installation
+# Background jobs of a shell ignore SIGINT, and the processes that the tests start would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
@@ -41,7 +41,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def finished(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Roots, Ran]:
-    """A pipeline that has run once, on a few synthetic users. It is read-only: `pipeline` is a copy to change."""
+    """Run a pipeline once, on a few synthetic users. Tests must not change it; `pipeline` is a copy for that."""
     roots = Roots(tmp_path_factory.mktemp("pipeline"))
     return roots, roots.run()
 

@@ -120,13 +120,13 @@ def test_spark_loads_the_saved_model_and_predicts_the_same(
     scorer = load_scorer(models[name])
     assert isinstance(scorer, FactorScorer)
     pairs = pd.DataFrame({"user": np.repeat(ALL_USERS, NUM_TRACKS), "track": np.tile(np.arange(NUM_TRACKS), NUM_USERS)})
-    theirs = ALSModel.load(str(models[name])).transform(spark.createDataFrame(pairs)).toPandas()
-    known = (theirs["user"] != SILENT) & (theirs["track"] != UNHEARD)
-    assert theirs.loc[~known, "prediction"].isna().all()
-    users, tracks = (theirs.loc[known, side].to_numpy(np.int32) for side in ("user", "track"))
+    spark_predictions = ALSModel.load(str(models[name])).transform(spark.createDataFrame(pairs)).toPandas()
+    known = (spark_predictions["user"] != SILENT) & (spark_predictions["track"] != UNHEARD)
+    assert spark_predictions.loc[~known, "prediction"].isna().all()
+    users, tracks = (spark_predictions.loc[known, side].to_numpy(np.int32) for side in ("user", "track"))
 
     unclamped = replace(scorer, rating_range=(-np.inf, np.inf)).ratings(users, tracks)
-    np.testing.assert_allclose(unclamped, theirs.loc[known, "prediction"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(unclamped, spark_predictions.loc[known, "prediction"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
         scorer.scores(users, HEARD)[np.arange(len(users)), tracks], unclamped, rtol=1e-4, atol=1e-5
     )

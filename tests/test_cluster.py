@@ -1,4 +1,4 @@
-"""Clusters of real processes on loopback: the same results as locally, even if processes die."""
+"""Training on a standalone Spark cluster on loopback gives the same results as locally, even if processes die."""
 
 from __future__ import annotations
 

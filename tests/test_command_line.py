@@ -1,4 +1,4 @@
-"""The commands as a user types them: exit codes, sentences, and nothing lost."""
+"""The commands as a user types them: exit codes, messages, and no lost output."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_unwritable_root_is_named(tmp_path: Path) -> None:
 
 
 class TestFailedStage:
-    """What was published stays, whatever the next run stumbles over."""
+    """A failed stage leaves the serving version unchanged."""
 
     def assert_refused(
         self, ran: subprocess.CompletedProcess[str], sentence: str, pipeline: Roots, served: str
@@ -158,7 +158,7 @@ class TestFailedStage:
         ran = pipeline.call("--split-seed=7", JAVA_HOME="/nowhere")
         self.assert_refused(ran, "Error: Split failed: JAVA_HOME is /nowhere, which has no bin/java", pipeline, served)
 
-    def test_java_that_does_not_start(self, pipeline: Roots, tmp_path: Path) -> None:
+    def test_java_fails_to_start(self, pipeline: Roots, tmp_path: Path) -> None:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "java").write_text("#!/bin/sh\necho no >&2\nexit 1\n")
         (tmp_path / "bin" / "java").chmod(0o755)
@@ -189,12 +189,12 @@ def test_killed_run_continues_from_the_last_complete_output(finished: tuple[Root
         )
         eventually(lambda: list(work.glob("Split/*/" + SUCCESS)))
         eventually(lambda: list(work.glob("Train/*.staging")))
-        going_on = find_run(roots.data / "runs")
+        running = find_run(roots.data / "runs")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     killed = find_run(roots.data / "runs")
-    assert (going_on.status, killed.status) == ("running", "unfinished")
-    assert going_on.status_counts["running"] == killed.status_counts["unfinished"] == 1
+    assert (running.status, killed.status) == ("running", "unfinished")
+    assert running.status_counts["running"] == killed.status_counts["unfinished"] == 1
     assert not (roots.models / "synthetic" / "current").exists()
     before = {path: path.stat().st_ino for path in work.glob("*/*/" + SUCCESS)}
     ran = roots.run()
@@ -233,18 +233,18 @@ def test_concurrent_promotions_of_one_version_agree(pipeline: Roots) -> None:
             assert process.stdout is not None
             assert "1 stage to do" in process.stdout.readline()
             assert f"Promote waits for process {os.getpid()}" in process.stdout.readline()
-    said = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
+    outputs = [process.communicate(timeout=PATIENCE_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sum("up to date" in text for text in said) == 1
+    assert sum("up to date" in text for text in outputs) == 1
     assert pipeline.current() == version
 
 
 class TestScheduler:
     def test_run_registers_with_luigid(self, luigid: int, tmp_path: Path) -> None:
-        with_graph = Roots(tmp_path)
+        roots = Roots(tmp_path)
         ran = subprocess.run(
-            [*with_graph.command()[:3], "Generate", f"--scheduler-port={luigid}",
-             f"--paths-data-root={with_graph.data}", f"--paths-models-root={with_graph.models}"],
+            [*roots.command()[:3], "Generate", f"--scheduler-port={luigid}",
+             f"--paths-data-root={roots.data}", f"--paths-models-root={roots.models}"],
             cwd=PROJECT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert ran.returncode == 0

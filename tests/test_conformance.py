@@ -24,13 +24,15 @@ SETTINGS: dict[str, Any] = {
     "seed": 31,
     "generation": {"mode": "all", "deterministic": True, "max-examples": 40},
     "dictionaries": {
-        "users": {"values": [user for user in USERS if user != ".."]},  # which clients resolve before they ask
+        "users": {
+            "values": [user for user in USERS if user != ".."]
+        },  # clients resolve it before they send the request
         "tracks": {"values": TRACKS},
         "versions": {"values": ["v1", "v2"]},
         "datasets": {"values": ["tiny"]},
         "words": {"values": ["song", "some", "u", "u1"]},
     },
-    # Ids that there are, among others: else there would be little but 404s.
+    # Existing ids are mixed with generated ones; otherwise almost all responses would be 404.
     "parameters": {
         "path.user_id": _often("users", 0.7),
         "path.track_id": _often("tracks", 0.7),
@@ -40,7 +42,7 @@ SETTINGS: dict[str, Any] = {
         "body.dataset": _often("datasets", 0.8),
         "body.tracks[*]": _often("tracks", 0.7),
     },
-    # That none of the tracks is there, or that there are not as many weights, no schema can say.
+    # A schema cannot express that a track is known or that there is one weight per track.
     "operations": [
         {
             "include-path": "/api/v1/recommendations",
@@ -67,11 +69,11 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 
 @pytest.fixture(scope="module")
 def answers(request: pytest.FixtureRequest) -> Iterator[dict[str, Counter[int]]]:
-    """Count each operation's response statuses; fail if it succeeded, refused or missed too rarely to be tested."""
-    found: dict[str, Counter[int]] = defaultdict(Counter)
+    """Count each operation's response statuses; fail if an operation got too few 200, 422 or 404 responses."""
+    status_counts: dict[str, Counter[int]] = defaultdict(Counter)
     failed = request.session.testsfailed
-    yield found
-    for operation, statuses in found.items() if request.session.testsfailed == failed else ():
+    yield status_counts
+    for operation, statuses in status_counts.items() if request.session.testsfailed == failed else ():
         assert min(statuses[200], statuses[422], 5 * statuses[404]) >= 5, (operation, statuses)
 
 

@@ -21,7 +21,7 @@ def published(
 ) -> ServedVersion:
     made = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     models = {"popularity": {"ndcg@10": 0.1}, "als": {"ndcg@10": 0.2}}
-    here = ServedVersion(
+    served = ServedVersion(
         "tiny",
         "v1",
         Path("v1"),
@@ -30,53 +30,56 @@ def published(
         {"champion": champion, "models": models},
         {},
     )
-    here.__dict__["leaderboard"] = leaderboard or []  # else it is read from the version
-    return here
+    served.__dict__["leaderboard"] = leaderboard or []  # preset, so that it is not read from the version
+    return served
 
 
-def ended(status: str, version: str | None = "v1") -> RecordedRun:
+def recorded_run(status: str, version: str | None = "v1") -> RecordedRun:
     return RecordedRun("r1", "tiny", "2026-11-25T10:00:00Z", status, 1.0, version, (), {}, {})
 
 
-def said(
-    here: ServedVersion, last: RecordedRun | None = None, *, pinned: bool = False, newest: str = "v1"
+def level_and_reasons(
+    served: ServedVersion, last: RecordedRun | None = None, *, pinned: bool = False, newest: str = "v1"
 ) -> tuple[str, str]:
-    found = dataset_health(here, last, pinned=pinned, newest_version=newest)
-    return found.level, " ".join(found.reasons)
+    health = dataset_health(served, last, pinned=pinned, newest_version=newest)
+    return health.level, " ".join(health.reasons)
 
 
 def test_ok_after_successful_run() -> None:
-    assert said(published(), ended("done")) == ("ok", "The promoted version is served, and the last run succeeded.")
+    assert level_and_reasons(published(), recorded_run("done")) == (
+        "ok",
+        "The promoted version is served, and the last run succeeded.",
+    )
 
 
 @pytest.mark.parametrize("status", ["failed", "unfinished"])
 def test_warns_of_failed_run(status: str) -> None:
-    level, reasons = said(published(), ended(status))
+    level, reasons = level_and_reasons(published(), recorded_run(status))
     assert level == "warning"
     assert reasons.startswith("The last run ")
 
 
 def test_warns_of_unserved_newer_version() -> None:
-    assert GATE in said(published(), ended("done", "v2"), newest="v2")[1]
-    assert GATE not in said(published(), ended("done", "v2"), newest="v2", pinned=True)[1]
-    refused = replace(ended("done", "v2"), refusal="it has 20 users.")
-    assert said(published(), refused, newest="v2")[1].endswith("but not served: it has 20 users.")
-    assert GATE in said(published(), refused, newest="v3")[1]
+    assert GATE in level_and_reasons(published(), recorded_run("done", "v2"), newest="v2")[1]
+    assert GATE not in level_and_reasons(published(), recorded_run("done", "v2"), newest="v2", pinned=True)[1]
+    refused = replace(recorded_run("done", "v2"), refusal="it has 20 users.")
+    assert level_and_reasons(published(), refused, newest="v2")[1].endswith("but not served: it has 20 users.")
+    assert GATE in level_and_reasons(published(), refused, newest="v3")[1]
 
 
 def test_ok_if_last_run_chose_served_version() -> None:
-    assert said(published(), ended("done", "v1"), newest="v2")[0] == "ok"
+    assert level_and_reasons(published(), recorded_run("done", "v1"), newest="v2")[0] == "ok"
 
 
 def test_warns_of_stale_data_and_weak_champion() -> None:
-    assert f"ingested {STALE_DAYS} days ago" in said(published(days=STALE_DAYS))[1]
-    assert said(published(days=STALE_DAYS - 1))[0] == "ok"
-    assert "all users get the same list" in said(published(champion="popularity"))[1]
+    assert f"ingested {STALE_DAYS} days ago" in level_and_reasons(published(days=STALE_DAYS))[1]
+    assert level_and_reasons(published(days=STALE_DAYS - 1))[0] == "ok"
+    assert "all users get the same list" in level_and_reasons(published(champion="popularity"))[1]
     unsure = [{"model": "als", "to_popularity": {"interval": [-0.1, 0.2]}}]
-    assert "may be no better than popularity" in said(published(leaderboard=unsure))[1]
+    assert "may be no better than popularity" in level_and_reasons(published(leaderboard=unsure))[1]
 
 
 def test_error_if_fallback_is_served() -> None:
-    here = published()
-    here.fallback_reason = "v2 cannot be read."
-    assert said(here) == ("error", "v2 cannot be read. Version 1 is served instead.")
+    served = published()
+    served.fallback_reason = "v2 cannot be read."
+    assert level_and_reasons(served) == ("error", "v2 cannot be read. Version 1 is served instead.")

@@ -1,4 +1,4 @@
-"""Dated runs: which interactions count, and a range of days that Luigi's RangeDaily fills."""
+"""Dated runs: the time window of interactions, and backfills with Luigi's RangeDaily."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TestTimeWindow:
         [
             (FIRST, 0, "u1 old, u1 t1, u2 t1, u2 t2", 2, None, "2026-03-01T00:00:00Z"),
             (FIRST, 2, "u1 t1, u2 t1, u2 t2", 3, "2026-02-27T00:00:00Z", "2026-03-01T00:00:00Z"),
-            # The latest row that can be used is of the second of March; the one of the ninth is rejected.
+            # The last valid row is from 2 March; the row from 9 March is rejected.
             (None, 2, "u2 t1, u2 t2, u3 t2, late new", 2, "2026-02-28T10:00:01Z", "2026-03-02T10:00:01Z"),
         ],
         ids=["before a day", "days before a day", "days before the latest"],
@@ -139,21 +139,26 @@ class TestBackfill:
     def fill(self, roots: Roots, dated: dict[str, str], first: date, days: int) -> int:
         """Fill a range of days through Luigi's RangeDaily; return the exit code."""
         last = first + timedelta(days=days - 1)
-        Register.clear_instance_cache()  # a range remembers what it found missing
+        Register.clear_instance_cache()  # RangeDaily instances cache the missing days
         few = {"selection": {"candidates": '["als"]'}, "split": {"test_fraction": 0.3}}
-        asked = [f"--dataset={dated['dataset']}", f"--raw-dir={dated['raw_dir']}", f"--from={first}", f"--to={last}"]
+        arguments = [
+            f"--dataset={dated['dataset']}",
+            f"--raw-dir={dated['raw_dir']}",
+            f"--from={first}",
+            f"--to={last}",
+        ]
         with configured(QUICK, roots.paths, few), pytest.raises(SystemExit) as ended:
-            main(["backfill", *asked, "--local-scheduler"])
+            main(["backfill", *arguments, "--local-scheduler"])
         return int(str(ended.value.code))
 
     @pytest.mark.slow
-    def test_each_day_is_made_once(
+    def test_backfill_runs_each_missing_day_once(
         self, dated: dict[str, str], spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         roots, models = Roots(tmp_path), tmp_path / "models" / "mine"
         records = roots.data / "runs" / "mine"
 
-        # Nothing has happened before the first day: it fails, and the others are made all the same.
+        # There are no interactions before the first day: its run fails, and the other days still run.
         assert self.fill(roots, dated, FIRST, 3) == 30
         output = capfd.readouterr()
         assert "3 of 3 days to do." in output.out
@@ -180,7 +185,7 @@ class TestBackfill:
         for log in records.glob("*.log"):
             assert {line.split(" ")[0] for line in log.read_text().splitlines()} == {log.stem}
 
-        # What is missing is made, and what is served stays the newest.
+        # A backfill rebuilds the missing version; the newest version stays the serving one.
         (models / version_of["2026-03-02"] / SUCCESS).unlink()
         assert self.fill(roots, dated, FIRST + timedelta(days=1), 2) == 0
         output = capfd.readouterr()
@@ -189,24 +194,24 @@ class TestBackfill:
         assert roots.current("mine") == version_of["2026-03-03"]
         assert len(list(records.glob("*.jsonl"))) == 4
 
-        # Nothing is left to do: no run begins.
+        # Every day is complete: no run starts.
         assert self.fill(roots, dated, FIRST + timedelta(days=1), 2) == 0
         assert capfd.readouterr().out == "0 of 2 days to do.\n"
         assert len(list(records.glob("*.jsonl"))) == 4
 
-    def test_is_given_by_dates(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_refuses_invalid_dates(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["backfill", "--from=2026-3-1", "--to=2026-03-02"]) == 2
         assert capsys.readouterr().err == "Error: --from: '2026-3-1' is not a date such as 2026-03-01.\n"
         assert main(["backfill", "--from=2026-03-03", "--to=2026-03-02"]) == 2
         assert capsys.readouterr().err == "Error: The last day, 2026-03-02, is before the first, 2026-03-03.\n"
 
-    def test_is_refused_where_a_run_could_not_begin(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_refuses_dataset_without_times(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         with configured(QUICK, Roots(tmp_path).paths), pytest.raises(SystemExit) as refused:
             RecommendAsOf(date=FIRST, dataset="lastfm-2k").complete()
         assert refused.value.code == 35
         assert capfd.readouterr().err.startswith("Error: The dataset lastfm-2k has no times, which --as-of and ")
 
-    def test_needs_no_luigid(self, tmp_path: Path) -> None:
+    def test_runs_without_luigid(self, tmp_path: Path) -> None:
         port = unused_port()
         command = [str(Path(sys.executable).with_name("luigi")), "--module", "workflow", "RangeDaily"]
         days = ["--of", "RecommendAsOf", "--start", str(FIRST), "--stop", str(FIRST), f"--scheduler-port={port}"]

@@ -62,12 +62,12 @@ def test_packages_are_all_declared() -> None:
     """A package that pyproject.toml does not list is neither installed nor imported by the image's build."""
     setuptools = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     roots = {name.split(".")[0] for name in setuptools["packages"]}
-    found = {
+    packages = {
         ".".join(file.parent.relative_to(PROJECT).parts)
         for root in roots
         for file in (PROJECT / root).rglob("__init__.py")
     }
-    assert found == set(setuptools["packages"])
+    assert packages == set(setuptools["packages"])
 
 
 def test_context_has_what_the_dockerfile_and_the_installation_read(in_context: Any) -> None:

@@ -1,4 +1,4 @@
-"""Writing that survives a crash, and locks that the system releases, tried with real processes."""
+"""Atomic writes that survive a crash, and locks that the system releases when a process ends."""
 
 from __future__ import annotations
 
@@ -81,18 +81,18 @@ def test_each_record_is_one_line(tmp_path: Path) -> None:
 
 def test_lock_excludes_other_processes_and_names_its_holder(tmp_path: Path) -> None:
     lock = tmp_path / "output.lock"
-    told: list[str] = []
+    holders: list[str] = []
     with held_by_another_process(lock) as holder:
         assert holder.stdin is not None
 
-        def let_go(who: str) -> None:
-            told.append(who)
+        def release(holder_name: str) -> None:
+            holders.append(holder_name)
             print(file=holder.stdin, flush=True)
 
-        with locks.exclusive_lock(lock, waiting_for=let_go):
+        with locks.exclusive_lock(lock, waiting_for=release):
             assert holder.wait(timeout=10) == 0
-    assert len(told) == 1
-    assert told[0].startswith(f"process {holder.pid} on ")
+    assert len(holders) == 1
+    assert holders[0].startswith(f"process {holder.pid} on ")
     assert lock.exists()
 
 
@@ -138,7 +138,7 @@ def test_staging_file_does_not_stop_remove_leftovers(tmp_path: Path) -> None:
 
 
 def two_directories(root: Path) -> tuple[Path, Path]:
-    """What is there, and the staging that is to take its place."""
+    """Create a finished directory and the staging directory that replaces it."""
     final, staging = root / "version", root / f"version{files.STAGING}"
     for directory, text in ((final, "old"), (staging, "new")):
         directory.mkdir()

@@ -1,4 +1,4 @@
-"""Evaluation: a small example by hand, Spark's error metrics, and which users are evaluated."""
+"""Evaluation: a small example computed by hand, Spark's error metrics, and the evaluated users."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def world(
     model: str,
     details: dict[str, Any] | None = None,
 ) -> World:
-    """Writes what Ingest and Split would have, and trains the model.
+    """Write the outputs of Ingest and Split, and train the model.
 
     Args:
         parts: rows of user, track, value.
@@ -60,8 +60,8 @@ def world(
     """
     for name, size in zip(("users", "tracks"), sizes, strict=True):
         (directory / "ingested" / name).mkdir(parents=True)
-        described = pd.DataFrame({"index": range(size)}).join(pd.DataFrame((details or {}).get(name, {})))
-        described.to_parquet(directory / "ingested" / name / "part-0.parquet")
+        table = pd.DataFrame({"index": range(size)}).join(pd.DataFrame((details or {}).get(name, {})))
+        table.to_parquet(directory / "ingested" / name / "part-0.parquet")
     for part, rows in {"validation": [], **parts}.items():
         dealt = directory / "split" / "parts" / f"part={part}"
         dealt.mkdir(parents=True)
@@ -82,9 +82,9 @@ def world(
 
 NUM_TRACKS = 30
 TRAINING = [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2), (4, 2), (5, 0)]
-# Listeners: track 0 four, 1 and 2 two each, all others none. So the popular order is 0, 1, 2, 3, … 29.
+# Listeners: four for track 0, two each for 1 and 2, none for the others. The popularity ranking is 0, 1, 2, … 29.
 HELD_OUT = [(0, 2, 5), (1, 1, 4), (1, 5, 5), (1, 9, 2), (3, 0, 4), (3, 25, 5), (4, 3, 1), (5, 29, 5)]
-# Liked from 3.8 on. User 2 has nothing held out, user 3 nothing in training, user 4 likes nothing of what is held out.
+# Ratings from 3.8 are relevant. User 2 has no test data, user 3 no training data, user 4 no relevant test track.
 # user  heard  list of 10  relevant  hits at  ndcg                                        recall  map
 # 0     0, 1   2 … 11      2         1        1                                           1       1
 # 1     0      1 … 10      1, 5      1 and 5  (1 + 1/log2 6) / (1 + 1/log2 3) = 0.850345  1       (1 + 2/5)/2 = 0.7
@@ -126,14 +126,14 @@ def test_accuracy_by_hand(measured: EvaluationResult) -> None:
 
 
 def test_descriptions_of_lists_by_hand(measured: EvaluationResult) -> None:
-    # Five users have something in training. Bits of a track with four listeners, with two, with none:
+    # Five users have training data. Self-information in bits of a track with four, two and no listeners:
     four, two, none = np.log2(5 / 4), np.log2(5 / 2), np.log2(5)
     by_hand = {
         "novelty@10": ((two + 9 * none) + (2 * two + 8 * none) + (four + 2 * two + 7 * none) + (2 * two + 8 * none))
         / 40,
         "arp@10": (2 + 4 + 8 + 4) / 40,
         "cold_tracks@10": 1,
-        # Listed never 18 tracks, once 2, three times 2, four times 8.
+        # 18 tracks are in no list, 2 in one, 2 in three and 8 in four.
         "gini@10": (7 + 9 + 3 * (11 + 13) + 4 * (15 + 17 + 19 + 21 + 23 + 25 + 27 + 29)) / (30 * 40),
         "cold_users": 1 / 4,
     }

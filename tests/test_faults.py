@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults.matrix import BY_HAND, FULL, KILLED, TRIALS, TUNE, Cell, World
+from faults.matrix import FULL, KILLED, TRIALS, TUNE, VERSION_COMMANDS, Cell, World
 
 import workflow
 from config.paths import SUCCESS
@@ -46,7 +46,7 @@ def test_the_matrix_has_every_stage_and_every_kind_of_fault(world: World) -> Non
     assert {stage.split()[0] for stage in world.requires} == stages
     for stage in world.requires:
         assert {(stage, KILLED), (stage, FULL), (stage, "flip")} <= found
-    for verb in BY_HAND:
+    for verb in VERSION_COMMANDS:
         assert {(verb, KILLED), (verb, FULL)} <= found
     cells = list(world.cells())
     assert len(cells) == len(set(cells)) > 600

@@ -57,7 +57,7 @@ END_S = 30
 TUNE = "Tune als"
 TRIALS = "data/work/synthetic/Tune/*.trials"
 FORGOTTEN = "2"
-BY_HAND = {
+VERSION_COMMANDS = {
     "promote": ("models", "promote", "1"), "rollback": ("models", "rollback", "1"),
     "prune": ("workflow", "prune", "--keep=1"), "forget": ("models", "forget", FORGOTTEN),
 }  # fmt: skip
@@ -97,11 +97,11 @@ class World:
     @classmethod
     def make(cls, root: Path) -> World:
         """Publish an old version, and a new one in a copy of its root."""
-        _ran(_luigi(root / "old", BEFORE))
+        _require_success(_luigi(root / "old", BEFORE))
         old = _current(root / "old")
         shutil.copytree(root / "old", root / "new", ignore=_SCRATCH)
         listed = root / "steps.json"
-        _ran(_victim(root / "new", {"list": str(listed)}, RUN))
+        _require_success(_victim(root / "new", {"list": str(listed)}, RUN))
         record = _record(root / "new")
         stages = {_label(line): line for line in record if line["event"] == "stage"}
         outputs = {
@@ -111,9 +111,9 @@ class World:
             if line["stage"] != "Promote"
         }
         steps = read_json(listed)
-        for verb in BY_HAND:
+        for verb in VERSION_COMMANDS:
             shutil.copytree(root / "new", root / verb, ignore=_SCRATCH)
-            _ran(_victim(root / verb, {"list": str(listed)}, verb))
+            _require_success(_victim(root / verb, {"list": str(listed)}, verb))
             steps += read_json(listed)
             shutil.rmtree(root / verb)
         world = cls(
@@ -129,7 +129,7 @@ class World:
 
     def before(self, stage: str, into: Path) -> None:
         """Create a root in the state before a stage: with the outputs that do not depend on the stage."""
-        shutil.copytree(self.root / ("new" if stage in BY_HAND else "old"), into, ignore=_SCRATCH)
+        shutil.copytree(self.root / ("new" if stage in VERSION_COMMANDS else "old"), into, ignore=_SCRATCH)
         for label, output in self.outputs.items():
             if stage in self.requires and not self._needs(label, stage):
                 shutil.copytree(self.root / "new" / output, into / output)
@@ -140,7 +140,7 @@ class World:
         shutil.copytree(self.root / "new" / self.outputs[stage], into / self.outputs[stage])
 
     def _needs(self, label: str, stage: str) -> bool:
-        """Whether a stage is the other one or depends on it."""
+        """Whether the stage `label` is `stage` or depends on it."""
         return label == stage or any(self._needs(name, stage) for name in self.requires[label])
 
     def cells(self) -> Iterator[Cell]:
@@ -161,21 +161,25 @@ class World:
     def visit(self, cell: Cell, root: Path) -> list[str]:
         """Inject the fault in a new root; return the problems found afterwards."""
         try:
-            faults = self._damaged(cell, root) if cell.fault in DAMAGES else self._struck(cell, root)
-            faults += self._repeated(cell.stage, root) if cell.stage in BY_HAND else self._repaired(root)
-            faults += [f"{path} is left over" for path in _left(root)]
-            return [*faults, *(f"{command} is still running" for command in _left_running(root))]
+            faults = self._damage_output(cell, root) if cell.fault in DAMAGES else self._check_step_fault(cell, root)
+            faults += (
+                self._check_repeated_command(cell.stage, root)
+                if cell.stage in VERSION_COMMANDS
+                else self._check_next_run(root)
+            )
+            faults += [f"{path} is left over" for path in _leftovers(root)]
+            return [*faults, *(f"{command} is still running" for command in _running_commands(root))]
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
-    def _struck(self, cell: Cell, root: Path) -> list[str]:
+    def _check_step_fault(self, cell: Cell, root: Path) -> list[str]:
         self.before(cell.stage, root)
-        by_hand, plan = cell.stage in BY_HAND, {"at": [cell.stage, cell.where], "fault": cell.fault}
-        ended = _victim(root, plan, cell.stage if by_hand else RUN)
+        is_version_command, plan = cell.stage in VERSION_COMMANDS, {"at": [cell.stage, cell.where], "fault": cell.fault}
+        ended = _victim(root, plan, cell.stage if is_version_command else RUN)
         faults = []
         if cell.fault == KILLED and ended.returncode != -9:
             faults.append(f"the step did not occur: the run ended with {ended.returncode}")
-        if cell.fault == FULL and ended.returncode == 0 and (by_hand or _current(root) != self.new):
+        if cell.fault == FULL and ended.returncode == 0 and (is_version_command or _current(root) != self.new):
             faults.append("the full disk was not reported")
         if cell.fault == FULL and ended.returncode != 0:
             stopped = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")][:-1] or [ended.stderr]
@@ -186,12 +190,12 @@ class World:
             ]
         if "Traceback" in ended.stderr:
             faults.append(f"printed a traceback: {ended.stderr[-1500:]}")
-        return faults + self._readable(root)
+        return faults + self._check_readable(root)
 
-    def _damaged(self, cell: Cell, root: Path) -> list[str]:
+    def _damage_output(self, cell: Cell, root: Path) -> list[str]:
         if cell.where == TRIALS:  # the trials of a killed run
             self.before(cell.stage, root)
-            new, old = ({file.name for file in self.root.glob(f"{each}/{TRIALS}")} for each in ("new", "old"))
+            new, old = ({file.name for file in self.root.glob(f"{side}/{TRIALS}")} for side in ("new", "old"))
             file = (root / TRIALS).with_name(*(new - old))
             file.parent.mkdir(exist_ok=True)
             shutil.copy(self.root / "new" / file.relative_to(root), file)
@@ -204,7 +208,7 @@ class World:
         damage(file, cell.fault)
         return []
 
-    def _readable(self, root: Path) -> list[str]:
+    def _check_readable(self, root: Path) -> list[str]:
         """The problems that a reader finds in the served version."""
         version = _current(root)
         if version not in self.lists:
@@ -215,9 +219,9 @@ class World:
             faults = ["the first user has no list"]
         return [f"{version} is served, and {fault}" for fault in faults]
 
-    def _repaired(self, root: Path) -> list[str]:
+    def _check_next_run(self, root: Path) -> list[str]:
         """The problems after the next run."""
-        finished = {file: file.stat().st_ino for file in _markers(root) if _is_whole(file.parent)}
+        finished = {file: file.stat().st_ino for file in _markers(root) if _is_intact(file.parent)}
         ended = _luigi(root, AFTER)
         faults = []
         if ended.returncode:
@@ -228,14 +232,16 @@ class World:
             faults.append("the next run made different recommendations")
         for file, inode in finished.items():
             if not file.exists() or file.stat().st_ino != inode:
-                faults.append(f"{file.parent.relative_to(root)} was finished and has been made again")
-        return faults + self._readable(root)
+                faults.append(f"{file.parent.relative_to(root)} was finished and has been rebuilt")
+        return faults + self._check_readable(root)
 
-    def _repeated(self, verb: str, root: Path) -> list[str]:
+    def _check_repeated_command(self, verb: str, root: Path) -> list[str]:
         """The problems after the command is repeated; a further run removes the leftovers of pruned versions."""
-        again = _run(_by_hand(verb, root))
+        repeated = _run(_version_command(verb, root))
         faults = (
-            [f"the repeated command ended with {again.returncode}: {again.stderr[-300:]!r}"] if again.returncode else []
+            [f"the repeated command ended with {repeated.returncode}: {repeated.stderr[-300:]!r}"]
+            if repeated.returncode
+            else []
         )
         registry, served = (
             VersionRegistry(root / "models" / "synthetic"),
@@ -251,7 +257,7 @@ class World:
             faults.append(f"{known} know the user")
         if verb == "prune" and (run := _luigi(root, AFTER)).returncode:
             faults.append(f"the next run ended with {run.returncode}: {run.stderr[-300:]!r}")
-        return faults + self._readable(root)
+        return faults + self._check_readable(root)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -276,17 +282,17 @@ def visit_all(
     world: World, cells: list[Cell], at_once: int, report: Callable[[int, Cell, list[str]], None]
 ) -> dict[Cell, list[str]]:
     """The problems of each cell; `report` is called for each as soon as they are known."""
-    found: dict[Cell, list[str]] = {}
+    problems: dict[Cell, list[str]] = {}
     with ThreadPoolExecutor(at_once) as pool:
         for number, (cell, faults) in enumerate(
-            zip(cells, pool.map(lambda numbered: _survived(world, *numbered), enumerate(cells)), strict=True), 1
+            zip(cells, pool.map(lambda numbered: _visit_safely(world, *numbered), enumerate(cells)), strict=True), 1
         ):
-            found[cell] = faults
+            problems[cell] = faults
             report(number, cell, faults)
-    return found
+    return problems
 
 
-def _survived(world: World, number: int, cell: Cell) -> list[str]:
+def _visit_safely(world: World, number: int, cell: Cell) -> list[str]:
     try:
         return world.visit(cell, world.root / f"cell-{number}")
     except Exception as error:  # any error fails the cell
@@ -300,12 +306,12 @@ def _luigi(root: Path, seed: str) -> subprocess.CompletedProcess[str]:
 def _victim(root: Path, plan: dict[str, Any], what: str) -> subprocess.CompletedProcess[str]:
     """Run the pipeline or a command by its name in the victim process."""
     plan = {"root": str(root)} | plan
-    command = ["luigi", *_arguments(root, AFTER)] if what == RUN else _by_hand(what, root)[2:]
+    command = ["luigi", *_arguments(root, AFTER)] if what == RUN else _version_command(what, root)[2:]
     return _run([sys.executable, str(VICTIM), json.dumps(plan), *command])
 
 
-def _by_hand(verb: str, root: Path) -> list[str]:
-    module, *words = BY_HAND[verb]
+def _version_command(verb: str, root: Path) -> list[str]:
+    module, *words = VERSION_COMMANDS[verb]
     roots = [f"--models={root / 'models'}", *([f"--data={root / 'data'}"] if verb in ("prune", "forget") else [])]
     return [sys.executable, "-m", module, *words, *roots]
 
@@ -323,7 +329,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def _ran(ended: subprocess.CompletedProcess[str]) -> None:
+def _require_success(ended: subprocess.CompletedProcess[str]) -> None:
     if ended.returncode:
         sys.exit(f"A run without faults ended with {ended.returncode}: {ended.stderr}")
 
@@ -351,28 +357,28 @@ def _files(output: Path) -> list[Path]:
 
 
 def _markers(root: Path) -> list[Path]:
-    found = [*root.glob(f"data/work/*/*/*/{SUCCESS}"), *root.glob(f"models/*/*/{SUCCESS}")]
-    return [marker for marker in found if not marker.parent.name.endswith(STAGING)]
+    markers = [*root.glob(f"data/work/*/*/*/{SUCCESS}"), *root.glob(f"models/*/*/{SUCCESS}")]
+    return [marker for marker in markers if not marker.parent.name.endswith(STAGING)]
 
 
-def _left(root: Path) -> list[str]:
+def _leftovers(root: Path) -> list[str]:
     """Unfinished files and directories, without Spark's scratch, which is removed shortly after the run."""
-    found = []
+    paths = []
     for directory, names, files in os.walk(root):
         here = os.path.relpath(directory, root)
-        found += [f"{here}/{name}" for name in (*names, *files) if name.endswith((".staging", ".now", ".replaced"))]
+        paths += [f"{here}/{name}" for name in (*names, *files) if name.endswith((".staging", ".now", ".replaced"))]
         names[:] = [name for name in names if f"{here}/{name}" != "data/scratch"]
-    return found
+    return paths
 
 
-def _left_running(root: Path) -> list[str]:
+def _running_commands(root: Path) -> list[str]:
     """The commands of processes that still use a root after the time limit."""
     for _ in range(10 * END_S):
-        found = [command for command, environment in _processes() if f"{root}/" in f"{command} {environment}"]
-        if not found:
+        commands = [command for command, environment in _processes() if f"{root}/" in f"{command} {environment}"]
+        if not commands:
             break
         time.sleep(0.1)
-    return found
+    return commands
 
 
 def _processes() -> Iterator[tuple[str, str]]:
@@ -385,7 +391,7 @@ def _processes() -> Iterator[tuple[str, str]]:
             )
 
 
-def _is_whole(output: Path) -> bool:
+def _is_intact(output: Path) -> bool:
     """Whether the files of an output match its checksums."""
     try:
         files = read_json(output / SUCCESS)["files"]
@@ -396,18 +402,18 @@ def _is_whole(output: Path) -> bool:
         return False
 
 
-def _printed(world: World, found: dict[Cell, list[str]]) -> str:
-    """The matrix, and the problems of the failed cells."""
+def _format_matrix(world: World, problems: dict[Cell, list[str]]) -> str:
+    """Format the matrix and the problems of the failed cells."""
     rows: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for cell, faults in found.items():
+    for cell, faults in problems.items():
         rows[cell.stage][cell.fault].append(not faults)
     columns = (KILLED, FULL, *DAMAGES)
     lines = [f"{'':<24}" + "".join(f"{column:>12}" for column in columns)]
     for stage in (*world.labels, *(stage for stage in rows if stage not in world.labels)):
         counts = (rows[stage][column] for column in columns)
-        shown = (f"{sum(passed)}/{len(passed)}" if passed else "" for passed in counts)
-        lines.append(f"{stage:<24}" + "".join(f"{text:>12}" for text in shown))
-    lines += [f"\n{cell}\n  " + "\n  ".join(faults) for cell, faults in found.items() if faults]
+        cells = (f"{sum(passed)}/{len(passed)}" if passed else "" for passed in counts)
+        lines.append(f"{stage:<24}" + "".join(f"{text:>12}" for text in cells))
+    lines += [f"\n{cell}\n  " + "\n  ".join(faults) for cell, faults in problems.items() if faults]
     return "\n".join(lines)
 
 
@@ -432,10 +438,10 @@ def main() -> int:
         world = World.make(Path(directory))
         cells = [cell for cell in world.cells() if options.only in str(cell)][options.first - 1 :: options.every]
         print(f"{len(cells)} cells.", file=sys.stderr)
-        found = visit_all(world, cells, options.at_once, partial(_report, len(cells)))
-        print("\n" + _printed(world, found))
-    failed = sum(bool(faults) for faults in found.values())
-    print(f"\n{len(found) - failed} of {len(found)} cells passed.")
+        problems = visit_all(world, cells, options.at_once, partial(_report, len(cells)))
+        print("\n" + _format_matrix(world, problems))
+    failed = sum(bool(faults) for faults in problems.values())
+    print(f"\n{len(problems) - failed} of {len(problems)} cells passed.")
     return 1 if failed else 0
 
 

@@ -110,19 +110,19 @@ def main() -> None:
     """Run the command, and write the list of steps however it ends."""
     plan, command, *arguments = sys.argv[1:]
     steps = Steps(json.loads(plan), "the beginning" if command == "luigi" else arguments[0])
-    fsync, exchange, at = os.fsync, directories._exchange, recording.RunRecording._set_log_prefix
+    fsync, exchange, set_label = os.fsync, directories._exchange, recording.RunRecording._set_log_prefix
 
     def forced(handle: int) -> None:
         steps.take("force", Path(f"/proc/self/fd/{handle}").readlink())
         fsync(handle)
 
-    def exchanged(one: Path, other: Path) -> bool:
-        steps.take("exchange", one)
-        return exchange(one, other)
+    def exchanged(path: Path, other: Path) -> bool:
+        steps.take("exchange", path)
+        return exchange(path, other)
 
     def begun(this: recording.RunRecording, label: str) -> None:
         steps.stage = f"after {steps.stage}" if label == NO_STAGE else label
-        at(this, label)
+        set_label(this, label)
 
     def bracketed(make: Callable[..., stage.RowCounts]) -> Callable[..., stage.RowCounts]:
         @wraps(make)

@@ -16,7 +16,7 @@ from config.paths import PROJECT
 from webapp.security.secret_files import TOKEN_VARIABLE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-"""The installed browser. Playwright's own would be a download from outside Debian."""
+"""The installed browser, which the tests use instead of Playwright's own download."""
 
 NO_CHROMIUM = "This machine has no Chromium: `apt-get install chromium` brings one."
 
@@ -40,8 +40,8 @@ def served(models: Path, data: Path, token: str) -> Iterator[str]:
     with process:
         try:
             assert process.stdout
-            said = process.stdout.readline()
-            assert said.startswith("Encore is at http://"), said
-            yield said.split()[3].rstrip("/")
+            line = process.stdout.readline()
+            assert line.startswith("Encore is at http://"), line
+            yield line.split()[3].rstrip("/")
         finally:
             process.terminate()

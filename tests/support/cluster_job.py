@@ -26,7 +26,7 @@ TASK_COST = 300
 
 
 def main(master: str, matrix: Path, into: Path, *options: str) -> None:
-    """Run the job; see the module."""
+    """Run the job; see the module docstring."""
     into.mkdir()
     half_iteration._COST_PER_TASK = TASK_COST
     if options:
@@ -46,7 +46,7 @@ def main(master: str, matrix: Path, into: Path, *options: str) -> None:
 
 
 def _kill_one(mark: Path) -> None:
-    """Let the first task that finds no mark write half of its rows wrongly and kill its executor."""
+    """Make one task write NaN to a part of its rows and kill its executor; `mark` records that it has."""
     solve = training.solve_rows
 
     def solve_or_die(job: HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:
@@ -63,7 +63,7 @@ def _kill_one(mark: Path) -> None:
 
 
 def _note_workers(seen: Path) -> None:
-    """Let each Python worker leave a file with its executor's id."""
+    """Make each Python worker create a file that is named after its executor's process id."""
     solve = training.solve_rows
 
     def solve_and_note(job: HalfIteration, task: tuple[int, int]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Raw files, dataset descriptions and what Ingest makes of them."""
+"""Raw files, dataset descriptions and the outputs of Ingest."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def values_by_ids(ingested: Path) -> dict[tuple[str, str], float]:
 
 @dataclass(frozen=True)
 class Ingested:
-    """What Ingest counted, and the directory that it wrote."""
+    """The counts of Ingest and its output directory."""
 
     counted: IngestCounts
     into: Path

@@ -1,4 +1,4 @@
-"""The table of metrics in the documentation, as it is and as the catalogue says it should be."""
+"""The documented table of metrics, and the table that follows from the catalogue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from config.metrics import METRICS
 
 
 def documented_metrics(page: str) -> list[tuple[str, ...]]:
-    """Return the rows of the table in a page: name, sentence, and which direction is better."""
+    """Return the rows of the table in a page: name, sentence, and better direction."""
     return re.findall(r"^\| `(\w+)` \| (.*) \| (higher|lower|neither) \|$", page, re.MULTILINE)
 
 

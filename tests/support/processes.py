@@ -13,7 +13,7 @@ from pathlib import Path
 from config.paths import PROJECT
 
 PATIENCE_S = 120
-"""Longest wait for a condition or for a process."""
+"""Maximum seconds to wait for a condition or a process."""
 
 LOCK_HOLDER = """
 import sys, time

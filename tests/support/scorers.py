@@ -43,5 +43,5 @@ def csr_matrix_of(lists: list[list[int]]) -> CSRMatrix:
 
 
 def tracks_of(lists: TopKLists) -> list[list[int]]:
-    """Return the tracks of each list, without the empty places at its end."""
+    """Return the tracks of each list, without the padding at its end."""
     return [row[: int(size)].tolist() for row, size in zip(lists.tracks, lists.sizes, strict=True)]

@@ -100,7 +100,7 @@ def write_ratings(
     num_users: int = NUM_USERS,
     num_tracks: int = NUM_TRACKS,
 ) -> TrainingData:
-    """Write ratings from 1 to 5 as training data, with four artists and nothing known about the users."""
+    """Write ratings from 1 to 5 as training data, with four artists and without user attributes."""
     tracks = pd.DataFrame({"index": range(num_tracks), "artist": [f"a{track % 4}" for track in range(num_tracks)]})
     users = pd.DataFrame({"index": range(num_users)})
     return write_training_data(spark, directory, ratings, tracks, users, (1.0, 5.0))
