@@ -1,5 +1,5 @@
-# One image for the pipeline, the page, luigid and the processes of a Spark cluster. Java 21 is one of the Python
-# packages. 4 GB of memory are enough for the default settings. Containers write only to /srv/data, /srv/models and
+# One image for the pipeline, the page, luigid and the processes of a Spark cluster. Java 21 comes as a Python
+# package. 4 GB of memory are enough for the default settings. Containers write only to /srv/data, /srv/models and
 # /tmp, so their root may be read-only (see compose.yaml).
 #
 #   docker build -t encore .

@@ -39,7 +39,7 @@ help:
 pipeline: .venv/.installed  ## Turn raw data into recommendations: [DATASET RAW AS_OF SCHEDULER ARGS]
 	@$(BIN)/luigi --module workflow RecommendAll --dataset "$$DATASET" $(RAW_ARG) $(AS_OF_ARG) $(SCHEDULER_ARG) $(MASTER_ARG) $(ARGS)
 
-backfill: .venv/.installed  ## Make the missing versions of a range of days: FROM TO [DATASET RAW SCHEDULER ARGS]
+backfill: .venv/.installed  ## Publish missing versions of a date range: FROM TO [DATASET RAW SCHEDULER ARGS]
 	@$(BIN)/python -m workflow backfill --dataset "$$DATASET" $(RAW_ARG) --from "$$FROM" --to "$$TO" $(SCHEDULER_ARG) $(MASTER_ARG) $(ARGS)
 
 preview: .venv/.installed  ## Show how a description reads the first rows: DATASET [RAW]
@@ -94,7 +94,7 @@ forget: .venv/.installed  ## Delete a user from all versions: ID [DATASET MODELS
 test: .venv/.installed-dev  ## Run the fast tests, two at a time: [ARGS="-k split"]
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: .venv/.installed-dev  ## Run all tests, also clusters, browsers, kills and full disks: [ARGS="-k split"]
+test-all: .venv/.installed-dev  ## Run all tests, including slow ones: [ARGS="-k split"]
 	$(PYTEST) $(ARGS)
 
 test-image:  ## Build the image and test it with Docker Engine and Compose: [ARGS="--network host"]
@@ -130,7 +130,7 @@ bench-scaling: .venv/.installed-dev  ## Time the pipeline at 1M, 5M and 20M inte
 faults: .venv/.installed-dev  ## Inject crashes, full disks and damage at every step: [ARGS="--only Publish"]
 	@$(BIN)/python tests/faults/matrix.py $(ARGS)
 
-screenshots: .venv/.installed-dev  ## Renew the pictures in docs/ from published versions: [DATASET MODELS DATA]
+screenshots: .venv/.installed-dev  ## Update screenshots in docs/ from versions: [DATASET MODELS DATA]
 	@$(BIN)/python tests/screenshots.py --models "$$MODELS" --data "$$DATA" --dataset "$$DATASET"
 
 audit: .venv-audit/.installed  ## Check locked packages for known vulnerabilities with pip-audit

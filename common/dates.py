@@ -1,4 +1,4 @@
-"""Dates and times: the present moment, and dates given by users."""
+"""Dates and times: the current time, and dates given by users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def utc_now() -> str:
-    """The present moment in UTC, ISO 8601 to the millisecond."""
+    """The current time in UTC, ISO 8601 to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -32,7 +32,7 @@ def write_atomically(path: Path, text: str, *, forced: bool = True) -> None:
     """Replace a file in one step: readers see the complete old or new text.
 
     Args:
-        forced: whether to force the file to the disk. Leave it out for files that are worthless after a crash.
+        forced: whether to force the file to the disk. Omit it for files that are worthless after a crash.
     """
     staging = path.with_name(path.name + STAGING)
     try:
@@ -62,7 +62,7 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, record: dict[str, Any], *, forced: bool = True) -> None:
-    """Append a JSON line to a file. It starts on a new line even after one that a crash has cut off.
+    """Append a JSON line to a file. It starts on a new line even if a crash has truncated the last one.
 
     Args:
         forced: whether to force the line to the disk.

@@ -35,7 +35,7 @@ def _mentions_full_disk(error: BaseException) -> bool:
 
 
 def describe_full_disk(error: BaseException, place: Path) -> str:
-    """Which disk is full and how much is free there, as a sentence without its full stop.
+    """Describe the full disk and its free space, in a sentence without a full stop.
 
     Args:
         error: one that `is_disk_full` recognises. The file it names (of a copy, the target) replaces `place`.

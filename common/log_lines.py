@@ -7,7 +7,7 @@ import logging
 from common.redaction import redact
 
 NO_STAGE = "-"
-"""Takes the place of the stage on lines written between stages."""
+"""Replaces the stage in lines written between stages."""
 
 
 class LinePrefix:

@@ -23,7 +23,7 @@ NAMES = "(?i)passw(or)?d|secret|token|(api|access|private)[._]?key|credential"
 """Pattern of the names of variables, and of Spark's settings, whose values are secret."""
 
 MASK = "***"
-SHORTEST = 6
+MIN_SECRET_LENGTH = 6
 """Shorter values are not masked: they would match in the middle of words."""
 
 NEW_PREFIX = b"\0"
@@ -34,7 +34,9 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     """The secret values, longest first; a value with several lines gives one for each line."""
     values = [value for name, value in environment.items() if re.search(NAMES, name)]
     lines = {line.strip() for value in values for line in [value, *value.splitlines()]}
-    return tuple(sorted((line for line in lines if len(line) >= SHORTEST), key=lambda line: (-len(line), line)))
+    return tuple(
+        sorted((line for line in lines if len(line) >= MIN_SECRET_LENGTH), key=lambda line: (-len(line), line))
+    )
 
 
 def redact(text: str) -> str:

@@ -14,7 +14,7 @@ EXIT_REFUSED = 1
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that reports an error in one line, without the usage."""
+    """An argument parser that reports an error in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit."""

@@ -27,7 +27,7 @@ def draw_graph(run: RecordedRun, *, styled: bool = True) -> str:
     """The drawing as SVG; the same run always gives the same text.
 
     Args:
-        styled: whether to include the style sheet. Leave it out for a page that brings the sheet itself.
+        styled: whether to include the style sheet. Omit it for a page that links to the sheet.
     """
     layout = GraphLayout(run.stages)
     path = critical_path(run)

@@ -14,7 +14,7 @@ UNFINISHED = "unfinished"
 """Status of a run whose process ended without closing the record, and of the stage that was running."""
 
 NOT_RUN = "not run"
-"""Status of a stage that was to do but did not start."""
+"""Status of a pending stage that did not start."""
 
 
 @dataclass(frozen=True)

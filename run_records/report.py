@@ -12,13 +12,13 @@ from run_records.recorded_run import RUNNING, RecordedRun, RecordedStage
 
 
 def table_of_runs(runs: Sequence[RecordedRun]) -> str:
-    """A table with a line per run: id, dataset, start, duration, stages made and outcome."""
-    rows = [("run", "dataset", "started (UTC)", "took", "made", "outcome")]
+    """A table with a line per run: id, dataset, start, duration, finished stages and outcome."""
+    rows = [("run", "dataset", "started (UTC)", "duration", "finished", "outcome")]
     for run in runs:
         done = run.status_counts["done"]
-        made = f"{done} of {len(run.stages)} stages" if done else MISSING
+        finished = f"{done} of {len(run.stages)} stages" if done else MISSING
         started, duration = format_timestamp(run.started), format_duration(run.duration_s)
-        rows.append((run.id, _title(run), started, duration, made, _outcome(run)))
+        rows.append((run.id, _title(run), started, duration, finished, _outcome(run)))
     return text_table(rows, numbers={3})
 
 
@@ -34,7 +34,7 @@ def show_run(run: RecordedRun, root: Path) -> str:
         f"Run {run.id} of {_title(run)}, started {format_timestamp(run.started)} UTC: {_outcome(run)}{after}.",
         *([f"Version {run.version}."] if run.version else []),
         "",
-        text_table([("stage", "took", "rows in", "rows out", ""), *map(_row, run.stages)], numbers={1, 2, 3}),
+        text_table([("stage", "duration", "rows in", "rows out", ""), *map(_row, run.stages)], numbers={1, 2, 3}),
         "",
         *_settings(run),
         "",

@@ -36,7 +36,7 @@ class StageRecord:
     run: str
     stage: str
     model: str | None
-    """The candidate; None if the stage is not about one."""
+    """The candidate; None for stages without one."""
     fingerprint: str
     status: Status
     started: str

@@ -209,7 +209,7 @@ class TestBackfill:
         with configured(QUICK, Roots(tmp_path).paths), pytest.raises(SystemExit) as refused:
             RecommendAsOf(date=FIRST, dataset="lastfm-2k").complete()
         assert refused.value.code == 35
-        assert capfd.readouterr().err.startswith("Error: The dataset lastfm-2k has no times, which --as-of and ")
+        assert capfd.readouterr().err.startswith("Error: The dataset lastfm-2k has no timestamps, which --as-of and ")
 
     def test_runs_without_luigid(self, tmp_path: Path) -> None:
         port = unused_port()

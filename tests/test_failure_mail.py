@@ -117,7 +117,7 @@ def test_run_that_cannot_start_sends_a_mail(server: Server, tmp_path: Path) -> N
     assert ended.value.code == 35
     (mail,) = server.mails
     assert mail["Subject"] == "Encore: the run of synthetic could not start"
-    assert "makes its own data" in text_of(mail)
+    assert "synthetic is generated" in text_of(mail)
 
 
 def test_no_mail_without_a_receiver(server: Server, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from luigi import interface, rpc
 from luigi.scheduler import Scheduler
 
 from config.paths import PROJECT
-from workflow.scheduler.luigi_internals import TRIED_WITH, remote_scheduler, replace_remote_scheduler
+from workflow.scheduler.luigi_internals import TESTED_VERSION, remote_scheduler, replace_remote_scheduler
 
 PACKAGES = ("common", "config", "models", "run_records", "spark", "webapp", "workflow")
 
 
 def test_installed_luigi_is_the_version_they_were_tried_with() -> None:
-    """After an update of Luigi: check both functions of luigi_internals.py, then raise TRIED_WITH."""
-    assert version("luigi") == TRIED_WITH
+    """After an update of Luigi: check both functions of luigi_internals.py, then raise TESTED_VERSION."""
+    assert version("luigi") == TESTED_VERSION
 
 
 def test_retry_wait_of_the_remote_scheduler_is_what_its_retryer_uses() -> None:

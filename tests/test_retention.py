@@ -157,7 +157,7 @@ class TestCommand:
         [
             ("--keep=0", "At least 1 version must be kept, not 0."),
             ("--keep=few", "Argument --keep: invalid int value: 'few'."),
-            ("--dataset=nothing", "There is nothing of nothing in "),
+            ("--dataset=nothing", "nothing has no versions in "),
         ],
     )
     def test_invalid_arguments_are_refused_with_one_sentence(

@@ -105,9 +105,9 @@ class TestInterruptedRun:
     def test_second_signal_ends_it_at_once_and_an_ignored_one_does_not(self, ignored: str, ends: int) -> None:
         code = f"""
 import signal
-from workflow.running.interrupts import end_in_order
+from workflow.running.interrupts import install_handlers
 {ignored}
-end_in_order()
+install_handlers()
 try:
     signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt:

@@ -1,10 +1,10 @@
-"""Hyperparameter search: Optuna proposes settings, a trial trains a model with them and measures it.
+"""Hyperparameter search: Optuna proposes settings, a trial trains a model with them and evaluates it.
 
 Blends have no settings to search: their weights are learned on a grid instead.
 
 Trials are appended to a file beside the stage's outputs, one JSON line each. The file's name depends on everything that
-determines a trial, but not on the number of trials: an interrupted search resumes, and a larger one adds trials. The
-first damaged line ends the known trials.
+determines a trial, but not on the number of trials: an interrupted search resumes, and a larger one adds trials.
+Lines from the first damaged one on are discarded.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TuningResult:
 
 @dataclass(frozen=True)
 class TuningContext:
-    """What trials are trained and measured on."""
+    """The data that trials train on and are evaluated on."""
 
     training: TrainingData
     """The training part."""
@@ -126,14 +126,14 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize" if algorithm.predicts_ratings else "maximize")
-    space = {name: _distribution(values) for name, values in algorithm.search_space.items()}
+    space = {name: _distribution(dimension) for name, dimension in algorithm.search_space.items()}
     with exclusive_lock(trials_file.with_suffix(".lock")):
         _load_trials(study, space, trials_file)
         deadline, done = time.monotonic() + 60 * minutes, len(study.trials)
         if not done:
             study.enqueue_trial(_clip(start, algorithm.search_space))
         while done < trials and (done == 0 or time.monotonic() < deadline):
-            # Seeded by the number of trials, so that an interrupted search continues as it would have.
+            # Seeded by the number of trials, so that a resumed search proposes the same settings.
             study.sampler = optuna.samplers.TPESampler(seed=seed + done)
             trial = study.ask(space)
             score = measure(trial.params)
@@ -147,37 +147,37 @@ def search(
     )  # fmt: skip
 
 
-def _distribution(values: SearchRange | Any) -> optuna.distributions.BaseDistribution:
+def _distribution(dimension: SearchRange | Any) -> optuna.distributions.BaseDistribution:
     """Convert a dimension of the search space to Optuna's class."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if not isinstance(values, SearchRange):
-        return CategoricalDistribution(values)
-    if isinstance(values.low, int):
-        return IntDistribution(values.low, int(values.high), step=values.step or 1, log=values.log)
-    return FloatDistribution(values.low, values.high, step=values.step, log=values.log)
+    if not isinstance(dimension, SearchRange):
+        return CategoricalDistribution(dimension)
+    if isinstance(dimension.low, int):
+        return IntDistribution(dimension.low, int(dimension.high), step=dimension.step or 1, log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, step=dimension.step, log=dimension.log)
 
 
 def _clip(start: Mapping[str, Any], space: Mapping[str, SearchRange | Any]) -> Values:
     """Return the nearest point of the search space to the start settings."""
     nearest: Values = {}
-    for name, values in space.items():
-        if not isinstance(values, SearchRange):
-            nearest[name] = start[name] if start[name] in values else values[0]
+    for name, dimension in space.items():
+        if not isinstance(dimension, SearchRange):
+            nearest[name] = start[name] if start[name] in dimension else dimension[0]
             continue
-        value = min(max(start[name], values.low), values.high)
-        step = values.step
-        nearest[name] = values.low + step * round((value - values.low) / step) if step else value
+        low, step = dimension.low, dimension.step
+        value = min(max(start[name], low), dimension.high)
+        nearest[name] = low + step * round((value - low) / step) if step else value
     return nearest
 
 
 def _with_digest(trial: dict[str, Any]) -> dict[str, Any]:
-    """Add a digest, which tells a complete line from a damaged one."""
+    """Add a digest, by which a damaged line is detected."""
     return trial | {"digest": hashlib.sha256(json.dumps(trial, sort_keys=True).encode()).hexdigest()[:16]}
 
 
 def _load_trials(study: optuna.Study, space: Mapping[str, Any], trials_file: Path) -> None:
-    """Add the stored trials to the study; cut the file before the first damaged line."""
+    """Add the stored trials to the study; truncate the file at the first damaged line."""
     import optuna
 
     lines = trials_file.read_bytes().splitlines(keepends=True) if trials_file.exists() else []

@@ -78,12 +78,12 @@ class Stage(PipelineTask):
 
     @property
     def candidate(self) -> str | None:
-        """The candidate of the stage; None if the stage is not about one."""
+        """The candidate of the stage; None for stages without one."""
         return None
 
     @property
     def label(self) -> str:
-        """The name with the candidate, as it is on the terminal: Train als."""
+        """The name with the candidate, if there is one: `Train als`."""
         return f"{self.name} {self.candidate}" if self.candidate else self.name
 
     def depends_on(self) -> Dependencies:
@@ -112,7 +112,7 @@ class Stage(PipelineTask):
     def report(self, text: str, fraction: float | None = None) -> None:
         """Report the progress of `make`, to the terminal and luigid: `fit(…, report=self.report)`.
 
-        Cheap and thread-safe, so that it can be called at any rate.
+        Cheap and thread-safe, at any call rate.
 
         Args:
             text: such as "iteration 3 of 10"; without anything from the data.
@@ -174,12 +174,12 @@ class Stage(PipelineTask):
         return self.context.work / self.name / f"{self.fingerprint}{integrity.VERIFIED_SUFFIX}"
 
     def run(self) -> None:
-        """Make and record the result."""
+        """Create the result and record the stage."""
         with self._session.record_stage(self) as record:
             self.execute(record)
 
     def execute(self, record: StageRecord) -> None:
-        """Make the result under its lock, unless another run has made it; retry transient errors."""
+        """Create the result under its lock, unless another run has created it; retry transient errors."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
         policy, limit = self.context.settings["retry"], self.context.settings["spark_session"]["stage_timeout"]

@@ -54,7 +54,7 @@ enable_failover(lambda sentence: Console().info(sentence))
 
 
 class Generate(Stage):
-    """Generates the dataset `synthetic`: three CSV files of users, tracks and plays that follow simulated tastes."""
+    """Generates the dataset `synthetic`: three CSV files of users, tracks and ratings that follow simulated tastes."""
 
     settings = (settings.synthetic,)
 

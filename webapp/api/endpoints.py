@@ -35,9 +35,9 @@ def users(query_data: schemas.UsersQuery) -> Response:
     """Find users by a prefix of their id."""
     served, limit = current_version(), query_data.limit
     with served.store() as store:
-        found = store.users(query_data.q, limit + 1, query_data.after)
-    following = found[limit - 1].user_id if len(found) > limit else None
-    return _versioned(served, users=[serializers.user(user) for user in found[:limit]], next=following)
+        matches = store.users(query_data.q, limit + 1, query_data.after)
+    following = matches[limit - 1].user_id if len(matches) > limit else None
+    return _versioned(served, users=[serializers.user(user) for user in matches[:limit]], next=following)
 
 
 @blueprint.get("/users/<anytext:user_id>")
@@ -104,9 +104,9 @@ def tracks(query_data: schemas.TracksQuery) -> Response:
     """Search tracks by words of title and artist."""
     served, limit = current_version(), query_data.limit
     with served.store() as store:
-        found = store.search_tracks(query_data.q, limit, limit * (query_data.page - 1))
+        matches = store.search_tracks(query_data.q, limit, limit * (query_data.page - 1))
         total = store.count_matches(query_data.q)
-    return _versioned(served, tracks=[serializers.track(track) for track in found], total=total, page=query_data.page)
+    return _versioned(served, tracks=[serializers.track(track) for track in matches], total=total, page=query_data.page)
 
 
 @blueprint.get("/tracks/<anytext:track_id>")
@@ -176,8 +176,8 @@ def metrics(query_data: schemas.DatasetQuery) -> Response:
 def runs(query_data: schemas.RunsQuery) -> Response:
     """List the runs, newest first."""
     dataset, page = runs_dataset(), query_data.page
-    found, total = reader.page_of_runs(paths().runs(dataset), page, query_data.limit)
-    return _json({"dataset": dataset, "runs": [serializers.run(run) for run in found], "total": total, "page": page})
+    recorded, total = reader.page_of_runs(paths().runs(dataset), page, query_data.limit)
+    return _json({"dataset": dataset, "runs": [serializers.run(run) for run in recorded], "total": total, "page": page})
 
 
 # -- requests and responses --------------------------------------------------------------------------------------------

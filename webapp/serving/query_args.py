@@ -15,10 +15,10 @@ def get_arg(name: str, values: MultiDict[str, str] | None = None) -> str | None:
     Args:
         values: the arguments to search; by default those of the query string.
     """
-    found = (request.args if values is None else values).getlist(name)
-    if len(found) > 1:
-        abort(400, f"{name} is given {len(found)} times. Give it once.")
-    return found[0] if found else None
+    texts = (request.args if values is None else values).getlist(name)
+    if len(texts) > 1:
+        abort(400, f"{name} is given {len(texts)} times. Give it once.")
+    return texts[0] if texts else None
 
 
 def get_int(name: str, default: int, maximum: int) -> int:

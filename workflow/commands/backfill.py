@@ -30,15 +30,15 @@ def run(options: argparse.Namespace) -> str:
 def range_daily_arguments(first: date, last: date, parameters: dict[str, str], others: Sequence[str] = ()) -> list[str]:
     """Luigi's arguments for a version as of each day from `first` to `last`.
 
-    RangeDaily looks at most a hundred days back and schedules at most fifty tasks unless it is told the range.
+    By default, RangeDaily looks at most a hundred days back and schedules at most fifty tasks.
 
     Args:
         parameters: the parameters of `RecommendAsOf` besides the date.
         others: further arguments, passed on as they are.
     """
     today, days = date.today(), (last - first).days + 1
-    reach = {"days-back": (today - first).days + 2, "days-forward": (last - today).days + 2, "task-limit": days}
-    limits = [f"--{name}={max(0, value)}" for name, value in reach.items()]
+    limits = {"days-back": (today - first).days + 2, "days-forward": (last - today).days + 2, "task-limit": days}
+    limit_options = [f"--{name}={max(0, value)}" for name, value in limits.items()]
     span = ["--start", str(first), "--stop", str(last + timedelta(days=1))]
     task = ["--of", "RecommendAsOf", "--param-name", "date", "--of-params", json.dumps(parameters)]
-    return ["--module", "workflow", "RangeDaily", *task, *span, *limits, *others]
+    return ["--module", "workflow", "RangeDaily", *task, *span, *limit_options, *others]

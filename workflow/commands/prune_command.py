@@ -18,12 +18,14 @@ def run(options: argparse.Namespace) -> str:
     """Remove, or with `--dry-run` list, what `[publish]` does not keep; return a table with the sizes.
 
     Raises:
-        UserError: there is nothing of the dataset, or `--keep` is not a valid number.
+        UserError: the dataset has neither versions nor stage outputs, or `--keep` is not a valid number.
     """
     limits, paths, dataset = resolve()["publish"], Paths(options.data, options.models), str(options.dataset)
     registry = VersionRegistry(paths.versions(dataset))
     if not registry.root.is_dir() and not paths.work(dataset).is_dir():
-        raise UserError(f"There is nothing of {dataset} in {options.models} or {options.data / 'work'}.")
+        raise UserError(
+            f"{dataset} has no versions in {options.models} and no stage outputs in {options.data / 'work'}."
+        )
     keep = limits["keep_versions"] if options.keep is None else options.keep
     versions = _prune_versions(registry, keep, dry_run=options.dry_run)
     running = active_runs(paths.runs(dataset))

@@ -1,8 +1,7 @@
 """Find damaged results, so that no stage reads a file that has changed since it was written.
 
-The marker of each result holds the size and SHA-256 of its files. Hashing all of them in every run would take longer
-than a run with nothing to do may, so a file beside each verified result remembers the stamp of its files: what changes
-when a file is written or replaced.
+The marker of each result holds the size and SHA-256 of its files. Hashing all files would dominate a run with nothing
+to do, so a file beside each verified result stores a stamp that changes when one of its files is written or replaced.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def expected_checksums(result: Path) -> dict[str, Any]:
 
 
 def find_corruption(result: Path, files: dict[str, Any], verified: Path) -> str | None:
-    """Which file of a result is damaged, in a sentence; None if none is.
+    """Return a sentence about the first damaged file of a result; None if all files match.
 
     Args:
         files: the expected checksums.
@@ -61,7 +60,7 @@ def remember_verified(result: Path, files: dict[str, Any], verified: Path) -> No
 def _stamp(result: Path, files: dict[str, Any]) -> str:
     """A digest that changes when a file is written or replaced, or when its expected checksum changes.
 
-    It leaves the marker out: a run that uses the result changes the marker's time.
+    It excludes the marker, whose modification time changes when a run uses the result.
     """
     stamps = []
     for name in files:

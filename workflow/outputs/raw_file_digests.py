@@ -50,6 +50,6 @@ class RawFileDigests:
 
 
 def _stamp(file: Path) -> list[int]:
-    """Size, times and inode: what changes when a file is written or replaced."""
+    """Size, times and inode, which change when a file is written or replaced."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

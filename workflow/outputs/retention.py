@@ -1,6 +1,6 @@
-"""Which stage outputs are kept: those used recently, within a size limit.
+"""Retention of stage outputs: keep those used recently, within a size limit.
 
-Every run touches the markers of the outputs it uses, whether it makes them or finds them.
+Every run touches the markers of the outputs it uses, whether it creates or reuses them.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def prune(
 ) -> list[StageOutput]:
     """Remove the unused outputs of a dataset; return those that were removed.
 
-    Nothing is removed while another run of the dataset is active: it needs what existed when it started. Locked
-    outputs, and those that a run has used in the meantime, stay.
+    Nothing is removed while another run of the dataset is active: it relies on the outputs that existed when it
+    started. Locked outputs, and those that a run has used in the meantime, stay.
     """
     if set(active_runs(paths.runs(dataset))) - {own_run}:
         return []

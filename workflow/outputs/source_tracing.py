@@ -33,14 +33,14 @@ INFRASTRUCTURE = (
 """Files and folders that every stage uses and that change no result: neither followed nor part of a fingerprint."""
 
 _TRACED = ("workflow/hyperparameter_search.py",)
-"""Files in those folders that do determine results."""
+"""Exceptions: files in these folders that determine results."""
 
 
 class SourceTracer:
     """Follows imports between the project's files.
 
     Reading and parsing every file takes longer than a run with nothing to do, so a cache file holds the digest and the
-    imports of each file, by its size and modification time. A tracer looks at each file once.
+    imports of each file, by its size and modification time. A tracer checks each file once.
     """
 
     def __init__(self, cache_file: Path, root: Path = PROJECT) -> None:
@@ -58,13 +58,13 @@ class SourceTracer:
         while pending:
             file = min(pending)
             if file not in self._digests:
-                self._look_at(file)
+                self._read(file)
             digests[file] = self._digests[file]
             pending = (pending | self._dependencies[file]) - digests.keys()
         self._save()
         return digests
 
-    def _look_at(self, file: str) -> None:
+    def _read(self, file: str) -> None:
         """Find the digest and the dependencies of a file, in the cache or by reading it."""
         path = self._root / file
         status = path.stat()

@@ -59,7 +59,7 @@ class Console:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Print a line. If the reader has gone (`| head`, a closed terminal), the run continues without output."""
+    """Print a line. If the output is closed (`| head`, a closed terminal), the run continues without it."""
     try:
         print(redact(text), file=stream, flush=True)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a run was asked for, where its files are, and what its stages share."""
+"""The context of a run: its request, settings and paths, and the state that its stages share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _SMALL_BYTES = 100 << 20
-"""Up to this size of the raw input, the JVM is tuned for a quick start."""
+"""Maximum size of the raw input for which the JVM is tuned for a fast start."""
 
 _SYNTHETIC_ROW_BYTES = 24
 """Approximate size of one generated interaction."""
@@ -35,7 +35,7 @@ _RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}", re.ASCII)
 
 
 class RunRequest(NamedTuple):
-    """What was asked for: the parameters that every task of a run has."""
+    """The parameters of a run, which each of its tasks has."""
 
     run_id: str
     dataset: str
@@ -60,14 +60,14 @@ class RunContext:
         self.dataset = load_dataset(request.dataset)
         if self.dataset.synthetic and request.raw_dir:
             raise UserError(
-                f"The dataset {self.dataset.name} makes its own data: leave RAW= (--raw-dir) out, "
+                f"The dataset {self.dataset.name} is generated: omit RAW= (--raw-dir), "
                 "or name the dataset that the files belong to."
             )
         self.as_of = parse_date(request.as_of, "--as-of") if request.as_of else None
         if (self.as_of or self.settings["ingest"]["window_days"]) and self.dataset.interactions.time is None:
             raise UserError(
-                f"The dataset {self.dataset.name} has no times, which --as-of and [ingest] window_days need: name "
-                "their column as [interactions] time in its description, or leave these out."
+                f"The dataset {self.dataset.name} has no timestamps, which --as-of and [ingest] window_days need: name "
+                "their column as [interactions] time in its description, or omit these."
             )
         roots = self.settings["paths"]
         self.paths = Paths(Path(roots["data_root"]).absolute(), Path(roots["models_root"]).absolute())

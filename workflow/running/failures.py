@@ -87,4 +87,4 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 class _TimeLimitReached(BaseException):
-    """Not an Exception, so that no handler on the way catches it."""
+    """Not an Exception, so that no `except Exception` catches it."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends a run in order, the second at once."""
+"""Ctrl-C and SIGTERM: the first signal shuts a run down cleanly, the second kills it at once."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _REPEAT_DELAY_S = 0.1
-"""Delay before an interrupt that Python has dropped is sent again."""
+"""Delay before a dropped interrupt is sent again."""
 
 
-def end_in_order() -> None:
-    """Let both signals raise KeyboardInterrupt in the main thread, the only one to receive them."""
+def install_handlers() -> None:
+    """Make both signals raise KeyboardInterrupt in the main thread, which alone receives signals."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in _SIGNALS:
@@ -42,7 +42,7 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _handle_unless_ignored(number: int, handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    """Set a signal handler, unless the parent process has the signal ignored, as a script's background job."""
+    """Set a signal handler, unless the parent process has the signal ignored, as for a background job."""
     if signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, handler)
 
@@ -50,7 +50,7 @@ def _handle_unless_ignored(number: int, handler: Callable[[int, FrameType | None
 def _repeat_interrupt(
     process: int, default_hook: Callable[[UnraisableHookArgs], Any], dropped: UnraisableHookArgs
 ) -> None:
-    """Send an interrupt again that Python has dropped, as it does with exceptions raised during a fork."""
+    """Resend an interrupt that Python has dropped, as it drops exceptions raised during a fork."""
     if dropped.exc_type is not KeyboardInterrupt:
         default_hook(dropped)
     elif os.getpid() == process:  # not in a child that is about to exec

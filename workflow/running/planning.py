@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 
 class GraphTask(Protocol):
-    """A Luigi task of a run, as far as the graph walk needs it."""
+    """The interface of a Luigi task that the graph traversal uses."""
 
     is_stage: ClassVar[bool]
 
@@ -17,7 +17,7 @@ class GraphTask(Protocol):
 
 
 class PlannedStage(Protocol):
-    """A stage, as far as a run needs it for its plan and its record."""
+    """The interface of a stage that the plan and the record of a run use."""
 
     @property
     def name(self) -> str:
@@ -25,7 +25,7 @@ class PlannedStage(Protocol):
 
     @property
     def candidate(self) -> str | None:
-        """The candidate of the stage; None if the stage is not about one."""
+        """The candidate of the stage; None for stages without one."""
 
     @property
     def label(self) -> str:
@@ -74,7 +74,7 @@ class RunPlan:
         """The damage of each damaged result, in a sentence."""
         self.pending = dependencies_first(top, lambda stage: not stage.complete())
         self.total = len(self.pending)
-        """The number of stages to do when the run started."""
+        """The number of pending stages when the run started."""
 
     @property
     def done(self) -> int:
@@ -82,13 +82,13 @@ class RunPlan:
         return self.total - len(self.pending)
 
     def end_stage(self, stage: PlannedStage, *, failed: bool) -> None:
-        """Take a stage off the list; if it failed, also those that depend on it."""
-        # Luigi does not start a stage here that another run has made in the meantime.
+        """Remove a stage from the pending ones; if it failed, also those that depend on it."""
+        # Luigi does not start a stage whose result another run has created in the meantime.
         self.pending = [other for other in self.pending if other is not stage and not other.complete()]
         if failed:
             self.pending = [other for other in self.pending if stage not in dependencies_first(other)]
 
-    def described(self) -> list[dict[str, Any]]:
+    def stage_entries(self) -> list[dict[str, Any]]:
         """The stages for the first line of the run record."""
         return [
             {"stage": stage.label, "requires": required_labels(stage), "to_do": stage in self.pending}
@@ -105,7 +105,7 @@ class RunPlan:
 def dependencies_first(
     top: GraphTask | PlannedStage, wanted: Callable[[PlannedStage], bool] = lambda stage: True
 ) -> list[PlannedStage]:
-    """The wanted stages at and below a task, each after those it requires; the walk ends at an unwanted stage."""
+    """The wanted stages at and below a task in dependency order; the traversal stops at unwanted stages."""
     visited: dict[Any, None] = {}
 
     def visit(task: Any) -> None:

@@ -53,11 +53,11 @@ class RunRecording:
             **({"as_of": str(context.as_of)} if context.as_of else {}),
             settings=context.settings,
             changed=changed(context.settings),
-            stages=plan.described(),
+            stages=plan.stage_entries(),
         )
 
     def announce(self) -> None:
-        """Print how many stages are to do, and which damaged results are made again."""
+        """Print the number of pending stages, and the damaged results that are recreated."""
         if not self._plan.pending:
             return
         context, plan = self._context, self._plan
@@ -115,7 +115,7 @@ class RunRecording:
         )
 
     def _set_log_prefix(self, stage: str) -> None:
-        """Name the stage in each following line of the log, those of Java included."""
+        """Name the stage in each following line of the log, including those of Java."""
         prefix = self._context.log_prefix
         prefix.stage = stage
         if "pyspark" in sys.modules:
@@ -160,7 +160,7 @@ class RunRecording:
 
 
 def _describe_inputs(stage: PlannedStage) -> str:
-    """The inputs of a stage with their numbers of rows: reads Ingest (4,931 rows)."""
+    """Describe the inputs of a stage with their numbers of rows: `reads Ingest (4,931 rows)`."""
     inputs = []
     for required in stage.requires().values():
         with suppress(OSError, ValueError, KeyError):  # Promote has no rows and no directory
@@ -169,6 +169,6 @@ def _describe_inputs(stage: PlannedStage) -> str:
 
 
 def _describe_result(record: StageRecord) -> str:
-    """How a stage ended, for luigid, which shows the error sentence elsewhere."""
+    """Describe the outcome of a stage for luigid, which shows the error sentence elsewhere."""
     rows = f", {record.rows_in:,} rows in, {record.rows_out:,} out" if record.rows_in is not None else ""
     return f"{record.status} after {record.duration_s:.1f} s{rows}"

@@ -91,7 +91,7 @@ class RunSession:
                 _close_ended_sessions()
                 _refuse_forks()
                 self._recording = _open_record(context, top)
-                interrupts.end_in_order()
+                interrupts.install_handlers()
 
     def record_stage(self, stage: PlannedStage) -> AbstractContextManager[StageRecord]:
         """Record and report a stage while it runs."""

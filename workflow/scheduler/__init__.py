@@ -1,1 +1,1 @@
-"""luigid, and the scheduler in the process that takes over when luigid is gone."""
+"""luigid, and the local scheduler that takes over when luigid stops answering."""

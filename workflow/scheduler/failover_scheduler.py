@@ -18,7 +18,7 @@ from workflow.scheduler.luigi_internals import remote_scheduler, replace_remote_
 from workflow.scheduler.luigid import is_listening, luigid_url
 
 _REPLAYED = ("add_worker", "add_task")
-"""The calls that tell a scheduler everything it has to know about a run."""
+"""The calls that transfer the complete state of a run to a scheduler."""
 
 
 def choose_scheduler(inform: Callable[[str], None]) -> bool:
@@ -40,7 +40,7 @@ def choose_scheduler(inform: Callable[[str], None]) -> bool:
 
 
 def enable_failover(inform: Callable[[str], None]) -> None:
-    """Let this process continue with a local scheduler when luigid does not answer, now or later."""
+    """Make this process continue with a local scheduler if luigid does not answer, now or later."""
 
     def create(url: str) -> FailoverScheduler | None:
         if not is_listening(url):
@@ -59,7 +59,7 @@ def _schedule_locally(inform: Callable[[str], None]) -> None:
 class FailoverScheduler:
     """Relay calls to luigid while it answers, then to a local scheduler that has received the same calls.
 
-    Without it, a run fails when somebody stops the luigid that shows it.
+    Without it, a run fails when luigid is stopped.
     """
 
     def __init__(self, remote: Any, inform: Callable[[str], None]) -> None:

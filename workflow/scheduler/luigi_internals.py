@@ -1,7 +1,7 @@
-"""The private parts of Luigi that this project uses, tried with Luigi 3.8.1 (tests/test_luigi_internals.py).
+"""The private parts of Luigi that this project uses, tested with Luigi 3.8.1 (tests/test_luigi_internals.py).
 
-The `luigi` command takes no scheduler from outside: `luigi.build(worker_scheduler_factory=…)` is the only public way,
-and needs a command of our own.
+The `luigi` command does not accept a scheduler. The only public way, `luigi.build(worker_scheduler_factory=…)`, would
+require a separate command.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from luigi import interface, rpc
 
-TRIED_WITH = "3.8.1"
+TESTED_VERSION = "3.8.1"
 
 _RETRY_WAIT_S = 1
 """Seconds between the three attempts to reach luigid: enough for a restart. Luigi's default is 30."""
