@@ -71,13 +71,13 @@ class TestAccess:
         assert sign_in(bare, "anything") == 403
 
     def test_private_page_allows_only_health_and_login(self, roots: tuple[Path, Path], client: FlaskClient) -> None:
-        closed = create_app(*roots, {"TESTING": True, "TOKEN": TOKEN, "PUBLIC_READ": False}).test_client()
-        assert [closed.get(page).status_code for page in PAGES] == [302] * len(PAGES)
-        refused = closed.get("/api/v1/users")
+        private = create_app(*roots, {"TESTING": True, "TOKEN": TOKEN, "PUBLIC_READ": False}).test_client()
+        assert [private.get(page).status_code for page in PAGES] == [302] * len(PAGES)
+        refused = private.get("/api/v1/users")
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert closed.get("/nowhere").status_code == 302
-        assert [closed.get(page).status_code for page in ("/healthz", "/readyz", "/login")] == [200] * 3
-        assert closed.get("/api/v1/users", headers=BEARER).status_code == 200
+        assert private.get("/nowhere").status_code == 302
+        assert [private.get(page).status_code for page in ("/healthz", "/readyz", "/login")] == [200] * 3
+        assert private.get("/api/v1/users", headers=BEARER).status_code == 200
 
     def test_wrong_tokens_are_rate_limited(self, client: FlaskClient) -> None:
         assert [sign_in(client, "wrong") for _ in range(MAX_ATTEMPTS)] == [401] * MAX_ATTEMPTS
@@ -119,12 +119,12 @@ class TestAccess:
 
     @pytest.mark.parametrize("base_url", ["http://127.0.0.1:8000/", "http://localhost/", "https://[::1]:8443/"])
     def test_answers_trusted_host(self, roots: tuple[Path, Path], client: FlaskClient, base_url: str) -> None:
-        usual = create_app(*roots, {"TESTING": True}).test_client()
-        assert usual.get("/api/v1/users/u1", base_url=base_url).status_code == 200
+        public = create_app(*roots, {"TESTING": True}).test_client()
+        assert public.get("/api/v1/users/u1", base_url=base_url).status_code == 200
 
-    @pytest.mark.parametrize("onwards", ["//evil.example", "https://evil.example", "/\\evil.example", "x"])
-    def test_login_does_not_redirect_to_other_sites(self, client: FlaskClient, onwards: str) -> None:
-        assert client.post("/login", data={"token": TOKEN, "next": onwards}).location == "/"
+    @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "x"])
+    def test_login_does_not_redirect_to_other_sites(self, client: FlaskClient, target: str) -> None:
+        assert client.post("/login", data={"token": TOKEN, "next": target}).location == "/"
 
     def test_secret_file_is_created_once_with_mode_0600(self, tmp_path: Path) -> None:
         file = tmp_path / "web" / "token"
@@ -181,10 +181,10 @@ class TestVersions:
     ) -> None:
         publish(roots[0], version="v2")
 
-        def full(*paths: object) -> None:
+        def raise_full_disk(*paths: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(files, "fsync", full)
+        monkeypatch.setattr(files, "fsync", raise_full_disk)
         answer = client.post("/versions/v1/promote", data={"expected": "v2"}, headers=BEARER)
         assert (answer.status_code, f"the disk of {roots[0]} is full: " in answer.text) == (507, True)
         assert VersionRegistry(roots[0] / "tiny").current() == "v2"
@@ -226,15 +226,15 @@ class TestVersions:
 class TestDamage:
     """Fallback to the last good version."""
 
-    @pytest.mark.parametrize("harm", ["remove", "cut", "garbage"])
-    def test_falls_back_to_last_good_version(self, roots: tuple[Path, Path], client: FlaskClient, harm: str) -> None:
+    @pytest.mark.parametrize("damage", ["remove", "truncate", "garbage"])
+    def test_falls_back_to_last_good_version(self, roots: tuple[Path, Path], client: FlaskClient, damage: str) -> None:
         made = publish(roots[0], version="v2")
         assert client.get("/api/v1/users/u1").json["version"] == "v2"  # type: ignore[index]
         assert client.get("/readyz").status_code == 200
         file = made / FILE
-        if harm == "remove":
+        if damage == "remove":
             file.unlink()
-        elif harm == "cut":
+        elif damage == "truncate":
             file.write_bytes(file.read_bytes()[:4096])
         else:
             file.write_bytes(b"no database" * 1000)
@@ -339,7 +339,7 @@ class TestRuns:
 
 
 class TestPages:
-    """The other pages."""
+    """Data page, leaderboard, metrics, CSV export and track pages."""
 
     @pytest.mark.parametrize("path", [*PAGES, "/metrics", "/tracks/plain", "/users/u1", "/readyz"])
     def test_page_answers(self, client: FlaskClient, path: str) -> None:

@@ -1,4 +1,4 @@
-"""The contract that every entry of the algorithm catalogue fulfils, and a toy entry with it."""
+"""The contract of the entries of the algorithm catalogue, checked for every entry and a toy algorithm."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NAMES = [*CATALOG, "toy"]
 
 @pytest.fixture(scope="module", autouse=True)
 def toy_algorithm() -> Iterator[None]:
-    """The catalogue with the toy entry."""
+    """Add the toy algorithm to the catalogue."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(TOY)
         patch.setitem(CATALOG, "toy", importlib.import_module("toy_algorithm").ENTRY)
@@ -67,7 +67,7 @@ def write(spark: SparkSession, directory: Path, order: NDArray[np.integer] = USE
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """The default settings; a blend has all algorithms that may be blended, with equal weights."""
+    """Return the default settings. A blend combines all blendable algorithms with equal weights."""
     if CATALOG[name].is_blend:
         parts = blendable_names()
         return {"weights": dict.fromkeys(parts, 1 / len(parts)), "parts": {part: settings_of(part) for part in parts}}
@@ -195,7 +195,7 @@ def test_explanations_have_a_row_for_each_track(scorer: Scorer, history: CSRMatr
         assert contributions is None
 
 
-def test_similar_tracks_are_known_and_others(scorer: Scorer) -> None:
+def test_similar_tracks_are_known_and_exclude_the_track(scorer: Scorer) -> None:
     tracks = np.arange(NUM_TRACKS, dtype=np.int32)
     lists = similar_tracks(scorer, tracks, 4)
     assert (lists.sizes.max() == 0) == scorer.ranks_by_popularity
@@ -251,7 +251,7 @@ def files_that_depend_on_user_order(spark: SparkSession, model: Path, scratch: P
     return {file for file in files if differs(model / file, scratch / model.name / file)}
 
 
-def test_files_with_data_about_users_are_declared(spark: SparkSession, model: Path, tmp_path: Path) -> None:
+def test_files_with_user_data_are_declared(spark: SparkSession, model: Path, tmp_path: Path) -> None:
     assert files_that_depend_on_user_order(spark, model, tmp_path) == declared_files(model)
 
 
@@ -262,7 +262,7 @@ def test_every_declared_pattern_matches_a_file(model: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["als", "segment-popularity", "toy"])
-def test_an_undeclared_file_with_data_about_users_is_noticed(
+def test_undeclared_file_with_user_data_is_detected(
     spark: SparkSession, training: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setitem(CATALOG, name, replace(CATALOG[name], user_files=()))
@@ -271,7 +271,7 @@ def test_an_undeclared_file_with_data_about_users_is_noticed(
     assert files_that_depend_on_user_order(spark, model, tmp_path / "again") - declared_files(model)
 
 
-def test_deleting_a_user_removes_their_data_and_nobody_elses(model: Path, history: CSRMatrix, tmp_path: Path) -> None:
+def test_deleting_a_user_removes_only_their_data(model: Path, history: CSRMatrix, tmp_path: Path) -> None:
     user, others = 3, np.delete(USERS, 3)
     copy = tmp_path / "copy"
     shutil.copytree(model, copy)

@@ -12,7 +12,7 @@ import pytest
 from common.errors import UserError
 from spark.ingest.data_checks import DataFacts, raise_on_failed_check, run_checks
 
-SOUND = DataFacts(
+VALID = DataFacts(
     rows=120,
     per_user=np.array([6, 7, 8, 9, 10, 0]),
     per_track=np.array([5, 5, 10, 10, 10]),
@@ -30,15 +30,15 @@ def verdicts(facts: DataFacts) -> dict[str, str]:
     return {check["check"]: check["verdict"] for check in run_checks(facts)}
 
 
-def test_sound_data_passes_every_check() -> None:
-    assert set(verdicts(SOUND).values()) == {"ok"}
-    assert set(verdicts(SOUND)) == {
+def test_valid_data_passes_every_check() -> None:
+    assert set(verdicts(VALID).values()) == {"ok"}
+    assert set(verdicts(VALID)) == {
         "empty_input", "single_user", "single_track", "constant_ratings", "commonest_value", "top_tracks",
         "users_with_few", "tracks_with_few", "without_entry", "unusable_tracks", "unusable_users", "future",
     }  # fmt: skip
 
 
-UNFIT: dict[str, tuple[dict[str, Any], str]] = {
+UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "empty_input": ({"rows": 0}, "0 rows were read."),
     "single_user": ({"per_user": np.array([40, 0])}, "only one user has interactions; at least two are required."),
     "single_track": ({"per_track": np.array([0, 40])}, "only one track has interactions; at least two are required."),
@@ -49,20 +49,20 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("check", UNFIT)
-def test_unfit_data_is_refused_with_a_sentence(check: str) -> None:
-    changed, message = UNFIT[check]
-    facts = replace(SOUND, **changed)
+@pytest.mark.parametrize("check", UNUSABLE)
+def test_unusable_data_is_refused_with_its_message(check: str) -> None:
+    changed, message = UNUSABLE[check]
+    facts = replace(VALID, **changed)
     assert verdicts(facts)[check] == "refused"
     with pytest.raises(UserError, match=f"plays.csv: {message}"):
         raise_on_failed_check(run_checks(facts), Path("plays.csv"))
 
 
-def test_sound_data_is_not_refused() -> None:
-    raise_on_failed_check(run_checks(SOUND), Path("plays.csv"))
+def test_valid_data_is_not_refused() -> None:
+    raise_on_failed_check(run_checks(VALID), Path("plays.csv"))
 
 
-NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
+NOTICES: dict[str, tuple[dict[str, Any], float, str]] = {
     "top_tracks": (
         {"per_track": np.array([90, *[1] * 60])},
         0.6,
@@ -81,21 +81,21 @@ NOTICED: dict[str, tuple[dict[str, Any], float, str]] = {
 }
 
 
-@pytest.mark.parametrize("check", NOTICED)
-def test_odd_data_gives_a_notice(check: str) -> None:
-    changed, figure, sentence = NOTICED[check]
-    (result,) = (result for result in run_checks(replace(SOUND, **changed)) if result["check"] == check)
+@pytest.mark.parametrize("check", NOTICES)
+def test_unusual_data_gives_a_notice(check: str) -> None:
+    changed, figure, sentence = NOTICES[check]
+    (result,) = (result for result in run_checks(replace(VALID, **changed)) if result["check"] == check)
     assert result["verdict"] == "notice"
     assert result["figure"] == pytest.approx(figure)
     assert result["sentence"].startswith(sentence)
 
 
 def test_constant_plays_are_not_refused() -> None:
-    by_check = verdicts(replace(SOUND, is_rating=False, distinct_values=1, commonest=(1.0, 40)))
+    by_check = verdicts(replace(VALID, is_rating=False, distinct_values=1, commonest=(1.0, 40)))
     assert not {"constant_ratings", "commonest_value"} & set(by_check)
     assert set(by_check.values()) == {"ok"}
 
 
 def test_missing_tables_are_not_checked() -> None:
-    by_check = verdicts(replace(SOUND, without_entry=None, unusable={}))
+    by_check = verdicts(replace(VALID, without_entry=None, unusable={}))
     assert not {"without_entry", "unusable_tracks", "unusable_users"} & set(by_check)

@@ -26,15 +26,15 @@ RATINGS = Interactions(**KEYS, feedback="rating", rating_range=(1, 5))
 def values_of(spark: SparkSession, tmp_path: Path, *files: list[float], times: list[int] | None = None) -> ValueCounts:
     """Count the values of interactions in these files."""
     for number, values in enumerate(files):
-        times_there = pa.array(times if times else [None] * len(values), pa.int64())
+        time_column = pa.array(times if times else [None] * len(values), pa.int64())
         pq.write_table(
-            pa.table({"value": np.array(values, float), "time": times_there}), tmp_path / f"{number}.parquet"
+            pa.table({"value": np.array(values, float), "time": time_column}), tmp_path / f"{number}.parquet"
         )
     return ValueCounts.of(spark, tmp_path)
 
 
 def test_ratings_have_eight_equal_bins(spark: SparkSession, tmp_path: Path) -> None:
-    # Bins half a point wide from 1 to 5. Mean 26.75 / 8. The 2nd, 4th and 6th of the eight are the quartiles.
+    # Bins of width 0.5 from 1 to 5. The mean is 26.75 / 8; the quartiles are the 2nd, 4th and 6th of the eight values.
     distribution = values_of(spark, tmp_path, [5.0, 1.0, 2.0, 1.0], [], [4.75, 5.0, 3.0, 5.0]).distribution(RATINGS)
     assert distribution["histogram"] == [
         {"from": 1.0, "to": 1.5, "count": 2},
@@ -58,13 +58,13 @@ def test_plays_have_doubling_bins(spark: SparkSession, tmp_path: Path) -> None:
     ]
 
 
-def test_each_power_of_two_begins_its_own_bin(spark: SparkSession, tmp_path: Path) -> None:
+def test_each_power_of_two_starts_a_new_bin(spark: SparkSession, tmp_path: Path) -> None:
     distribution = values_of(spark, tmp_path, [2.0**n for n in range(50)]).distribution(PLAYS)
     assert [b["from"] for b in distribution["histogram"]] == [2.0**n for n in range(50)]
 
 
 def test_population_standard_deviation(spark: SparkSession, tmp_path: Path) -> None:
-    # Mean 3; squares of the differences 4, 0, 4: their mean is 8 / 3.
+    # The mean is 3 and the squared differences are 4, 0 and 4, so the variance is 8 / 3.
     assert values_of(spark, tmp_path, [1.0, 3.0, 5.0]).deviation == pytest.approx((8 / 3) ** 0.5)
 
 
@@ -77,7 +77,7 @@ def test_equal_values_are_counted_together(spark: SparkSession, tmp_path: Path) 
 
 
 def test_profile_of_a_small_table(spark: SparkSession, tmp_path: Path) -> None:
-    # Three users (one of them silent) and four tracks; 3 of 12 pairs occur.
+    # Three users (one without interactions) and four tracks; 3 of 12 pairs occur.
     for name, columns in {
         "users": {"interactions": [2, 0, 1]},
         "tracks": {"popularity": [1, 2, 0, 0], "rows": [1, None, 1, 1]},

@@ -181,7 +181,7 @@ EXAMPLES: dict[str, Example] = {
 }  # fmt: skip
 
 
-def put(directory: Path, files: Files) -> Path:
+def write_files(directory: Path, files: Files) -> Path:
     """Write the files; return the directory."""
     directory.mkdir()
     for name, content in files.items():
@@ -204,13 +204,13 @@ def check(spark: SparkSession, dataset: Dataset, example: Example, raw: Path, in
     assert counts.read == counts.interactions + counts.merged + sum(counts.rejected.values())
     if example.times is not None:
         assert set(rows["time"]) == example.times
-    for known, key, table, names in (
+    for expected, key, table, names in (
         (example.tracks, "track_id", tracks, ["title", "artist", "genre", "tags"]),
         (example.users, "user_id", users, ["age", "country"]),
     ):
-        if known:
-            rows_there = table.astype(object).where(table.notna(), None).set_index(key)[names].T.to_dict("list")
-            assert {row_id: list(map(plain, values)) for row_id, values in rows_there.items()} == known
+        if expected:
+            rows_by_id = table.astype(object).where(table.notna(), None).set_index(key)[names].T.to_dict("list")
+            assert {row_id: list(map(plain, values)) for row_id, values in rows_by_id.items()} == expected
 
 
 def plain(value: Any) -> Any:
@@ -221,7 +221,7 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_reads_the_files_of_a_shipped_description(spark: SparkSession, tmp_path: Path, name: str) -> None:
     example = EXAMPLES[name]
-    check(spark, load_dataset(name), example, put(tmp_path / "raw", example.files), tmp_path / "out")
+    check(spark, load_dataset(name), example, write_files(tmp_path / "raw", example.files), tmp_path / "out")
 
 
 def test_every_shipped_description_has_an_example() -> None:
@@ -236,7 +236,7 @@ def test_listenbrainz_as_parquet(spark: SparkSession, tmp_path: Path) -> None:
     listens = pd.DataFrame(map(json.loads, str(example.files["1.jsonl"]).splitlines()))
     listens["listened_at"] = pd.to_datetime(listens["listened_at"], unit="s")
     listens["user_id"] = listens["user_id"].astype("Int64")
-    raw = put(tmp_path / "raw", {"0.parquet": pa.Table.from_pandas(listens)})
+    raw = write_files(tmp_path / "raw", {"0.parquet": pa.Table.from_pandas(listens)})
     check(spark, load_dataset(str(tmp_path / "own.toml")), example, raw, tmp_path / "out")
 
 
@@ -247,7 +247,7 @@ def test_reads_tab_separated_ratings_with_times(spark: SparkSession, tmp_path: P
         'duplicates = "latest"\n'
     )
     rows = "when\twho\tsong\tstars\n2020-01-01\ta\tx\t5\n2020-01-02T10:00:00\ta\tx\t2\n"
-    raw = put(tmp_path / "raw", {"r.tsv": rows})
+    raw = write_files(tmp_path / "raw", {"r.tsv": rows})
     check(spark, load_dataset(str(tmp_path / "own.toml")), Example({}, {("a", "x"): 2}), raw, tmp_path / "out")
 
 
@@ -257,6 +257,6 @@ def test_reads_space_separated_plays_without_header(spark: SparkSession, tmp_pat
         'columns = ["who", "song", "count"]\nuser = "who"\ntrack = "song"\nvalue = "count"\nfeedback = "plays"\n'
         'duplicates = "sum"\n'
     )
-    raw = put(tmp_path / "raw", {"plays.txt": "a x 5\na x 2\nb y 1\nb  1\n"})
+    raw = write_files(tmp_path / "raw", {"plays.txt": "a x 5\na x 2\nb y 1\nb  1\n"})
     example = Example({}, {("a", "x"): 7, ("b", "y"): 1}, rejected={"missing_track": 1})
     check(spark, load_dataset(str(tmp_path / "own.toml")), example, raw, tmp_path / "out")

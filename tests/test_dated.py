@@ -42,7 +42,7 @@ u1,t3,4,yesterday
 """
 
 
-def cut(
+def ingest_window(
     spark: SparkSession, tmp_path: Path, as_of: date | None = None, days: int = 0, **tables: dict[str, Any]
 ) -> Ingested:
     """Ingest the rows with a time window."""
@@ -53,7 +53,7 @@ def cut(
 
 class TestTimeWindow:
     def test_default_is_all_times(self, spark: SparkSession, tmp_path: Path) -> None:
-        outcome = cut(spark, tmp_path)
+        outcome = ingest_window(spark, tmp_path)
         assert (outcome.counted.kept, outcome.counted.outside) == (7, 0)
         assert outcome.counted.window.as_text() is None
 
@@ -78,7 +78,7 @@ class TestTimeWindow:
         since: str | None,
         until: str,
     ) -> None:
-        outcome = cut(spark, tmp_path, as_of, days)
+        outcome = ingest_window(spark, tmp_path, as_of, days)
         counted = outcome.counted
         assert outcome.pairs().keys() == {tuple(pair.split()) for pair in inside.split(", ")}
         assert counted.rejected == {"out_of_range": 1, "bad_time": 2}
@@ -91,7 +91,7 @@ class TestTimeWindow:
 
     def test_empty_window_is_refused(self, spark: SparkSession, tmp_path: Path) -> None:
         with pytest.raises(UserError) as refused:
-            cut(spark, tmp_path, date(2026, 2, 20), 5)
+            ingest_window(spark, tmp_path, date(2026, 2, 20), 5)
         assert str(refused.value) == (
             f"{tmp_path / 'raw' / 'ratings.csv'} has no interactions from 2026-02-15T00:00:00Z to "
             "2026-02-20T00:00:00Z, the selected time window; its times range from 2026-02-26T23:59:59Z to "
@@ -101,7 +101,7 @@ class TestTimeWindow:
 
     def test_ids_from_outside_the_window_are_dropped(self, spark: SparkSession, tmp_path: Path) -> None:
         own = {"tracks": {"path": "ratings.csv", "id": "track", "title": "upper(track)"}}
-        outcome = cut(spark, tmp_path, FIRST, **own, users={"path": "ratings.csv", "id": "user"})
+        outcome = ingest_window(spark, tmp_path, FIRST, **own, users={"path": "ratings.csv", "id": "user"})
         assert outcome.by_index("users")["user_id"].tolist() == ["u1", "u2"]
         assert outcome.by_index("tracks")[["track_id", "title"]].values.tolist() == [
             ["old", "OLD"], ["t1", "T1"], ["t2", "T2"],
@@ -109,15 +109,15 @@ class TestTimeWindow:
 
     def test_separate_catalogue_is_kept(self, spark: SparkSession, tmp_path: Path) -> None:
         write_csv(tmp_path / "raw", tracks="id,title\nt1,One\nnew,New\n")
-        outcome = cut(spark, tmp_path, FIRST, tracks={"path": "tracks.csv", "id": "id", "title": "title"})
+        outcome = ingest_window(spark, tmp_path, FIRST, tracks={"path": "tracks.csv", "id": "id", "title": "title"})
         assert outcome.by_index("tracks")["track_id"].tolist() == ["new", "old", "t1", "t2"]
 
 
 def test_date_is_part_of_the_identity_only_if_given(tmp_path: Path) -> None:
     with configured(QUICK, Roots(tmp_path).paths):
-        undated, again = (Ingest(as_of=as_of).identity() for as_of in ("", ""))
+        undated, undated_again = (Ingest(as_of=as_of).identity() for as_of in ("", ""))
         dated = Ingest(as_of="2026-03-01").identity()
-    assert undated == again
+    assert undated == undated_again
     assert dated == [*undated, "2026-03-01"]
 
 

@@ -28,12 +28,12 @@ RATINGS = datasets.RATINGS | {"duplicates": "mean"}
 
 
 def read(
-    spark: SparkSession, directory: Path, about: dict[str, Any], content: bytes, most_rejects: float = 1.0
+    spark: SparkSession, directory: Path, interactions: dict[str, Any], content: bytes, max_reject_fraction: float = 1.0
 ) -> IngestCounts:
     """Ingest a file with this content."""
-    (directory / about["path"]).write_bytes(content)
+    (directory / interactions["path"]).write_bytes(content)
     (directory / "out").mkdir()
-    return ingest(spark, dataset_of(about), directory, directory / "out", most_rejects)
+    return ingest(spark, dataset_of(interactions), directory, directory / "out", max_reject_fraction)
 
 
 FIELDS = st.one_of(
@@ -44,7 +44,7 @@ FIELDS = st.one_of(
 ROWS = st.lists(FIELDS, min_size=1, max_size=6).map(",".join).map(str.encode) | st.binary(max_size=12).filter(
     lambda line: b"\n" not in line
 )
-GOOD = [b"u1,t1,4,100", b"u1,t1,2,101", b"u2,t2,5,1"]
+VALID_ROWS = [b"u1,t1,4,100", b"u1,t1,2,101", b"u2,t2,5,1"]
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ GOOD = [b"u1,t1,4,100", b"u1,t1,2,101", b"u2,t2,5,1"]
 @given(st.lists(ROWS, max_size=40), st.sampled_from([b"\n", b"\r\n"]))
 def test_kept_rejected_and_merged_rows_add_up(spark: SparkSession, dirt: list[bytes], end: bytes) -> None:
     # Enough valid rows that the file is recognised as text.
-    lines = [*GOOD * 40, *dirt]
+    lines = [*VALID_ROWS * 40, *dirt]
     with TemporaryDirectory() as directory:
         counted = read(spark, Path(directory), RATINGS, end.join([b"user,track,rating,time", *lines, b""]))
         interactions = len(pd.read_parquet(Path(directory) / "out" / "interactions"))
@@ -80,12 +80,12 @@ def test_truncated_last_line_is_rejected(spark: SparkSession, tmp_path: Path) ->
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
-@pytest.mark.parametrize("about", [PLAYS, HEADERLESS], ids=["header", "no header"])
+@pytest.mark.parametrize("interactions", [PLAYS, HEADERLESS], ids=["header", "no header"])
 def test_line_endings_and_byte_order_marks(
-    spark: SparkSession, tmp_path: Path, about: dict[str, Any], mark: bytes, end: bytes
+    spark: SparkSession, tmp_path: Path, interactions: dict[str, Any], mark: bytes, end: bytes
 ) -> None:
-    header = [b"user,track,plays"] if about is PLAYS else []
-    counted = read(spark, tmp_path, about, mark + end.join([*header, b"u,t,1", b'v,"t",2', b"", b""]), 0.0)
+    header = [b"user,track,plays"] if interactions is PLAYS else []
+    counted = read(spark, tmp_path, interactions, mark + end.join([*header, b"u,t,1", b'v,"t",2', b"", b""]), 0.0)
     assert counted.read == 2
     assert values_by_ids(tmp_path / "out") == {("u", "t"): 1.0, ("v", "t"): 2.0}
 
@@ -112,14 +112,14 @@ def test_text_is_decoded_by_the_given_encoding(spark: SparkSession, tmp_path: Pa
 def test_wrong_encoding_is_rejected_as_undecodable(spark: SparkSession, tmp_path: Path) -> None:
     content = "user,track,plays,note\nCafé,t,1,x\nv,t,2,é\nw,t,2,x\n".encode("latin-1")
     counted = read(spark, tmp_path, PLAYS, content)
-    assert counted.rejected == {"undecodable": 1}  # in columns that the description does not name, it does not matter
+    assert counted.rejected == {"undecodable": 1}  # undecodable text in other columns is ignored
     assert counted.examples == {"undecodable": ["Caf\ufffd,t,1,x"]}
 
 
 @pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
 def test_compressed_files_are_read(spark: SparkSession, tmp_path: Path, ending: str, compress: Any) -> None:
-    about = PLAYS | {"path": f"plays.csv{ending}"}
-    read(spark, tmp_path, about, compress(b"user,track,plays\nu,t,1\nv,t,2\n"), 0.0)
+    interactions = PLAYS | {"path": f"plays.csv{ending}"}
+    read(spark, tmp_path, interactions, compress(b"user,track,plays\nu,t,1\nv,t,2\n"), 0.0)
     assert values_by_ids(tmp_path / "out") == {("u", "t"): 1.0, ("v", "t"): 2.0}
 
 
@@ -150,12 +150,12 @@ def test_quoting_can_be_switched_off(spark: SparkSession, tmp_path: Path) -> Non
 )
 def test_time_formats(spark: SparkSession, tmp_path: Path, time_format: str, given: str, seconds: int | None) -> None:
     content = f"user,track,rating,time\nu,t,1,{given}\nv,t,2,{given}\n".encode()
-    about = RATINGS | {"time_format": time_format}
+    interactions = RATINGS | {"time_format": time_format}
     if seconds is None:
         with pytest.raises(UserError, match="bad_time 2 times"):
-            read(spark, tmp_path, about, content)
+            read(spark, tmp_path, interactions, content)
     else:
-        read(spark, tmp_path, about, content, 0.0)
+        read(spark, tmp_path, interactions, content, 0.0)
         assert pd.read_parquet(tmp_path / "out" / "interactions")["time"].tolist() == [seconds, seconds]
 
 
@@ -167,10 +167,10 @@ def test_json_lines_are_read(spark: SparkSession, tmp_path: Path) -> None:
         {"who": "9"},
     ]
     text = "\n".join([*map(json.dumps, lines), '{"who": ', "[]", ""])
-    about = PLAYS | {
+    interactions = PLAYS | {
         "path": "listens.jsonl", "format": "jsonl", "user": "who", "track": "meta.id", "value": "meta.info.ms",
     }  # fmt: skip
-    counted = read(spark, tmp_path, about, text.encode())
+    counted = read(spark, tmp_path, interactions, text.encode())
     assert values_by_ids(tmp_path / "out") == {("7", "t"): 3.0, ("9", "s"): 4.5}
     assert counted.rejected == {"malformed_row": 2, "missing_track": 2}
     assert '{"who": ' in counted.examples["malformed_row"]
@@ -186,8 +186,8 @@ def test_parquet_keeps_its_types(spark: SparkSession, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "ratings" / "part-0.parquet")
     pq.write_table(table.slice(0, 1).set_column(0, "user", pa.array([3])), tmp_path / "ratings" / "part-1.parquet")
     (tmp_path / "out").mkdir()
-    about = dataset_of(RATINGS | {"path": "ratings", "format": "parquet"})
-    counted = ingest(spark, about, tmp_path, tmp_path / "out", 1.0)
+    dataset = dataset_of(RATINGS | {"path": "ratings", "format": "parquet"})
+    counted = ingest(spark, dataset, tmp_path, tmp_path / "out", 1.0)
     assert counted.rejected == {"missing_user": 1, "not_finite": 1}
     assert values_by_ids(tmp_path / "out") == {("1", "t"): 1.5, ("3", "t"): 1.5}
     assert set(pd.read_parquet(tmp_path / "out" / "interactions")["time"]) == {1241478537}
@@ -195,9 +195,9 @@ def test_parquet_keeps_its_types(spark: SparkSession, tmp_path: Path) -> None:
 
 
 def test_expression_over_invalid_text_rejects_the_row(spark: SparkSession, tmp_path: Path) -> None:
-    about = PLAYS | {"value": "2 * plays + int(boolean(liked))"}
+    interactions = PLAYS | {"value": "2 * plays + int(boolean(liked))"}
     content = b"user,track,plays,liked\nu,t,1.5,true\nv,t,many,1\nw,t,2,maybe\nx,t,1,0\n"
-    counted = read(spark, tmp_path, about, content)
+    counted = read(spark, tmp_path, interactions, content)
     assert values_by_ids(tmp_path / "out") == {("u", "t"): 4.0, ("x", "t"): 2.0}
     assert counted.rejected == {"not_a_number": 2}
 
@@ -240,12 +240,12 @@ REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("about", "content", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("interactions", "content", "message"), REFUSED.values(), ids=REFUSED)
 def test_unusable_input_is_refused_with_one_sentence(
-    spark: SparkSession, tmp_path: Path, about: dict[str, Any], content: bytes, message: str
+    spark: SparkSession, tmp_path: Path, interactions: dict[str, Any], content: bytes, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        read(spark, tmp_path, about, content)
+        read(spark, tmp_path, interactions, content)
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -254,10 +254,10 @@ def test_unusable_input_is_refused_with_one_sentence(
 @pytest.mark.parametrize("kept", [200, 200_000], ids=["at its beginning", "later"])
 def test_truncated_compressed_file_is_reported(spark: SparkSession, tmp_path: Path, kept: int) -> None:
     lines = "".join(f"u{n * n % 99991},t{n * 31 % 9973},{n % 7 + 1}\n" for n in range(200_000))
-    whole = gzip.compress(f"user,track,plays\n{lines}".encode())
-    assert len(whole) > 2 * kept
+    compressed = gzip.compress(f"user,track,plays\n{lines}".encode())
+    assert len(compressed) > 2 * kept
     with pytest.raises(UserError, match=r"cannot be read|is damaged or truncated"):
-        read(spark, tmp_path, PLAYS | {"path": "plays.csv.gz"}, whole[:kept])
+        read(spark, tmp_path, PLAYS | {"path": "plays.csv.gz"}, compressed[:kept])
 
 
 def test_directory_in_place_of_a_file_is_named(spark: SparkSession, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_services_run_without_privileges(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_compose_needs_no_variable() -> None:
+def test_compose_variables_have_defaults() -> None:
     """A variable without a default would make `docker compose ps` and `down` fail."""
     text = (PROJECT / "compose.yaml").read_text(encoding="utf-8")
     variables = re.findall(r"\$\{[^}]*\}?", text)
@@ -126,18 +126,18 @@ def mebibytes(size: str) -> int:
 
 
 def test_java_fits_into_the_memory_limits() -> None:
-    """Java needs up to a quarter more than its heap; Python beside it needs half a gigabyte for each core."""
+    """Java uses up to 1.25 times its heap, and Python 512 MiB per core."""
     python_mib = 512
     for name in ("web", "luigid"):
         assert mebibytes(SERVICES[name]["mem_limit"]) >= 2 * python_mib
     master = SERVICES["master"]
     assert 1.25 * mebibytes(master["environment"]["SPARK_DAEMON_MEMORY"]) <= mebibytes(master["mem_limit"])
     worker = SERVICES["worker"]
-    given = standalone.parser().parse_args(worker["command"])
-    heaps = mebibytes(given.memory) + mebibytes(worker["environment"]["SPARK_DAEMON_MEMORY"])
-    assert 1.25 * heaps + given.cores * python_mib <= mebibytes(worker["mem_limit"])
+    options = standalone.parser().parse_args(worker["command"])
+    heaps = mebibytes(options.memory) + mebibytes(worker["environment"]["SPARK_DAEMON_MEMORY"])
+    assert 1.25 * heaps + options.cores * python_mib <= mebibytes(worker["mem_limit"])
     pipeline = SERVICES["pipeline"]
-    # The driver's own Python, and a worker for each core where the run uses no cluster.
+    # The driver's Python process, and one Python worker per core for a run without a cluster.
     python = (1 + pipeline["cpus"]) * python_mib
     assert 1.25 * mebibytes(spark_session().driver_memory) + python <= mebibytes(pipeline["mem_limit"])
 

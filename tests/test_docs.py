@@ -160,7 +160,7 @@ def test_every_make_target_mentioned_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_resolves(page: Path) -> None:
     broken = []
     for target in re.findall(r"\]\(([^)]+)\)", read(page)):
         path, _, anchor = target.partition("#")
@@ -200,12 +200,12 @@ def test_readme_is_short() -> None:
 
 
 def test_every_page_is_reachable_from_the_readme() -> None:
-    reached, waiting = set[Path](), [PROJECT / "README.md"]
-    while waiting:
-        page = waiting.pop()
+    reached, queue = set[Path](), [PROJECT / "README.md"]
+    while queue:
+        page = queue.pop()
         reached.add(page)
         linked = {(page.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+\.md)", read(page))}
-        waiting += [other for other in linked if other not in reached and other.exists()]
+        queue += [other for other in linked if other not in reached and other.exists()]
     assert set(PAGES) <= reached
 
 

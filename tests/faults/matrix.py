@@ -161,14 +161,14 @@ class World:
     def visit(self, cell: Cell, root: Path) -> list[str]:
         """Inject the fault in a new root; return the problems found afterwards."""
         try:
-            faults = self._damage_output(cell, root) if cell.fault in DAMAGES else self._check_step_fault(cell, root)
-            faults += (
+            problems = self._damage_output(cell, root) if cell.fault in DAMAGES else self._check_step_fault(cell, root)
+            problems += (
                 self._check_repeated_command(cell.stage, root)
                 if cell.stage in VERSION_COMMANDS
                 else self._check_next_run(root)
             )
-            faults += [f"{path} is left over" for path in _leftovers(root)]
-            return [*faults, *(f"{command} is still running" for command in _running_commands(root))]
+            problems += [f"{path} is left over" for path in _leftovers(root)]
+            return [*problems, *(f"{command} is still running" for command in _running_commands(root))]
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
@@ -176,21 +176,21 @@ class World:
         self.before(cell.stage, root)
         is_version_command, plan = cell.stage in VERSION_COMMANDS, {"at": [cell.stage, cell.where], "fault": cell.fault}
         ended = _victim(root, plan, cell.stage if is_version_command else RUN)
-        faults = []
+        problems = []
         if cell.fault == KILLED and ended.returncode != -9:
-            faults.append(f"the step did not occur: the run ended with {ended.returncode}")
+            problems.append(f"the step did not occur: the run ended with {ended.returncode}")
         if cell.fault == FULL and ended.returncode == 0 and (is_version_command or _current(root) != self.new):
-            faults.append("the full disk was not reported")
+            problems.append("the full disk was not reported")
         if cell.fault == FULL and ended.returncode != 0:
             stopped = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")][:-1] or [ended.stderr]
-            faults += [
+            problems += [
                 f"the error does not mention a full disk: {line[-300:]!r}"
                 for line in stopped
                 if " is full: " not in line
             ]
         if "Traceback" in ended.stderr:
-            faults.append(f"printed a traceback: {ended.stderr[-1500:]}")
-        return faults + self._check_readable(root)
+            problems.append(f"printed a traceback: {ended.stderr[-1500:]}")
+        return problems + self._check_readable(root)
 
     def _damage_output(self, cell: Cell, root: Path) -> list[str]:
         if cell.where == TRIALS:  # the trials of a killed run
@@ -214,31 +214,31 @@ class World:
         if version not in self.lists:
             return [f"serves {version!r}"]
         directory = root / "models" / "synthetic" / version
-        faults = verify_version(directory)
-        if not faults and len(recommend(root / "models" / "synthetic", "1")) == 0:
-            faults = ["the first user has no list"]
-        return [f"{version} is served, and {fault}" for fault in faults]
+        problems = verify_version(directory)
+        if not problems and len(recommend(root / "models" / "synthetic", "1")) == 0:
+            problems = ["the first user has no list"]
+        return [f"{version} is served, and {problem}" for problem in problems]
 
     def _check_next_run(self, root: Path) -> list[str]:
         """The problems after the next run."""
         finished = {file: file.stat().st_ino for file in _markers(root) if _is_intact(file.parent)}
         ended = _luigi(root, AFTER)
-        faults = []
+        problems = []
         if ended.returncode:
-            faults.append(f"the next run ended with {ended.returncode}: {ended.stderr[-300:]!r}")
+            problems.append(f"the next run ended with {ended.returncode}: {ended.stderr[-300:]!r}")
         if _current(root) != self.new:
-            faults.append(f"the next run left {_current(root)} served")
+            problems.append(f"the next run left {_current(root)} served")
         elif not _lists(root, self.new).equals(self.lists[self.new]):
-            faults.append("the next run made different recommendations")
+            problems.append("the next run made different recommendations")
         for file, inode in finished.items():
             if not file.exists() or file.stat().st_ino != inode:
-                faults.append(f"{file.parent.relative_to(root)} was finished and has been rebuilt")
-        return faults + self._check_readable(root)
+                problems.append(f"{file.parent.relative_to(root)} was finished and has been rebuilt")
+        return problems + self._check_readable(root)
 
     def _check_repeated_command(self, verb: str, root: Path) -> list[str]:
         """The problems after the command is repeated; a further run removes the leftovers of pruned versions."""
         repeated = _run(_version_command(verb, root))
-        faults = (
+        problems = (
             [f"the repeated command ended with {repeated.returncode}: {repeated.stderr[-300:]!r}"]
             if repeated.returncode
             else []
@@ -248,16 +248,16 @@ class World:
             self.old if verb in ("promote", "rollback") else self.new,
         )
         if _current(root) != served:
-            faults.append(f"{_current(root)} is served")
+            problems.append(f"{_current(root)} is served")
         if registry.is_pinned() != (verb == "rollback"):
-            faults.append("is pinned" if registry.is_pinned() else "is not pinned")
+            problems.append("is pinned" if registry.is_pinned() else "is not pinned")
         if registry.versions() != ([self.new] if verb == "prune" else [self.old, self.new]):
-            faults.append(f"left the versions {registry.versions()}")
+            problems.append(f"left the versions {registry.versions()}")
         if verb == "forget" and (known := versions_with_user(registry, FORGOTTEN)):
-            faults.append(f"{known} know the user")
+            problems.append(f"{known} know the user")
         if verb == "prune" and (run := _luigi(root, AFTER)).returncode:
-            faults.append(f"the next run ended with {run.returncode}: {run.stderr[-300:]!r}")
-        return faults + self._check_readable(root)
+            problems.append(f"the next run ended with {run.returncode}: {run.stderr[-300:]!r}")
+        return problems + self._check_readable(root)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -282,14 +282,14 @@ def visit_all(
     world: World, cells: list[Cell], at_once: int, report: Callable[[int, Cell, list[str]], None]
 ) -> dict[Cell, list[str]]:
     """The problems of each cell; `report` is called for each as soon as they are known."""
-    problems: dict[Cell, list[str]] = {}
+    problems_by_cell: dict[Cell, list[str]] = {}
     with ThreadPoolExecutor(at_once) as pool:
-        for number, (cell, faults) in enumerate(
+        for number, (cell, problems) in enumerate(
             zip(cells, pool.map(lambda numbered: _visit_safely(world, *numbered), enumerate(cells)), strict=True), 1
         ):
-            problems[cell] = faults
-            report(number, cell, faults)
-    return problems
+            problems_by_cell[cell] = problems
+            report(number, cell, problems)
+    return problems_by_cell
 
 
 def _visit_safely(world: World, number: int, cell: Cell) -> list[str]:
@@ -402,24 +402,24 @@ def _is_intact(output: Path) -> bool:
         return False
 
 
-def _format_matrix(world: World, problems: dict[Cell, list[str]]) -> str:
+def _format_matrix(world: World, problems_by_cell: dict[Cell, list[str]]) -> str:
     """Format the matrix and the problems of the failed cells."""
     rows: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for cell, faults in problems.items():
-        rows[cell.stage][cell.fault].append(not faults)
+    for cell, problems in problems_by_cell.items():
+        rows[cell.stage][cell.fault].append(not problems)
     columns = (KILLED, FULL, *DAMAGES)
     lines = [f"{'':<24}" + "".join(f"{column:>12}" for column in columns)]
     for stage in (*world.labels, *(stage for stage in rows if stage not in world.labels)):
         counts = (rows[stage][column] for column in columns)
         cells = (f"{sum(passed)}/{len(passed)}" if passed else "" for passed in counts)
         lines.append(f"{stage:<24}" + "".join(f"{text:>12}" for text in cells))
-    lines += [f"\n{cell}\n  " + "\n  ".join(faults) for cell, faults in problems.items() if faults]
+    lines += [f"\n{cell}\n  " + "\n  ".join(problems) for cell, problems in problems_by_cell.items() if problems]
     return "\n".join(lines)
 
 
-def _report(total: int, number: int, cell: Cell, faults: list[str]) -> None:
-    if faults:
-        print(f"\r{cell}\n  " + "\n  ".join(faults), file=sys.stderr)
+def _report(total: int, number: int, cell: Cell, problems: list[str]) -> None:
+    if problems:
+        print(f"\r{cell}\n  " + "\n  ".join(problems), file=sys.stderr)
     print(f"\r{number} of {total}", end="", file=sys.stderr, flush=True)
 
 
@@ -438,10 +438,10 @@ def main() -> int:
         world = World.make(Path(directory))
         cells = [cell for cell in world.cells() if options.only in str(cell)][options.first - 1 :: options.every]
         print(f"{len(cells)} cells.", file=sys.stderr)
-        problems = visit_all(world, cells, options.at_once, partial(_report, len(cells)))
-        print("\n" + _format_matrix(world, problems))
-    failed = sum(bool(faults) for faults in problems.values())
-    print(f"\n{len(problems) - failed} of {len(problems)} cells passed.")
+        problems_by_cell = visit_all(world, cells, options.at_once, partial(_report, len(cells)))
+        print("\n" + _format_matrix(world, problems_by_cell))
+    failed = sum(bool(problems) for problems in problems_by_cell.values())
+    print(f"\n{len(problems_by_cell) - failed} of {len(problems_by_cell)} cells passed.")
     return 1 if failed else 0
 
 

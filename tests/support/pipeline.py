@@ -126,7 +126,7 @@ class Roots:
 
 
 def unreadable(root: Path, raw: Path) -> list[str]:
-    """Return the options of a run whose Ingest fails in Java, over a column that the file does not have."""
+    """Return the options of a run whose Ingest fails in Java because the file lacks a column of the description."""
     raw.mkdir()
     (raw / "plays.csv").write_text("who,what,plays\na,x,1\n")
     dataset = write_description(root / "mine.toml", user="who", track="whta", feedback="events")
