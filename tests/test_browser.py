@@ -112,10 +112,10 @@ def _evaluated() -> dict[str, Any]:
 
 
 @pytest.fixture
-def own(roots: tuple[Path, Path]) -> Iterator[Sites]:
+def site(roots: tuple[Path, Path]) -> Iterator[Sites]:
     """Serve two versions, the second promoted, for one test; return the URL, models root and data root.
 
-    Named before `visit`, it ends after what visits it.
+    Request it before `visit`, so that the browser contexts close before the server stops.
     """
     publish(roots[0])
     publish(roots[0], version="v2")
@@ -135,50 +135,50 @@ def locked_record(run: Path) -> Iterator[None]:
 def visit(chromium: Browser) -> Iterator[Visit]:
     """Open pages in separate browser contexts; fail the test on any browser error."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    errors: list[str] = []
 
     def open_page(home: str, **options: Any) -> Page:
         context = chromium.new_context(**{"base_url": home, "viewport": WIDE} | options)
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
-        _listen(page, home, complaints)
+        _listen(page, home, errors)
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
-def _listen(page: Page, home: str, complaints: list[str]) -> None:
+def _listen(page: Page, home: str, errors: list[str]) -> None:
     """Record console errors, failed and external requests, dialogs and exceptions. Tests check the status."""
-    visited: set[str] = set()
+    navigated: set[str] = set()
 
     def on_request(request: Request) -> None:
         if request.is_navigation_request():
-            visited.add(request.url)
+            navigated.add(request.url)
         if not request.url.startswith(f"{home}/"):
-            complaints.append(f"{page.url}: asked for {request.url}")
+            errors.append(f"{page.url}: requested {request.url}")
 
     def on_failure(request: Request) -> None:
         if request.failure != "net::ERR_ABORTED":  # navigation cancels pending requests
-            complaints.append(f"{page.url}: {request.url}: {request.failure}")
+            errors.append(f"{page.url}: {request.url}: {request.failure}")
 
     def on_console(message: ConsoleMessage) -> None:
-        is_status = message.text.startswith("Failed to load resource") and message.location["url"] in visited
+        is_status = message.text.startswith("Failed to load resource") and message.location["url"] in navigated
         if message.type in ("error", "warning") and not is_status:
-            complaints.append(f"{page.url}: {message.type}: {message.text}")
+            errors.append(f"{page.url}: {message.type}: {message.text}")
 
     def on_dialog(dialog: Dialog) -> None:
-        complaints.append(f"{page.url}: a dialog, {dialog.message}")
+        errors.append(f"{page.url}: a dialog, {dialog.message}")
         dialog.dismiss()
 
     page.on("request", on_request)
     page.on("requestfailed", on_failure)
     page.on("console", on_console)
     page.on("dialog", on_dialog)
-    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+    page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
 
 
 def sign_in(page: Page) -> None:
@@ -266,16 +266,16 @@ def test_checks_find_problems(visit: Visit, home: str) -> None:
     page.evaluate(f"document.querySelector('h1').innerHTML = '<pre>{LONG}</pre>'")
     assert [violation.partition(":")[0] for violation in violations(page)] == ["label"]
     assert any("<pre>" in element for element in overflowing_elements(page))
-    complaints: list[str] = []
+    errors: list[str] = []
     page = page.context.new_page()
-    _listen(page, home, complaints)
+    _listen(page, home, errors)
     page.goto("/users")
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=\"http://127.0.0.2:9/x.png\">')")
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')")
     page.evaluate("setTimeout(() => { throw new Error('mine') })")
     with page.expect_event("dialog"):
         page.evaluate("alert('x')")
-    text = "\n".join(complaints)
+    text = "\n".join(errors)
     assert "mine" in text and "a dialog, x" in text
     assert "img-src" in text and "style-src" in text
 
@@ -283,8 +283,8 @@ def test_checks_find_problems(visit: Visit, home: str) -> None:
 # -- actions -----------------------------------------------------------------------------------------------------------
 
 
-def test_sign_in_promote_and_roll_back(own: Sites, visit: Visit) -> None:
-    home, models, _ = own
+def test_sign_in_promote_and_roll_back(site: Sites, visit: Visit) -> None:
+    home, models, _ = site
     page = visit(home)
     page.goto("/versions")
     page.get_by_role("link", name="Promote version 1").click()
@@ -415,8 +415,8 @@ def test_text_from_data_is_escaped(visit: Visit, home: str) -> None:
 # -- live updates ------------------------------------------------------------------------------------------------------
 
 
-def test_run_page_updates_itself(own: Sites, visit: Visit) -> None:
-    home, _, data = own
+def test_run_page_updates_itself(site: Sites, visit: Visit) -> None:
+    home, _, data = site
     page = visit(home)
     sent = data / "runs" / "tiny"
     sent.mkdir(parents=True)
@@ -488,8 +488,8 @@ def test_keyboard_reaches_everything_with_visible_focus(visit: Visit, home: str,
 # -- without JavaScript ------------------------------------------------------------------------------------------------
 
 
-def test_works_without_javascript(own: Sites, visit: Visit) -> None:
-    home, models, data = own
+def test_works_without_javascript(site: Sites, visit: Visit) -> None:
+    home, models, data = site
     page = visit(home, java_script_enabled=False)
     page.goto("/users")
     page.get_by_label("User id").fill("u1")

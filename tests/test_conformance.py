@@ -61,8 +61,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """An application with two versions and a run."""
     root = tmp_path_factory.mktemp("conformance")
     publish(root / "models")
-    more = {"select_by": "ndcg@10", "intervals": {"als": {"ndcg@10": [0.2, 0.3]}}, "curves": CURVES}
-    publish(root / "models", version="v2", metrics=more)
+    facts = {"select_by": "ndcg@10", "intervals": {"als": {"ndcg@10": [0.2, 0.3]}}, "curves": CURVES}
+    publish(root / "models", version="v2", metrics=facts)
     record(root / "data", "r1", started("2026-11-24T10:00:00Z"), stage("Split", "failed", "It is broken."))
     return create_app(root / "models", root / "data", {"TOKEN": TOKEN})
 
@@ -92,5 +92,5 @@ def test_description_is_valid_openapi() -> None:
     DESCRIPTION.validate()
     for schema in spec["components"]["schemas"].values():
         jsonschema_rs.Draft202012Validator(schema | {"components": spec["components"]})
-    named = set(re.findall(r"'#/components/schemas/([^']+)'", str(spec)))
-    assert named == set(spec["components"]["schemas"])
+    referenced = set(re.findall(r"'#/components/schemas/([^']+)'", str(spec)))
+    assert referenced == set(spec["components"]["schemas"])

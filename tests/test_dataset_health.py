@@ -19,14 +19,14 @@ GATE = "did not pass the gate"
 def published(
     *, days: int = 0, champion: str = "als", leaderboard: list[dict[str, Any]] | None = None
 ) -> ServedVersion:
-    made = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    created_at = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     models = {"popularity": {"ndcg@10": 0.1}, "als": {"ndcg@10": 0.2}}
     served = ServedVersion(
         "tiny",
         "v1",
         Path("v1"),
         (1, 1),
-        {"created_at": made, "sequence": 1},
+        {"created_at": created_at, "sequence": 1},
         {"champion": champion, "models": models},
         {},
     )

@@ -140,14 +140,14 @@ class TestBackfill:
         """Fill a range of days through Luigi's RangeDaily; return the exit code."""
         last = first + timedelta(days=days - 1)
         Register.clear_instance_cache()  # RangeDaily instances cache the missing days
-        few = {"selection": {"candidates": '["als"]'}, "split": {"test_fraction": 0.3}}
+        settings = {"selection": {"candidates": '["als"]'}, "split": {"test_fraction": 0.3}}
         arguments = [
             f"--dataset={dated['dataset']}",
             f"--raw-dir={dated['raw_dir']}",
             f"--from={first}",
             f"--to={last}",
         ]
-        with configured(QUICK, roots.paths, few), pytest.raises(SystemExit) as ended:
+        with configured(QUICK, roots.paths, settings), pytest.raises(SystemExit) as ended:
             main(["backfill", *arguments, "--local-scheduler"])
         return int(str(ended.value.code))
 
@@ -174,9 +174,9 @@ class TestBackfill:
         assert list(version_of) == ["2026-03-02", "2026-03-03"]  # in this order
         assert roots.current("mine") == version_of["2026-03-03"]
         assert read_json(models / version_of["2026-03-02"] / "profile.json")["rows"]["outside"] == 60
-        begun = [session.context for session in _sessions.values() if session.context.log.parent == records]
+        contexts = [session.context for session in _sessions.values() if session.context.log.parent == records]
         assert [
-            context.console._out.closed for context in sorted(begun, key=lambda context: context.as_of or FIRST)
+            context.console._out.closed for context in sorted(contexts, key=lambda context: context.as_of or FIRST)
         ] == [
             True,
             True,

@@ -54,14 +54,14 @@ def test_kept_rejected_and_merged_rows_add_up(spark: SparkSession, dirt: list[by
     # Enough valid rows that the file is recognised as text.
     lines = [*VALID_ROWS * 40, *dirt]
     with TemporaryDirectory() as directory:
-        counted = read(spark, Path(directory), RATINGS, end.join([b"user,track,rating,time", *lines, b""]))
+        counts = read(spark, Path(directory), RATINGS, end.join([b"user,track,rating,time", *lines, b""]))
         interactions = len(pd.read_parquet(Path(directory) / "out" / "interactions"))
         rejects = list(Path(directory).glob("out/rejects/*.parquet"))
         reasons = pd.concat(map(pd.read_parquet, rejects))["reason"].value_counts().to_dict() if rejects else {}
     rows = sum(line not in (b"", b"\r", b"user,track,rating,time", b"\xef\xbb\xbf") for line in lines)
-    assert counted.read == rows
-    assert interactions + counted.merged + sum(counted.rejected.values()) == rows
-    assert counted.rejected == reasons
+    assert counts.read == rows
+    assert interactions + counts.merged + sum(counts.rejected.values()) == rows
+    assert counts.rejected == reasons
     assert set(reasons) <= set(REASONS)
 
 
@@ -73,9 +73,9 @@ def test_ids_may_be_any_text(spark: SparkSession, tmp_path: Path) -> None:
 
 
 def test_truncated_last_line_is_rejected(spark: SparkSession, tmp_path: Path) -> None:
-    counted = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nv,t,2\nw,t")
-    assert counted.rejected == {"malformed_row": 1}
-    assert counted.examples == {"malformed_row": ["w,t"]}
+    counts = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nv,t,2\nw,t")
+    assert counts.rejected == {"malformed_row": 1}
+    assert counts.examples == {"malformed_row": ["w,t"]}
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
@@ -85,8 +85,8 @@ def test_line_endings_and_byte_order_marks(
     spark: SparkSession, tmp_path: Path, interactions: dict[str, Any], mark: bytes, end: bytes
 ) -> None:
     header = [b"user,track,plays"] if interactions is PLAYS else []
-    counted = read(spark, tmp_path, interactions, mark + end.join([*header, b"u,t,1", b'v,"t",2', b"", b""]), 0.0)
-    assert counted.read == 2
+    counts = read(spark, tmp_path, interactions, mark + end.join([*header, b"u,t,1", b'v,"t",2', b"", b""]), 0.0)
+    assert counts.read == 2
     assert values_by_ids(tmp_path / "out") == {("u", "t"): 1.0, ("v", "t"): 2.0}
 
 
@@ -96,8 +96,8 @@ def test_stray_carriage_return_does_not_end_a_line(spark: SparkSession, tmp_path
 
 
 def test_repeated_header_is_skipped(spark: SparkSession, tmp_path: Path) -> None:
-    counted = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nuser,track,plays\nv,t,2\n", 0.0)
-    assert counted.read == 2
+    counts = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nuser,track,plays\nv,t,2\n", 0.0)
+    assert counts.read == 2
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_text_is_decoded_by_the_given_encoding(spark: SparkSession, tmp_path: Pa
 
 def test_wrong_encoding_is_rejected_as_undecodable(spark: SparkSession, tmp_path: Path) -> None:
     content = "user,track,plays,note\nCafé,t,1,x\nv,t,2,é\nw,t,2,x\n".encode("latin-1")
-    counted = read(spark, tmp_path, PLAYS, content)
-    assert counted.rejected == {"undecodable": 1}  # undecodable text in other columns is ignored
-    assert counted.examples == {"undecodable": ["Caf\ufffd,t,1,x"]}
+    counts = read(spark, tmp_path, PLAYS, content)
+    assert counts.rejected == {"undecodable": 1}  # undecodable text in other columns is ignored
+    assert counts.examples == {"undecodable": ["Caf\ufffd,t,1,x"]}
 
 
 @pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
@@ -170,10 +170,10 @@ def test_json_lines_are_read(spark: SparkSession, tmp_path: Path) -> None:
     interactions = PLAYS | {
         "path": "listens.jsonl", "format": "jsonl", "user": "who", "track": "meta.id", "value": "meta.info.ms",
     }  # fmt: skip
-    counted = read(spark, tmp_path, interactions, text.encode())
+    counts = read(spark, tmp_path, interactions, text.encode())
     assert values_by_ids(tmp_path / "out") == {("7", "t"): 3.0, ("9", "s"): 4.5}
-    assert counted.rejected == {"malformed_row": 2, "missing_track": 2}
-    assert '{"who": ' in counted.examples["malformed_row"]
+    assert counts.rejected == {"malformed_row": 2, "missing_track": 2}
+    assert '{"who": ' in counts.examples["malformed_row"]
 
 
 def test_parquet_keeps_its_types(spark: SparkSession, tmp_path: Path) -> None:
@@ -187,19 +187,19 @@ def test_parquet_keeps_its_types(spark: SparkSession, tmp_path: Path) -> None:
     pq.write_table(table.slice(0, 1).set_column(0, "user", pa.array([3])), tmp_path / "ratings" / "part-1.parquet")
     (tmp_path / "out").mkdir()
     dataset = dataset_of(RATINGS | {"path": "ratings", "format": "parquet"})
-    counted = ingest(spark, dataset, tmp_path, tmp_path / "out", 1.0)
-    assert counted.rejected == {"missing_user": 1, "not_finite": 1}
+    counts = ingest(spark, dataset, tmp_path, tmp_path / "out", 1.0)
+    assert counts.rejected == {"missing_user": 1, "not_finite": 1}
     assert values_by_ids(tmp_path / "out") == {("1", "t"): 1.5, ("3", "t"): 1.5}
     assert set(pd.read_parquet(tmp_path / "out" / "interactions")["time"]) == {1241478537}
-    assert counted.examples["missing_user"] == ['{"track":"t","rating":2.0}']
+    assert counts.examples["missing_user"] == ['{"track":"t","rating":2.0}']
 
 
 def test_expression_over_invalid_text_rejects_the_row(spark: SparkSession, tmp_path: Path) -> None:
     interactions = PLAYS | {"value": "2 * plays + int(boolean(liked))"}
     content = b"user,track,plays,liked\nu,t,1.5,true\nv,t,many,1\nw,t,2,maybe\nx,t,1,0\n"
-    counted = read(spark, tmp_path, interactions, content)
+    counts = read(spark, tmp_path, interactions, content)
     assert values_by_ids(tmp_path / "out") == {("u", "t"): 4.0, ("x", "t"): 2.0}
-    assert counted.rejected == {"not_a_number": 2}
+    assert counts.rejected == {"not_a_number": 2}
 
 
 REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {

@@ -151,8 +151,8 @@ def run_entrypoint(
     """Run the entrypoint; programs in the given directory take precedence over real ones."""
     command = ["sh", str(PROJECT / "docker-entrypoint.sh"), *arguments]
     path = f"{programs}:{os.environ['PATH']}"
-    known = {"PATH": path, "TMPDIR": str(programs), "SPARK_LOCAL_HOSTNAME": "10.0.0.7"}
-    return subprocess.run(command, env=known | environment, capture_output=True, text=True, check=check)
+    base = {"PATH": path, "TMPDIR": str(programs), "SPARK_LOCAL_HOSTNAME": "10.0.0.7"}
+    return subprocess.run(command, env=base | environment, capture_output=True, text=True, check=check)
 
 
 def write_program(directory: Path, name: str, script: str) -> None:

@@ -161,10 +161,10 @@ def test_kernel_solves_the_normal_equations(kind: int, steps: int, exponent: flo
 
 @pytest.mark.parametrize("kind", [BINARY, EXPLICIT], ids=["implicit", "explicit"])
 def test_kernel_solves_rows_with_more_entries_than_a_batch(kind: int) -> None:
-    many = BATCH_ENTRIES + 900
+    large = BATCH_ENTRIES + 900
     rng = np.random.default_rng(8)
-    matrix = sparse.csr_matrix(rng.integers(1, 6, size=(2, many)).astype(np.float32))
-    y = rng.standard_normal((many, 4)).astype(np.float32)
+    matrix = sparse.csr_matrix(rng.integers(1, 6, size=(2, large)).astype(np.float32))
+    y = rng.standard_normal((large, 4)).astype(np.float32)
     expected = by_normal_equations(matrix, y, kind, 4.0, 0.3, 1.0)
     np.testing.assert_allclose(solved_by_kernel(matrix, y, kind, 4.0, 0.3, 1.0, 30), expected, atol=1e-3)
 
@@ -294,9 +294,9 @@ def test_early_stopping_returns_the_iteration_with_the_best_lists(
 
 @pytest.mark.parametrize("steps", [0, 3])
 def test_more_factors_than_users_and_tracks(spark: SparkSession, matrix_dir: Path, tmp_path: Path, steps: int) -> None:
-    many = Objective(max(NUM_USERS, NUM_TRACKS) + 10, 0.5, 0.5, "binary", alpha=8.0)
-    files = train(spark, matrix_dir, tmp_path, many, iterations=2, steps=steps, seed=1)
-    assert all(np.isfinite(map_factors(file, many.width)).all() for file in files)
+    large = Objective(max(NUM_USERS, NUM_TRACKS) + 10, 0.5, 0.5, "binary", alpha=8.0)
+    files = train(spark, matrix_dir, tmp_path, large, iterations=2, steps=steps, seed=1)
+    assert all(np.isfinite(map_factors(file, large.width)).all() for file in files)
 
 
 def test_rejects_a_rank_that_does_not_fit(spark: SparkSession, matrix_dir: Path, tmp_path: Path) -> None:

@@ -63,20 +63,20 @@ def world(
         table = pd.DataFrame({"index": range(size)}).join(pd.DataFrame((details or {}).get(name, {})))
         table.to_parquet(directory / "ingested" / name / "part-0.parquet")
     for part, rows in {"validation": [], **parts}.items():
-        dealt = directory / "split" / "parts" / f"part={part}"
-        dealt.mkdir(parents=True)
+        part_dir = directory / "split" / "parts" / f"part={part}"
+        part_dir.mkdir(parents=True)
         table = pd.DataFrame(rows, columns=["user", "track", "value"]).sort_values(["user", "track"])
         types = {"user": "int32", "track": "int32", "value": "float64"}
-        table.astype(types).to_parquet(dealt / "part-0.parquet", index=False)
+        table.astype(types).to_parquet(part_dir / "part-0.parquet", index=False)
     split = directory / "split"
     train = split / "parts" / "part=train"
     build_interaction_matrix(spark, [train], *sizes, split / "matrix")
-    learned = TrainingData.read(spark, directory / "ingested", (train,), split / "matrix", ABOUT)
+    training = TrainingData.read(spark, directory / "ingested", (train,), split / "matrix", ABOUT)
     settings = {
         "engine": "encore", "rank": 3, "max_iter": 2, "reg_param": 0.05, "reg_exponent": 1.0, "biases": False,
         "steps": 0, "seed": 1, "say_objective": False,
     }  # fmt: skip
-    fit_model(model, learned, settings, directory / "model")
+    fit_model(model, training, settings, directory / "model")
     return World(directory, spark)
 
 
@@ -236,12 +236,12 @@ def test_test_part_without_relevant_track_is_refused(tiny: World) -> None:
 
 def test_rating_errors_agree_with_spark(spark: SparkSession, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    places = rng.permutation(30 * 20)[:300]
-    rows = np.column_stack([places // 20, places % 20, rng.integers(1, 6, size=300)])
+    cells = rng.permutation(30 * 20)[:300]
+    rows = np.column_stack([cells // 20, cells % 20, rng.integers(1, 6, size=300)])
     # The last user and the last track occur in the test part alone.
     in_test = (rng.random(300) < 0.3) | (rows[:, 0] == 29) | (rows[:, 1] == 19)
     parts = {"train": rows[~in_test], "test": rows[in_test]}
-    ours = world(spark, tmp_path, (30, 20), parts, "als_explicit").evaluate(1.0, "measured").summary.metrics
+    metrics_by_name = world(spark, tmp_path, (30, 20), parts, "als_explicit").evaluate(1.0, "measured").summary.metrics
 
     held_out = spark.read.parquet(str(tmp_path / "split" / "parts" / "part=test"))
     mean = float(rows[~in_test, 2].mean())
@@ -253,7 +253,7 @@ def test_rating_errors_agree_with_spark(spark: SparkSession, tmp_path: Path) -> 
     predictions.persist()
     for metric in ("rmse", "mae"):
         evaluator = RegressionEvaluator(labelCol="value", predictionCol="prediction", metricName=metric)
-        assert ours[metric] == pytest.approx(evaluator.evaluate(predictions), rel=1e-5)
+        assert metrics_by_name[metric] == pytest.approx(evaluator.evaluate(predictions), rel=1e-5)
     predictions.unpersist()
 
 
