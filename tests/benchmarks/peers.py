@@ -74,7 +74,7 @@ def encore(root: Path, master: str) -> dict[str, float]:
     recommend_all_users(spark, ingested, into / "matrix", chain, K, into / "recommendations", rules=rules)
     seconds.end("lists")
     close_session()
-    entries = len(load_csr(into / "matrix", USER).columns)
+    entries = len(load_csr(into / "matrix", USER).indices)
     rows = sum(len(load_csr(into / "matrix", side)) for side in (USER, TRACK))
     passes = 1 + STEPS
     flops = ITERATIONS * (2 * entries * (4 * RANK * passes + 2 * RANK) + rows * 2 * RANK**2 * passes)
