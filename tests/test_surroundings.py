@@ -10,10 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
@@ -39,14 +40,12 @@ OTHER_SPLIT = "--split-seed=7"
 def processes_of(run: subprocess.Popen[str], roots: Roots) -> dict[int, str]:
     """What lives of a run's session, and whatever names its directories, as the reader of its log does."""
     found = {}
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (directory / "cmdline").read_text(errors="replace")
-            state, _, _, session = (directory / "stat").read_text().rpartition(")")[2].split()[:4]
-        except OSError:  # it has just ended
-            continue
-        if state != "Z" and (int(session) == run.pid or f"{roots.root}/" in command):
-            found[int(directory.name)] = command
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):  # it has just ended
+            command = " ".join(process.cmdline())
+            in_session = os.getsid(process.pid) == run.pid
+            if process.status() != psutil.STATUS_ZOMBIE and (in_session or f"{roots.root}/" in command):
+                found[process.pid] = command
     return found
 
 

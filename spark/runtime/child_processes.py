@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 
 def kill_tree(pid: int) -> None:
@@ -24,16 +23,12 @@ def kill(pids: Iterable[int]) -> None:
 
 def descendants(pid: int) -> list[int]:
     """Return the ids of all processes that descend from a process, parents before their children."""
-    parents = {}
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(directory.name)] = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # the process has just ended
-            continue
-    tree = [pid]
-    for ancestor in tree:  # grows while it is iterated
-        tree += [child for child, parent in parents.items() if parent == ancestor]
-    return tree[1:]
+    import psutil
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:  # it has ended, and its children have another parent now
+        return []
 
 
 @contextmanager

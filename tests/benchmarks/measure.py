@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from common.terminal import text_table
 from config.paths import PROJECT
@@ -66,19 +67,13 @@ def measured(command: Sequence[str], **environment: str) -> Measured:
 
 
 def tree_bytes(root: int) -> int:
-    """The PSS of a process and all its descendants, from /proc."""
-    parents: dict[int, list[int]] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = status.read_text().rpartition(")")[2].split()
-            parents.setdefault(int(fields[1]), []).append(int(status.parent.name))
-    total, waiting = 0, [root]
-    while waiting:
-        pid = waiting.pop()
-        waiting += parents.get(pid, [])
-        with suppress(OSError):
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+    """Return the summed PSS of a process and all its descendants."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(root)
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended, or belongs to another user
+                total += member.memory_full_info().pss
     return total
 
 

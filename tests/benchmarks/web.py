@@ -31,6 +31,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import big_version
+import psutil
 import pyarrow.parquet as pq
 from big_version import Size, track_id, user_id
 from load import Load, get, load, post
@@ -75,8 +76,8 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return the CPU time of all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        times = psutil.Process(self.pid).cpu_times()
+        return times.user + times.system
 
     def megabytes(self) -> float:
         """Return the proportional set size."""

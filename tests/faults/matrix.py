@@ -27,6 +27,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 
 from common.checksums import changed_files
@@ -382,13 +383,10 @@ def _running_commands(root: Path) -> list[str]:
 
 
 def _processes() -> Iterator[tuple[str, str]]:
-    """The command line and the environment of every process."""
-    for directory in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # the process has just ended, or belongs to another user
-            yield (
-                (directory / "cmdline").read_text(errors="replace"),
-                (directory / "environ").read_text(errors="replace"),
-            )
+    """The command line and the environment of every process that may be read."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended, or belongs to another user
+            yield " ".join(process.cmdline()), " ".join(process.environ().values())
 
 
 def _is_intact(output: Path) -> bool:

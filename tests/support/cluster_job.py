@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from spark.algorithms.als import half_iteration, training
@@ -75,7 +76,7 @@ def _note_workers(seen: Path) -> None:
 
 def _executor() -> int:
     """Return the process id of this Python worker's executor: the parent of Spark's daemon, a Java process."""
-    return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
+    return psutil.Process(os.getppid()).ppid()
 
 
 if __name__ == "__main__":
