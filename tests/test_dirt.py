@@ -72,6 +72,13 @@ def test_ids_may_be_any_text(spark: SparkSession, tmp_path: Path) -> None:
     assert set(values_by_ids(tmp_path / "out")) == {(name, name) for name in ids}
 
 
+@pytest.mark.parametrize("line", [b',,,,,"', b'"u",t,1' + b",x" * 5, b'"u"' + b"," * 30_000])
+def test_quoted_line_with_too_many_fields_is_rejected(spark: SparkSession, tmp_path: Path, line: bytes) -> None:
+    counts = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\n" + line + b"\n")
+    assert counts.rejected == {"malformed_row": 1}
+    assert counts.kept == 1
+
+
 def test_truncated_last_line_is_rejected(spark: SparkSession, tmp_path: Path) -> None:
     counts = read(spark, tmp_path, PLAYS, b"user,track,plays\nu,t,1\nv,t,2\nw,t")
     assert counts.rejected == {"malformed_row": 1}

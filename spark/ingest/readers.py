@@ -25,6 +25,9 @@ from spark.storage.tables import escape_glob
 
 TableT = TypeVar("TableT", bound=Table)
 
+_MAX_FIELDS = 20_480
+"""Maximum number of fields in a line with quotes; a longer line is malformed."""
+
 _DAMAGE_MESSAGES = (
     "EOFException",
     "java.util.zip",
@@ -111,13 +114,14 @@ def _csv_fields(lines: DataFrame, names: Sequence[str], table: Table) -> DataFra
         schema = ", ".join(f"{name} string" for name in [*positions, MALFORMED])
         options = {
             "sep": table.separator, "quote": table.quote, "escape": table.quote, "columnNameOfCorruptRecord": MALFORMED,
-            "maxCharsPerColumn": "-1", "maxColumns": str(len(names) + 1),
+            "maxCharsPerColumn": "-1", "maxColumns": str(_MAX_FIELDS),
         }  # fmt: skip
         parsed = F.from_csv(F.col(LINE), schema, options)
         unquoted = F.array(*(parsed[position] for position in positions))
         fields = F.when(
             F.contains(F.col(LINE), F.lit(table.quote)),
-            F.when(parsed[MALFORMED].isNull(), unquoted).otherwise(F.array()),
+            # Spark's parser fails on a line with more fields than its limit instead of marking it.
+            F.when((F.size(fields) <= _MAX_FIELDS) & parsed[MALFORMED].isNull(), unquoted).otherwise(F.array()),
         ).otherwise(fields)
     return lines.select(LINE, fields.alias("fields")).select(
         *(_trim(F.get("fields", F.lit(position))).alias(name) for position, name in enumerate(names)),
