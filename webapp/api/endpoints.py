@@ -19,6 +19,7 @@ from webapp.api.problems import invalid_field, not_found
 from webapp.serving.published_versions import find_version, read_versions
 from webapp.serving.request_context import current_version, paths, runs_dataset
 from webapp.serving.served_version import ServedVersion
+from webapp.serving.track_json import track_json
 
 JSON = "application/json"
 
@@ -106,7 +107,7 @@ def tracks(query_data: schemas.TracksQuery) -> Response:
     with served.store() as store:
         matches = store.search_tracks(query_data.q, limit, limit * (query_data.page - 1))
         total = store.count_matches(query_data.q)
-    return _versioned(served, tracks=[serializers.track(track) for track in matches], total=total, page=query_data.page)
+    return _versioned(served, tracks=[track_json(track) for track in matches], total=total, page=query_data.page)
 
 
 @blueprint.get("/tracks/<anytext:track_id>")
@@ -117,7 +118,7 @@ def track(track_id: str, query_data: schemas.DatasetQuery) -> Response:
     served = current_version()
     with served.store() as store:
         stored = store.track(track_id) or not_found("track", track_id)
-    return _versioned(served, track=serializers.track(stored))
+    return _versioned(served, track=track_json(stored))
 
 
 @blueprint.get("/tracks/<anytext:track_id>/similar")
@@ -129,7 +130,7 @@ def similar_tracks(track_id: str, query_data: schemas.ListQuery) -> Response:
     with served.store() as store:
         stored = store.track(track_id) or not_found("track", track_id)
         lines = store.similar(track_id, query_data.k)
-    return _versioned(served, track=serializers.track(stored), similar=serializers.ranked_tracks(lines))
+    return _versioned(served, track=track_json(stored), similar=serializers.ranked_tracks(lines))
 
 
 # -- versions and runs -------------------------------------------------------------------------------------------------

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from common.redaction import redact
-from models.serving_records import ScoredTrack, StoredTrack, StoredUser
+from models.serving_records import ScoredTrack, StoredUser
 from run_records.recorded_run import RecordedRun
 from webapp.serving.published_versions import PublishedVersion
 from webapp.serving.track_json import track_json
-
-
-def track(stored: StoredTrack) -> orjson.Fragment:
-    """Serialize a `Track`."""
-    return track_json(stored)
 
 
 def user(stored: StoredUser) -> dict[str, Any]:
@@ -30,7 +23,7 @@ def user(stored: StoredUser) -> dict[str, Any]:
 def ranked_tracks(stored: Sequence[ScoredTrack]) -> list[dict[str, Any]]:
     """Serialize a list of `RankedTrack`."""
     return [
-        {"rank": rank, "track": track(line), "score": score, "because": list(map(track, explanation))}
+        {"rank": rank, "track": track_json(line), "score": score, "because": list(map(track_json, explanation))}
         for rank, (line, score, explanation) in enumerate(stored, 1)
     ]
 
