@@ -20,7 +20,7 @@ PRIVATE = {
 
 
 def test_installed_pyspark_is_the_tested_release() -> None:
-    assert pyspark.__version__.rsplit(".", 1)[0] == pyspark_internals.TESTED_WITH
+    assert pyspark.__version__.rsplit(".", 1)[0] == pyspark_internals.TESTED_VERSION
 
 
 def test_only_one_module_uses_private_attributes_of_pyspark() -> None:

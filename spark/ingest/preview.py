@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from common.errors import MissingInput, UserError
 from common.formatting import MISSING
-from common.terminal import text_table
+from common.terminal import EXIT_USAGE, text_table
 from config.dataset import Dataset, Table, load_dataset
 from config.paths import Paths
 from spark.ingest.catalogue_details import select_track_columns, select_user_columns
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(line)
         except UserError as error:
             print(f"Error: {error}", file=sys.stderr)
-            return 20 if isinstance(error, MissingInput) else 2
+            return 20 if isinstance(error, MissingInput) else EXIT_USAGE
         finally:
             close_session()
     return 0

@@ -12,7 +12,7 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-TESTED_WITH = "4.3"
+TESTED_VERSION = "4.3"
 """The release of pyspark that these functions are tested with."""
 
 
